@@ -1,0 +1,25 @@
+"""How long work reports on itself, whoever shows it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Receives the state of one long task.
+
+    `stage` is a few words ("training topk k=16", "encoding"); `done` and `total` are in one unit of the task's choice;
+    `note` is a short extra, such as the current loss. Calls come as often as the task likes: a display throttles.
+    """
+
+    def update(self, stage: str, done: int, total: int, note: str = "") -> None: ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+        return None
+
+
+SILENT: Progress = Silent()

@@ -1,0 +1,108 @@
+"""What a source of activations offers to training and to the one-pass precompute.
+
+Shape symbols: `item` items of a batch, `position` positions of an item, `d_in` width of an activation, `row` positions
+of a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ActivationBatch:
+    """A run of whole items in the source's order.
+
+    `item_ids` are absolute: their index in the source's order. `mask` is False at positions that are left out of every
+    statistic and metric (padding, BOS, ...); None means that all count.
+    """
+
+    item_ids: Int64[np.ndarray, " item"]
+    activations: Float[Tensor, "item position d_in"]
+    mask: Bool[Tensor, "item position"] | None = None
+
+
+class ActivationTable(Protocol):
+    """Random access to positions, for training. A row is one evaluated position of a source.
+
+    The order of rows is fixed: by item, then position.
+    """
+
+    @property
+    def n_rows(self) -> int: ...
+
+    @property
+    def d_in(self) -> int: ...
+
+    def rows(self, indices: Int64[np.ndarray, " row"]) -> Float[Tensor, "row d_in"]:
+        """Float32 activations, raw units, at `indices` (any order, repeats allowed)."""
+        ...
+
+
+class Source(Protocol):
+    """A data set seen as activations: `n_items` items of up to `positions_per_item` positions of width `d_in`.
+
+    Everything is deterministic: two sources made from the same options yield equal bits.
+    """
+
+    @property
+    def kind(self) -> str:
+        """'pixels', 'patches', 'activations', ..."""
+        ...
+
+    @property
+    def d_in(self) -> int: ...
+
+    @property
+    def n_items(self) -> int: ...
+
+    @property
+    def positions_per_item(self) -> int: ...
+
+    @property
+    def data_sha256(self) -> str:
+        """Hash of the data that this source yields (its split included): equal means the same activations."""
+        ...
+
+    def batches(self, start_item: int = 0, items_per_batch: int | None = None) -> Iterator[ActivationBatch]:
+        """All items from `start_item` on, in order; `items_per_batch` None lets the source choose."""
+        ...
+
+    def table(self, items: Bool[np.ndarray, " n_items"] | None = None) -> ActivationTable:
+        """Random access to the positions of the chosen items (None: all)."""
+        ...
+
+    def item_table(self, item_ids: Int64[np.ndarray, " item"]) -> pa.Table:
+        """The store's `items` rows for `item_ids` (ascending): item_id, image or tokens, label, metadata columns."""
+        ...
+
+    def metadata(self) -> Mapping[str, Any]:
+        """Metadata to label features by: column -> pyarrow array with one value per item (null = unknown)."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """The manifest's `source`: kind, data path and hash, n_items, n_positions, input_shape, patch, ..."""
+        ...
+
+
+def flat_positions(
+    batch: ActivationBatch,
+) -> tuple[Float[Tensor, "row d_in"], Int64[np.ndarray, " row"], Int64[np.ndarray, " row"]]:
+    """Evaluated positions of a batch, by item then position: activations, item_id and position of each."""
+    n_items, n_positions, d_in = batch.activations.shape
+    items = np.repeat(batch.item_ids, n_positions)
+    positions = np.tile(np.arange(n_positions, dtype=np.int64), n_items)
+    flat = batch.activations.reshape(-1, d_in)
+    if batch.mask is None:
+        return flat, items, positions
+    keep = torch.nonzero(batch.mask.reshape(-1)).squeeze(1)
+    kept = keep.cpu().numpy()
+    return flat[keep], items[kept], positions[kept]

@@ -1,0 +1,51 @@
+"""The errors that people see.
+
+Everything a user can get wrong raises a `UserError`: what was given, what was expected, and what to try next, in one
+or two lines. The command line prints it and exits with 2; a page shows it in a panel with a way back. Anything else
+that escapes is our own failure (exit 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class SaescopeError(Exception):
+    """Base of every error that saescope raises on purpose."""
+
+
+class UserError(SaescopeError):
+    """A user's mistake, told so that the next attempt works.
+
+    `message` says what was given and what was expected; `hint`, if any, what to try.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message if hint is None else f"{message}\n{hint}")
+        self.message = message
+        self.hint = hint
+
+
+class StoreError(UserError):
+    """A store, an entry or a version that is missing, foreign, newer than this program, or unreadable."""
+
+
+class UnknownEntry(StoreError):
+    """An `sae_id` that the store does not hold."""
+
+
+class UnknownFeature(StoreError):
+    """A `feature_id` outside 0 ... n_features - 1."""
+
+
+class QueryError(UserError):
+    """A search expression that does not parse, or names a column that does not exist."""
+
+
+class FaultsError(UserError):
+    """Several faults of one store or checkpoint, reported together in `faults`."""
+
+    def __init__(self, subject: str, faults: Sequence[str], hint: str | None = None) -> None:
+        self.faults = tuple(faults)
+        listed = "; ".join(self.faults)
+        super().__init__(f"{subject}: {listed}", hint)

@@ -1,0 +1,101 @@
+"""Where every file of a store lies. No other module joins a store path.
+
+    STORE/store.json                          format and format version
+    STORE/annotations.sqlite                  what people add
+    STORE/saes/<sae_id>/CURRENT               name of the live version, replaced atomically
+    STORE/saes/<sae_id>/<version>/            immutable once CURRENT names it
+    STORE/saes/<sae_id>/.building-<key>/      a build in progress; resumed, or swept away
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from saescope.store.errors import StoreError
+
+SAE_ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+VERSION_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+def validate_sae_id(sae_id: str) -> str:
+    """Return `sae_id` unchanged if it may name a folder of a store, else raise `StoreError`."""
+    if not SAE_ID_PATTERN.fullmatch(sae_id):
+        raise StoreError(
+            f"not a valid sae_id: {sae_id!r}",
+            "use 1 to 100 of a-z 0-9 . _ - and start with a letter or digit, e.g. mnist-topk-k16",
+        )
+    return sae_id
+
+
+@dataclass(frozen=True)
+class VersionPaths:
+    """Files of one version of one entry (published or being built)."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "manifest.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder with the SAE in the native format: cfg.json and sae.safetensors."""
+        return self.root / "sae"
+
+    @property
+    def config(self) -> Path:
+        return self.checkpoint / "cfg.json"
+
+    @property
+    def weights(self) -> Path:
+        return self.checkpoint / "sae.safetensors"
+
+    def table(self, name: str) -> Path:
+        return self.root / f"{name}.parquet"
+
+    def index(self, fingerprint: str) -> Path:
+        return self.root / f"index-{fingerprint}.duckdb"
+
+
+@dataclass(frozen=True)
+class EntryPaths:
+    """Files of one entry of a store."""
+
+    root: Path
+
+    @property
+    def current(self) -> Path:
+        return self.root / "CURRENT"
+
+    def version(self, name: str) -> VersionPaths:
+        if not VERSION_PATTERN.fullmatch(name):
+            raise StoreError(f"not a valid version name: {name!r} in {self.root}")
+        return VersionPaths(self.root / name)
+
+    def building(self, key: str) -> VersionPaths:
+        """Folder of a build in progress; `key` is a hash of everything that decides its result."""
+        return VersionPaths(self.root / f".building-{key}")
+
+
+@dataclass(frozen=True)
+class StorePaths:
+    """Files of a whole store."""
+
+    root: Path
+
+    @property
+    def marker(self) -> Path:
+        return self.root / "store.json"
+
+    @property
+    def annotations(self) -> Path:
+        return self.root / "annotations.sqlite"
+
+    @property
+    def entries(self) -> Path:
+        return self.root / "saes"
+
+    def entry(self, sae_id: str) -> EntryPaths:
+        return EntryPaths(self.entries / validate_sae_id(sae_id))

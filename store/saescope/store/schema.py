@@ -1,0 +1,212 @@
+"""Every table of a store: its columns, their types and meaning. The one place where the schema is written.
+
+`docs/store-format.md` documents each column and a test holds it against this module. Writers build tables with
+`schema_of`, `verify` holds published files against it, and the index is made from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+FORMAT_NAME = "saescope-store"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: `nullable` says whether a null can occur, `doc` what a value means (with its unit)."""
+
+    name: str
+    type: pa.DataType
+    doc: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """One Parquet file of a version.
+
+    `sorted_by` is the order of its rows. `required` tables are in every version. `open` tables may have more columns
+    than are listed (an item's metadata, a training run's metrics).
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    sorted_by: tuple[str, ...]
+    required: bool = False
+    open: bool = False
+
+
+_i8, _i16, _i32, _i64 = pa.int8(), pa.int16(), pa.int32(), pa.int64()
+_f32, _f64 = pa.float32(), pa.float64()
+
+TABLES: dict[str, Table] = {
+    t.name: t
+    for t in (
+        Table(
+            "features",
+            (
+                Column("feature_id", _i32, "index of the feature, from 0"),
+                Column("n_firing", _i64, "positions where |activation| exceeds the firing threshold"),
+                Column("density", _f64, "n_firing / evaluated positions"),
+                Column("mean_activation", _f64, "mean of the activation over firings, signed; null if dead", True),
+                Column("std_activation", _f64, "population standard deviation over firings; null if dead", True),
+                Column("max_activation", _f32, "activation with the largest magnitude, signed; null if dead", True),
+                Column("is_dead", pa.bool_(), "fired at none of the evaluated positions"),
+                Column("is_dense", pa.bool_(), "density > 0.1"),
+                Column("decoder_norm", _f32, "Euclidean norm of the atom, in exported (raw) space", True),
+                Column("encoder_bias", _f32, "b_enc of the feature in exported space; null if none", True),
+                Column("hist_counts", pa.list_(_i64), "firings in each histogram bin of |activation|; sums to n_firing"),
+                Column("interval_lower", pa.list_(_f32), "lower bound of |activation| in each interval, strongest first"),
+                Column("interval_counts", pa.list_(_i64), "firings in each interval; sums to n_firing"),
+                Column("auto_label", pa.string(), "label from the items' metadata; null if there is none", True),
+                Column("label_precision", _f64, "fraction of firings that the label describes", True),
+                Column("label_recall", _f64, "fraction of the label's positions where the feature fires", True),
+                Column("label_base_rate", _f64, "fraction of evaluated positions that the label describes", True),
+            ),
+            ("feature_id",),
+            required=True,
+        ),
+        Table(
+            "examples",
+            (
+                Column("feature_id", _i32, "the feature"),
+                Column("kind", pa.string(), "'top': strongest, at most one per item; 'interval': a fair sample"),
+                Column("interval", _i8, "index into the feature's intervals, 0 = strongest; null for top", True),
+                Column("rank", _i16, "0 = strongest |activation| of its kind and interval"),
+                Column("item_id", _i64, "the item"),
+                Column("position", _i32, "position inside the item"),
+                Column("activation", _f32, "this feature's activation there, signed"),
+                Column("window_start", _i32, "position of the window's first value; null for one-position items", True),
+                Column(
+                    "window_activations",
+                    pa.list_(_f32),
+                    "this feature's activation at each position of the window; null for one-position items",
+                    True,
+                ),
+            ),
+            ("feature_id", "kind", "interval", "rank"),
+            required=True,
+        ),
+        Table(
+            "items",
+            (
+                Column("item_id", _i64, "index of the item in the source's order"),
+                Column("token_ids", pa.list_(_i32), "texts: the tokens", True),
+                Column("tokens", pa.list_(pa.string()), "texts: the tokens as text", True),
+                Column("image", pa.binary(), "images: PNG bytes", True),
+                Column("label", pa.string(), "class or folder name, where the source has one", True),
+            ),
+            ("item_id",),
+            required=True,
+            open=True,
+        ),
+        Table(
+            "top_logits",
+            (
+                Column("feature_id", _i32, "the feature"),
+                Column("sign", _i8, "+1: tokens that the atom raises; -1: lowers"),
+                Column("rank", _i16, "0 = strongest effect"),
+                Column("token_id", _i32, "the token"),
+                Column("token", pa.string(), "the token as text"),
+                Column("logit", _f32, "effect of one unit of the atom on the token's logit"),
+            ),
+            ("feature_id", "sign", "rank"),
+        ),
+        Table(
+            "top_tokens",
+            (
+                Column("feature_id", _i32, "the feature"),
+                Column("rank", _i16, "0 = most firings"),
+                Column("token_id", _i32, "the token"),
+                Column("token", pa.string(), "the token as text"),
+                Column("n_firing", _i64, "firings on this token"),
+                Column("mean_activation", _f64, "mean activation over those firings"),
+            ),
+            ("feature_id", "rank"),
+        ),
+        Table(
+            "neighbours",
+            (
+                Column("feature_id", _i32, "the feature"),
+                Column("rank", _i16, "0 = nearest"),
+                Column("neighbour_id", _i32, "another feature"),
+                Column("cosine", _f32, "cosine of the two atoms in exported space"),
+            ),
+            ("feature_id", "rank"),
+        ),
+        Table(
+            "coactivations",
+            (
+                Column("feature_id", _i32, "the feature"),
+                Column("rank", _i16, "0 = largest Jaccard index"),
+                Column("other_id", _i32, "another feature"),
+                Column("n_both", _i64, "evaluated positions where both fire"),
+                Column("jaccard", _f64, "n_both / positions where either fires"),
+            ),
+            ("feature_id", "rank"),
+        ),
+        Table(
+            "item_codes",
+            (
+                Column("item_id", _i64, "the item"),
+                Column("position", _i32, "position inside the item"),
+                Column("feature_ids", pa.list_(_i32), "firing features, strongest first"),
+                Column("activations", pa.list_(_f32), "their activations"),
+            ),
+            ("item_id", "position"),
+        ),
+        Table(
+            "reconstructions",
+            (
+                Column("item_id", _i64, "the item"),
+                Column("reconstruction", pa.list_(_f32), "the item rebuilt, raw units, in the source's input_shape"),
+                Column("mse", _f64, "mean squared error over the item's positions and dimensions, raw units"),
+            ),
+            ("item_id",),
+        ),
+        Table(
+            "baselines",
+            (
+                Column("name", pa.string(), "the method, e.g. pca"),
+                Column("n_components", _i32, "components kept"),
+                Column("l0", _f64, "mean non-zero coefficients per position"),
+                Column("mse", _f64, "mean squared error, raw units"),
+                Column("fvu", _f64, "fraction of variance unexplained, raw space", True),
+            ),
+            ("name", "n_components"),
+            open=True,
+        ),
+        Table(
+            "metrics",
+            (
+                Column("name", pa.string(), "the metric"),
+                Column("value", _f64, "its value; null where undefined", True),
+                Column("n_positions", _i64, "positions that it was computed over"),
+                Column("formula", pa.string(), "its definition"),
+            ),
+            ("name",),
+            required=True,
+        ),
+        Table(
+            "training",
+            (
+                Column("step", _i64, "optimiser step"),
+                Column("n_examples", _i64, "positions seen so far"),
+            ),
+            ("step",),
+            open=True,
+        ),
+    )
+}
+
+
+def schema_of(name: str, extra: tuple[pa.Field, ...] = ()) -> pa.Schema:
+    """Arrow schema of table `name`, followed by `extra` fields (only open tables take them)."""
+    table = TABLES[name]
+    if extra and not table.open:
+        raise ValueError(f"table {name!r} takes no further columns")
+    own = [pa.field(c.name, c.type, nullable=c.nullable) for c in table.columns]
+    return pa.schema([*own, *extra])

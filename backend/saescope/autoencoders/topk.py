@@ -1,0 +1,68 @@
+"""TopK codes (Gao et al. 2024): the k largest pre-activations of each position are kept, negative ones set to 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saescope.autoencoders.linear import LinearAutoencoder, LinearConfig
+from saescope.autoencoders.protocol import Selection
+from saescope.autoencoders.registry import register
+from saescope.store.errors import UserError
+
+
+@dataclass(frozen=True)
+class TopkConfig(LinearConfig):
+    """A TopK SAE fires at most `k` features per position."""
+
+    k: int = field(kw_only=True)
+    """Features kept per position."""
+
+    architecture: ClassVar[str] = "topk"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.k <= self.n_features:
+            raise UserError(
+                f"k is {self.k}, but must lie between 1 and n_features, {self.n_features}",
+                "choose a smaller k or more features",
+            )
+
+
+@register(TopkConfig)
+class TopkAutoencoder(LinearAutoencoder):
+    """f_j = max(z_j, 0) where z_j is among the k largest, else 0."""
+
+    config: TopkConfig
+
+    def select(self, x: Float[Tensor, "batch d_in"]) -> Selection:
+        return largest(self.pre_activations(x), self.config.k)
+
+    def encode(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch n_features"]:
+        chosen = self.select(x)
+        codes = chosen.values.new_zeros(x.shape[0], self.config.n_features)
+        return codes.scatter_(1, chosen.indices, chosen.values)
+
+
+def largest(z: Float[Tensor, "batch n_features"], k: int) -> Selection:
+    """The k largest entries of each row, ReLU applied; of equal ones at the border, those with the lowest index.
+
+    Order inside a row is unspecified. A row's result depends on that row alone.
+    """
+    n = z.shape[1]
+    if k >= n:
+        every = torch.arange(n, device=z.device).expand(z.shape[0], n)
+        return Selection(every.contiguous(), torch.relu(z))
+    values, indices = torch.topk(z, k + 1, dim=1, sorted=True)
+    # topk leaves open which of equal values it takes. Only a positive tie across the border changes the code.
+    tied = (values[:, k - 1] == values[:, k]) & (values[:, k] > 0)
+    values, indices = values[:, :k], indices[:, :k]
+    if bool(tied.any()):
+        rows = torch.nonzero(tied).squeeze(1)
+        ordered, order = torch.sort(z[rows], dim=1, descending=True, stable=True)
+        values[rows], indices[rows] = ordered[:, :k], order[:, :k]
+    return Selection(indices.contiguous(), torch.relu(values))

@@ -1,0 +1,120 @@
+"""Codes and reconstructions of every architecture against plain NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from saescope.autoencoders import architecture, architectures
+from saescope.autoencoders.kl import KlConfig
+from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.autoencoders.topk import TopkConfig, largest
+from saescope.store.errors import UserError
+
+D_IN, N_FEATURES, BATCH = 7, 19, 33
+OWN_FIELDS = {"topk": {"k": 4}}
+
+
+def filled(name: str, **fields: object) -> LinearAutoencoder:
+    kind = architecture(name)
+    model = kind.module(kind.config(d_in=D_IN, n_features=N_FEATURES, **OWN_FIELDS.get(name, {}), **fields))
+    assert isinstance(model, LinearAutoencoder)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(generator=generator)
+    return model
+
+
+def inputs() -> torch.Tensor:
+    return torch.randn(BATCH, D_IN, generator=torch.Generator().manual_seed(1))
+
+
+def numpy_codes(name: str, z: np.ndarray) -> np.ndarray:
+    if name == "kl":
+        return 1 / (1 + np.exp(-z))
+    codes = np.maximum(z, 0)
+    if name == "topk":
+        kth = np.sort(z, axis=1)[:, -4][:, None]
+        codes[z < kth] = 0
+    return codes
+
+
+@pytest.mark.parametrize("name", ["relu", "kl", "topk"])
+@pytest.mark.parametrize("subtract", [False, True])
+@pytest.mark.parametrize("tied", [False, True])
+def test_encode_and_decode_follow_the_formulas(name: str, subtract: bool, tied: bool) -> None:
+    model = filled(name, apply_b_dec_to_input=subtract, tied=tied)
+    x = inputs()
+    out = model(x)
+    t = {key: value.detach().double().numpy() for key, value in model.tensors().items()}
+    z = (x.double().numpy() - subtract * t["b_dec"]) @ t["W_enc"] + t["b_enc"]
+    expected = numpy_codes(name, z)
+    np.testing.assert_allclose(out.codes.detach().numpy(), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        out.reconstruction.detach().numpy(), expected @ t["W_dec"] + t["b_dec"], rtol=1e-4, atol=1e-4
+    )
+    if tied:
+        assert np.array_equal(t["W_enc"], t["W_dec"].T)
+
+
+def test_selection_is_the_code() -> None:
+    model = filled("topk")
+    x = inputs()
+    codes, chosen = model.encode(x), model.select(x)
+    assert chosen is not None
+    assert torch.equal(torch.zeros_like(codes).scatter(1, chosen.indices, chosen.values), codes)
+    torch.testing.assert_close(model.decode_selection(chosen), model.decode(codes))
+
+
+def test_only_topk_selects() -> None:
+    assert filled("relu").select(inputs()) is None
+    assert filled("kl").select(inputs()) is None
+
+
+def test_ties_go_to_the_lowest_index() -> None:
+    z = torch.zeros(3, 50)
+    z[0, 10:40] = 2.0
+    z[1, 49], z[1, 5:9] = 3.0, 1.0
+    z[2] = -1.0
+    chosen = largest(z, 3)
+    firing = [{int(i) for i, v in zip(*row, strict=True) if v > 0} for row in zip(*chosen, strict=True)]
+    assert firing == [{10, 11, 12}, {49, 5, 6}, set()]
+
+
+def test_a_row_does_not_depend_on_its_batch() -> None:
+    z = torch.randn(64, 200, generator=torch.Generator().manual_seed(2)).round(decimals=1)
+    together = largest(z, 8)
+    for row in range(64):
+        alone = largest(z[row : row + 1], 8)
+        assert torch.equal(alone.indices[0], together.indices[row])
+
+
+def test_k_may_equal_the_number_of_features() -> None:
+    z = torch.randn(5, 6, generator=torch.Generator().manual_seed(3))
+    chosen = largest(z, 6)
+    assert torch.equal(torch.zeros_like(z).scatter(1, chosen.indices, chosen.values), z.clamp(min=0))
+
+
+def test_architectures_are_found_by_themselves() -> None:
+    assert {"relu", "kl", "topk"} <= set(architectures())
+    with pytest.raises(UserError, match="unknown architecture 'reluu'"):
+        architecture("reluu")
+
+
+@pytest.mark.parametrize("k", [0, 20])
+def test_k_out_of_range_is_refused(k: int) -> None:
+    with pytest.raises(UserError, match="k is"):
+        TopkConfig(d_in=3, n_features=19, k=k)
+
+
+def test_sigmoid_codes_fire_above_one_half() -> None:
+    assert KlConfig(d_in=3, n_features=4).firing_threshold == 0.5
+    with pytest.raises(UserError, match="stays below 1"):
+        KlConfig(d_in=3, n_features=4, firing_threshold=1.0)
+
+
+def test_no_features_are_refused() -> None:
+    with pytest.raises(UserError, match="n_features is 0"):
+        architecture("relu").config(d_in=3, n_features=0)

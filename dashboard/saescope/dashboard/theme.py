@@ -1,0 +1,89 @@
+"""Colours with a meaning, in both schemes, and the style sheet that goes with theme.toml.
+
+Colour carries meaning only: one sequential hue for activation, a diverging blue - neutral - red for signed values, a
+colour-blind-safe hue per architecture (Okabe and Ito 2008), grey for dead and amber for dense.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import streamlit as st
+
+Scheme = Literal["light", "dark"]
+
+THEME_FILE = Path(__file__).with_name("theme.toml")
+
+ACTIVATION = "#e8590c"
+"""Full strength of the sequential hue; weaker activations are this colour, more transparent."""
+
+DIVERGING: dict[Scheme, tuple[str, str, str]] = {
+    "light": ("#2166ac", "#f7f7f7", "#b2182b"),
+    "dark": ("#4f9bdc", "#1b1e23", "#e05a5f"),
+}
+"""Negative, zero and positive end of the scale for signed values."""
+
+DEAD: dict[Scheme, str] = {"light": "#8a9099", "dark": "#7d848e"}
+DENSE: dict[Scheme, str] = {"light": "#c77700", "dark": "#f0a92e"}
+INK: dict[Scheme, str] = {"light": "#1f2328", "dark": "#e3e6ea"}
+MUTED: dict[Scheme, str] = {"light": "#5c6570", "dark": "#9aa3ad"}
+LINE: dict[Scheme, str] = {"light": "#d5d9de", "dark": "#383e46"}
+ACCENT: dict[Scheme, str] = {"light": "#0b6e75", "dark": "#4fb8bd"}
+PAPER: dict[Scheme, str] = {"light": "#ffffff", "dark": "#14171b"}
+
+_FAMILY: dict[str, tuple[str, str, str]] = {
+    "relu": ("#0072b2", "#4ea3dc", "circle"),
+    "topk": ("#d55e00", "#f0843c", "square"),
+    "kl": ("#009e73", "#33c79b", "diamond"),
+    "batchtopk": ("#b8860b", "#e6b93a", "triangle-up"),
+    "gated": ("#b0508a", "#dd8fbe", "cross"),
+    "jumprelu": ("#2a93c9", "#7cc7ee", "triangle-down"),
+    "matryoshka": ("#7a6a00", "#e0d44c", "star"),
+}
+_OTHERS = (("#6a51a3", "#a98fe0", "hexagon"), ("#555b61", "#b3b9bf", "pentagon"), ("#8c510a", "#c98d4e", "x"))
+
+
+def scheme() -> Scheme:
+    """What the reader's browser shows now; light where it has not said."""
+    try:
+        return "dark" if st.context.theme.type == "dark" else "light"
+    except AttributeError:
+        return "light"
+
+
+def _family(architecture: str) -> tuple[str, str, str]:
+    known = _FAMILY.get(architecture)
+    return known if known else _OTHERS[sum(architecture.encode()) % len(_OTHERS)]
+
+
+def family_colour(architecture: str) -> str:
+    """The colour of an architecture, the same on every page."""
+    light, dark, _ = _family(architecture)
+    return dark if scheme() == "dark" else light
+
+
+def family_symbol(architecture: str) -> str:
+    """Plotly's marker symbol of an architecture, so that colour is never the only difference."""
+    return _family(architecture)[2]
+
+
+STYLE = """
+<style>
+[data-testid="stMainBlockContainer"] { padding-top: 1.6rem; padding-bottom: 2.5rem; max-width: 1900px; }
+[data-testid="stHeader"] { background: transparent; height: 2.2rem; min-height: 0; }
+[data-testid="stSidebarHeader"] { height: 2.4rem; min-height: 0; margin-bottom: 0; }
+[data-testid="stDecoration"], [data-testid="stAppDeployButton"], [data-testid="stMainMenu"] { display: none; }
+[data-testid="stMetric"] { padding: 0; }
+[data-testid="stMetricLabel"] p { font-size: 0.86rem; }
+[data-testid="stCaptionContainer"] p { margin-bottom: 0.1rem; }
+h1, h2, h3 { letter-spacing: -0.005em; }
+img { image-rendering: pixelated; }
+code { font-variant-ligatures: none; }
+</style>
+"""
+
+
+def apply_style() -> None:
+    """Send the style sheet; once per run, first of all."""
+    st.html(STYLE)

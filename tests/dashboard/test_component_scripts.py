@@ -6,6 +6,7 @@ import re
 from importlib.resources import files
 
 import pytest
+
 from saescope.dashboard.components import assets
 from saescope.dashboard.components.picture_tiles import Tile, opened_value
 

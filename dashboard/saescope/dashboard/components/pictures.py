@@ -110,7 +110,7 @@ def _sprite(tiles: npt.NDArray[np.uint8], table: palettes.Table | None = None) -
 
 def _signed_limits(values: Floats, limit: float | None) -> Floats:
     """Symmetric limit of each picture, [n, 1]: `limit`, or its own largest magnitude (1 where it is all zero)."""
-    flat = values.reshape(len(values), -1)
+    flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
     own = np.abs(flat).max(axis=1, initial=0.0, keepdims=True) if limit is None else np.full((len(flat), 1), limit)
     return np.where(own > 0, own, 1.0)
 

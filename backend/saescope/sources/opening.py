@@ -1,0 +1,92 @@
+"""One door to every source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from saescope.progress import SILENT, Progress
+from saescope.sources import arrays, embedded, idx
+from saescope.sources.image_data import ImageData
+from saescope.sources.options import Purpose, SourceOptions, Split
+from saescope.sources.patches import PatchSource
+from saescope.sources.pixels import PixelSource
+from saescope.sources.protocol import Source
+from saescope.store.errors import UserError
+
+_EXPECTED = (
+    "expected an IDX file or MNIST-style folder, .npy, .npz, a picture or a folder of pictures, Parquet, "
+    "or embedded:digits"
+)
+
+
+def open_source(options: SourceOptions, purpose: Purpose = "evaluate", progress: Progress = SILENT) -> Source:
+    """The data that `options` name, seen as activations.
+
+    Data with a train and a test split yields the train split for `purpose` 'train' and the test split for 'evaluate',
+    unless `options.split` says otherwise. Everything that can be wrong with the data is told here as a `UserError`.
+    """
+    data = _find_images(options)
+    split = _chosen_split(data, options, purpose)
+    images = data.load(split)
+    if options.patch is None:
+        return PixelSource(images, path=options.path, format=data.format, split=split, progress=progress)
+    return PatchSource(
+        images,
+        patch=options.patch,
+        stride=options.stride,
+        path=options.path,
+        format=data.format,
+        split=split,
+        progress=progress,
+    )
+
+
+def has_splits(options: SourceOptions) -> bool:
+    """Whether the data has a train and a test split of its own."""
+    return options.images is not None and bool(_find_images(options).splits)
+
+
+def _chosen_split(data: ImageData, options: SourceOptions, purpose: Purpose) -> Split | None:
+    if data.splits:
+        return options.split or ("train" if purpose == "train" else "test")
+    if options.split in ("train", "test"):
+        raise UserError(
+            f"{options.path}: split {options.split!r} is asked for, but the data has no train and test split",
+            "leave --split out: where the data has none, 10 % of the items are held out from training",
+        )
+    return options.split
+
+
+def _find_images(options: SourceOptions) -> ImageData:
+    if options.path.startswith(embedded.PREFIX):
+        return embedded.find_embedded(options)
+    path = Path(options.path).expanduser()
+    try:
+        if path.is_dir():
+            return _find_in_folder(path, options)
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder", _EXPECTED)
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not head:
+        raise UserError(f"{path} is empty", _EXPECTED)
+    if head.startswith(arrays.NPY_MAGIC):
+        return arrays.NpyData(path, options)
+    if head.startswith(b"PK\x03\x04") or path.suffix.lower() == ".npz":
+        return arrays.find_npz(path, options)
+    if path.suffix.lower() == ".npy":
+        return arrays.NpyData(path, options)
+    if idx.is_idx_magic(head) or head.startswith(idx.GZIP_MAGIC) or "ubyte" in path.name.lower():
+        return idx.find_file(path, options)
+    raise UserError(f"{path}: not a file of images that is known (it starts with bytes {head.hex(' ')})", _EXPECTED)
+
+
+def _find_in_folder(path: Path, options: SourceOptions) -> ImageData:
+    if not any(path.iterdir()):
+        raise UserError(f"{path}: the folder is empty", _EXPECTED)
+    found = idx.find_in_folder(path, options)
+    if found is not None:
+        return found
+    raise UserError(f"{path}: holds no images", _EXPECTED)

@@ -1,0 +1,39 @@
+"""Which items are kept from training, where the data has no split of its own."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, UInt64
+
+from saescope.store.errors import UserError
+
+
+def held_out(n_items: int, seed: int = 0, fraction: float = 0.1) -> Bool[np.ndarray, " n_items"]:
+    """True at the held-out items: the `fraction` of all with the smallest hash of (seed, item).
+
+    From 2 items on, at least one is held out and never all (unless `fraction` is 0). The same arguments give the same
+    items on every machine.
+    """
+    if not 0 <= fraction < 1:
+        raise UserError(f"the held-out fraction is {fraction}; expected at least 0 and less than 1")
+    chosen = np.zeros(n_items, dtype=bool)
+    if fraction == 0 or n_items < 2:
+        return chosen
+    count = min(max(round(fraction * n_items), 1), n_items - 1)
+    # Items are distinct and the hash is a bijection of the item, so there are no ties.
+    chosen[np.argpartition(_hash(n_items, seed), count - 1)[:count]] = True
+    return chosen
+
+
+def _hash(n_items: int, seed: int) -> UInt64[np.ndarray, " n_items"]:
+    """SplitMix64 finaliser (Steele, Lea & Flood 2014) of item + a hashed seed."""
+    with np.errstate(over="ignore"):
+        start = _mix(np.array([seed % 2**64], dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15))
+        steps = np.arange(1, n_items + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        return _mix(steps + start)
+
+
+def _mix(z: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

@@ -1,0 +1,83 @@
+"""What commands print on stdout: lines for people, or one JSON object for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+import click
+
+from saescope.cli.run import silence
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+
+
+def line(text: str = "") -> None:
+    """One line of text on stdout. Quiet where the reader has gone (`| head`): the command still ends as it should."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        silence(sys.stdout)
+
+
+def json_object(content: Mapping[str, Any]) -> None:
+    """One JSON object on stdout; what JSON has no word for (NaN, infinities) becomes null."""
+    line(json.dumps(json_ready(content), ensure_ascii=False, allow_nan=False))
+
+
+def json_ready(value: Any) -> Any:
+    """`value` in JSON's types: NaN and infinities as null, arrays as lists, bytes by their number."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): json_ready(v) for k, v in value.items()}
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, (bytes, bytearray)):
+        return f"{len(value)} bytes"
+    if hasattr(value, "tolist"):
+        return json_ready(value.tolist())
+    if hasattr(value, "as_dict"):
+        return json_ready(value.as_dict())
+    if isinstance(value, Sequence):
+        return [json_ready(v) for v in value]
+    return str(value)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A measured value with `digits` significant digits; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    if value != 0 and not 1e-4 <= abs(value) < 1e7:
+        return f"{value:.{digits - 1}e}"
+    if abs(value) >= 10**digits:
+        return f"{value:,.0f}"
+    return f"{value:#.{digits}g}".rstrip(".")
+
+
+def count(value: int | None) -> str:
+    """A count with thousands separated; a dash where there is none."""
+    return "-" if value is None else f"{value:,}"
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction as a percentage with two significant digits."""
+    if fraction is None or not math.isfinite(fraction):
+        return "-"
+    if 0 < fraction < 1e-5:
+        return f"{100 * fraction:.1e} %"
+    return f"{100 * fraction:.2g} %" if fraction < 0.995 else f"{100 * fraction:.4g} %"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+    """Columns padded to their widest cell; those with an index in `right` are set to the right."""
+    widths = [max(len(r[i]) for r in (header, *rows)) for i in range(len(header))]
+    for row in (header, *rows):
+        cells = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        line("  ".join(cells).rstrip())

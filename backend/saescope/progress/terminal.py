@@ -1,0 +1,115 @@
+"""Progress on stderr: one live line with a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+from saescope.progress import Progress
+from saescope.progress.remaining import Estimate, duration
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_REDRAWS = 0.1
+
+
+class PlainProgress:
+    """A line when a stage starts, every ten seconds while it lasts, and when it ends."""
+
+    def __init__(
+        self,
+        stream: IO[str],
+        clock: Callable[[], float] = time.monotonic,
+        seconds_between_lines: float = SECONDS_BETWEEN_LINES,
+    ) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._pause = seconds_between_lines
+        self._estimate: Estimate | None = None
+        self._said = 0.0
+        self._ended = False
+
+    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+        now = self._clock()
+        estimate = self._estimate
+        if estimate is None or estimate.stage != stage or done < estimate.done:
+            estimate = self._estimate = Estimate(stage, done, now)
+            self._ended = False
+            if done < total:
+                self._say(f"{stage}: {done:,} of {total:,}", now)
+        estimate.done = done
+        if self._ended:
+            return
+        extra = f", {note}" if note else ""
+        if done >= total:
+            self._ended = True
+            self._say(f"{stage}: done in {duration(now - estimate.started)}{extra}", now)
+        elif now - self._said >= self._pause:
+            left = estimate.seconds_left(done, total, now)
+            remaining = f", {duration(left)} left" if left is not None else ""
+            self._say(f"{stage}: {done / total:.0%} ({done:,} of {total:,}){remaining}{extra}", now)
+
+    def _say(self, text: str, now: float) -> None:
+        self._said = now
+        try:
+            print(text, file=self._stream, flush=True)
+        except (OSError, ValueError):
+            return
+
+
+class BarProgress:
+    """A bar for each stage: the running one is redrawn in place, ended ones stay above it with the time they took."""
+
+    def __init__(self, display: RichProgress, clock: Callable[[], float] = time.monotonic) -> None:
+        self._display = display
+        self._clock = clock
+        self._task: TaskID | None = None
+        self._estimate: Estimate | None = None
+        self._drawn = 0.0
+
+    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+        now = self._clock()
+        estimate = self._estimate
+        if estimate is None or estimate.stage != stage or done < estimate.done:
+            estimate = self._estimate = Estimate(stage, done, now)
+            self._task = self._display.add_task(stage, total=max(total, 1), left="", note="")
+            self._drawn = 0.0
+        estimate.done = done
+        assert self._task is not None
+        if done >= total:
+            took = duration(now - estimate.started)
+            self._display.update(self._task, total=max(total, 1), completed=max(total, 1), left=took, note=note)
+        elif now - self._drawn >= SECONDS_BETWEEN_REDRAWS:
+            self._drawn = now
+            left = estimate.seconds_left(done, total, now)
+            text = f"{duration(left)} left" if left is not None else ""
+            self._display.update(self._task, total=total, completed=done, left=text, note=note)
+
+
+@contextmanager
+def terminal_progress(stream: IO[str] | None = None) -> Iterator[Progress]:
+    """Shows progress on `stream` (default: stderr) while the block runs."""
+    out = sys.stderr if stream is None else stream
+    if not out.isatty():
+        yield PlainProgress(out)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as RichProgress
+
+    console = Console(file=out)
+    columns = (
+        TextColumn("{task.description}", markup=False),  # names from data are not markup
+        BarColumn(bar_width=28),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[left]}", markup=False),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
+    with RichProgress(*columns, console=console) as display:
+        yield BarProgress(display)

@@ -1,0 +1,115 @@
+"""The terminal's progress, with a clock that the test turns."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+from rich.progress import Progress as RichProgress
+from rich.progress import TextColumn
+
+from saescope.progress.remaining import Estimate, duration
+from saescope.progress.terminal import BarProgress, PlainProgress, terminal_progress
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def plain() -> tuple[PlainProgress, io.StringIO, Clock]:
+    out, clock = io.StringIO(), Clock()
+    return PlainProgress(out, clock), out, clock
+
+
+def test_plain_lines_come_at_the_start_every_ten_seconds_and_at_the_end() -> None:
+    progress, out, clock = plain()
+    for step in range(31):
+        progress.update("training", step, 30, f"loss {step}")
+        clock.now += 1
+    assert out.getvalue().splitlines() == [
+        "training: 0 of 30",
+        "training: 33% (10 of 30), 20 s left, loss 10",
+        "training: 67% (20 of 30), 10 s left, loss 20",
+        "training: done in 30 s, loss 30",
+    ]
+
+
+def test_a_new_stage_starts_anew() -> None:
+    progress, out, clock = plain()
+    progress.update("training", 0, 2)
+    clock.now += 3
+    progress.update("training", 2, 2)
+    progress.update("encoding", 0, 5)
+    clock.now += 4
+    progress.update("encoding", 5, 5)
+    progress.update("encoding", 5, 5)
+    assert out.getvalue().splitlines() == [
+        "training: 0 of 2",
+        "training: done in 3 s",
+        "encoding: 0 of 5",
+        "encoding: done in 4 s",
+    ]
+
+
+def test_the_same_stage_may_run_twice() -> None:
+    progress, out, _ = plain()
+    for _run in range(2):
+        progress.update("encoding", 0, 5)
+        progress.update("encoding", 5, 5)
+    assert out.getvalue().count("done in") == 2
+
+
+def test_work_done_before_a_resume_does_not_count_towards_the_speed() -> None:
+    estimate = Estimate("training", done_at_start=900, started=0.0)
+    assert estimate.seconds_left(900, 1000, 5.0) is None
+    assert estimate.seconds_left(950, 1000, 5.0) == 5.0
+
+
+def test_durations() -> None:
+    assert [duration(s) for s in (0.2, 59.4, 60, 125, 7300)] == ["0 s", "59 s", "1 min 0 s", "2 min 5 s", "2 h 1 min"]
+
+
+def test_a_closed_stream_is_no_trouble() -> None:
+    progress, out, _ = plain()
+    out.close()
+    progress.update("training", 0, 10)
+
+
+def test_bars_show_stages_as_they_are_written() -> None:
+    """Square brackets in a name are no markup."""
+    out, clock = io.StringIO(), Clock()
+    columns = [TextColumn("{task.description}|{task.fields[left]}|{task.fields[note]}", markup=False)]
+    with RichProgress(*columns, console=Console(file=out, width=80)) as display:
+        progress = BarProgress(display, clock)
+        progress.update("training [bold]", 0, 10)
+        clock.now += 5
+        progress.update("training [bold]", 5, 10, "loss 1")
+        assert display.tasks[0].fields["left"] == "5 s left"
+        clock.now += 5
+        progress.update("training [bold]", 10, 10, "loss 0")
+        progress.update("encoding", 1, 2)
+    assert "training [bold]|10 s|loss 0" in out.getvalue()
+    assert [t.description for t in display.tasks] == ["training [bold]", "encoding"]
+
+
+def test_without_a_terminal_lines_are_plain() -> None:
+    out = io.StringIO()
+    with terminal_progress(out) as progress:
+        progress.update("training", 1, 1)
+    assert out.getvalue() == "training: done in 0 s\n"
+
+
+def test_on_a_terminal_there_is_a_bar() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    out = Terminal()
+    with terminal_progress(out) as progress:
+        progress.update("training [x]", 1, 2)
+        progress.update("training [x]", 2, 2)
+    assert "training [x]" in out.getvalue()
+    assert "100 %" in out.getvalue()

@@ -1,0 +1,67 @@
+"""`saescope ls`: the entries of a store, a line each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from saescope.cli.report import count, json_object, json_option, line, number, table
+from saescope.cli.store_option import open_store, store_option
+
+
+@click.command()
+@store_option
+@json_option
+def command(store: Path, as_json: bool) -> None:
+    """List the entries of a store, a line each."""
+    entries = open_store(store).entries()
+    if as_json:
+        json_object(
+            {
+                "store": str(store),
+                "entries": [
+                    {
+                        "sae_id": e.sae_id,
+                        "version": e.version,
+                        "created_at": e.manifest.created_at,
+                        "architecture": e.manifest.architecture,
+                        "d_in": e.manifest.d_in,
+                        "n_features": e.n_features,
+                        "n_positions": e.n_positions,
+                        "source": e.manifest.source,
+                        "sweep": e.manifest.sweep,
+                        "metrics": e.metrics,
+                    }
+                    for e in entries
+                ],
+            }
+        )
+        return
+    if not entries:
+        line(f"{store} holds no entries yet; `saescope build` and `saescope sweep` add some")
+        return
+    header = ("SAE", "architecture", "features", "L0", "FVU", "dead", "source", "built")
+    rows = [
+        (
+            e.sae_id,
+            e.manifest.architecture,
+            count(e.n_features),
+            number(e.metrics.get("l0")),
+            number(e.metrics.get("fvu")),
+            f"{number(e.metrics.get('n_dead'), 4)} of {count(e.n_features)}",
+            source_summary(e.manifest.source),
+            e.manifest.created_at[:16].replace("T", " "),
+        )
+        for e in entries
+    ]
+    table(header, rows, right=(2, 3, 4, 5))
+
+
+def source_summary(source: dict[str, object]) -> str:
+    """A source in a few words: its data and, for patches, their size."""
+    name = Path(str(source.get("path") or source.get("kind") or "-")).name
+    patch = source.get("patch")
+    split = source.get("split")
+    words = [name, f"{patch} x {patch} patches" if patch else "", str(split) if split and split != "all" else ""]
+    return ", ".join(w for w in words if w)

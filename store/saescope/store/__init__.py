@@ -1,1 +1,40 @@
-"""The feature store: paths, schema, writer, reader, search and annotations. Needs duckdb, pyarrow and numpy only."""
+"""The feature store: paths, schema, writer, reader, search and annotations. Needs duckdb, pyarrow and numpy only.
+
+    from saescope.store import FeatureStore
+
+    store = FeatureStore("my-store")
+    entry = store["mnist-topk-k16"]
+    entry.feature(12), entry.examples(12), entry.search("digit 7 and density < 0.01")
+
+The names below are imported when they are first used, so that the errors alone cost no database.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from saescope.store.errors import QueryError, StoreError, UnknownEntry, UnknownFeature, UserError
+
+if TYPE_CHECKING:
+    from saescope.store.entry import Entry
+    from saescope.store.reader import FeatureStore, Sweep
+
+__all__ = [
+    "Entry",
+    "FeatureStore",
+    "QueryError",
+    "StoreError",
+    "Sweep",
+    "UnknownEntry",
+    "UnknownFeature",
+    "UserError",
+]
+
+_LAZY = {"Entry": "saescope.store.entry", "FeatureStore": "saescope.store.reader", "Sweep": "saescope.store.reader"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

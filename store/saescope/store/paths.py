@@ -1,15 +1,17 @@
 """Where every file of a store lies. No other module joins a store path.
 
-    STORE/store.json                          format and format version
-    STORE/annotations.sqlite                  what people add
-    STORE/saes/<sae_id>/CURRENT               name of the live version, replaced atomically
-    STORE/saes/<sae_id>/<version>/            immutable once CURRENT names it
-    STORE/saes/<sae_id>/.building-<key>/      a build in progress; resumed, or swept away
+STORE/store.json                          format and format version
+STORE/annotations.sqlite                  what people add
+STORE/saes/<sae_id>/CURRENT               name of the live version, replaced atomically
+STORE/saes/<sae_id>/<version>/            immutable once CURRENT names it
+STORE/saes/<sae_id>/.building-<key>/      a build in progress; resumed, or swept away
+STORE/saes/<sae_id>/.lock                 held (flock) by the one process that builds this entry
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from saescope.store.errors import StoreError
 
 SAE_ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 VERSION_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+FILE_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 def validate_sae_id(sae_id: str) -> str:
@@ -58,6 +61,18 @@ class VersionPaths:
     def index(self, fingerprint: str) -> Path:
         return self.root / f"index-{fingerprint}.duckdb"
 
+    @property
+    def state(self) -> Path:
+        """Folder of a running build's own files, dropped when the version is published."""
+        return self.root / ".state"
+
+    def file(self, name: str) -> Path:
+        """A file by its name in the manifest's `files` ("features.parquet", "sae/cfg.json"); it stays inside."""
+        parts = name.split("/")
+        if not all(FILE_PATTERN.fullmatch(part) for part in parts):
+            raise StoreError(f"not a valid file name of a version: {name!r}")
+        return self.root.joinpath(*parts)
+
 
 @dataclass(frozen=True)
 class EntryPaths:
@@ -69,6 +84,25 @@ class EntryPaths:
     def current(self) -> Path:
         return self.root / "CURRENT"
 
+    @property
+    def lock(self) -> Path:
+        return self.root / ".lock"
+
+    def versions(self) -> list[str]:
+        """Names of the version folders, oldest first (names start with the time of publishing)."""
+        if not self.root.is_dir():
+            return []
+        return sorted(p.name for p in self.root.iterdir() if VERSION_PATTERN.fullmatch(p.name) and p.is_dir())
+
+    def leftovers(self) -> Iterator[Path]:
+        """Folders of builds in progress or cut off, and of versions that were being removed."""
+        yield from sorted(self.root.glob(".building-*"))
+        yield from sorted(self.root.glob(".removed-*"))
+
+    def removed(self, version: str) -> Path:
+        """Where a version goes before its files are deleted, so that half a version never looks published."""
+        return self.root / f".removed-{version}"
+
     def version(self, name: str) -> VersionPaths:
         if not VERSION_PATTERN.fullmatch(name):
             raise StoreError(f"not a valid version name: {name!r} in {self.root}")
@@ -76,6 +110,8 @@ class EntryPaths:
 
     def building(self, key: str) -> VersionPaths:
         """Folder of a build in progress; `key` is a hash of everything that decides its result."""
+        if not VERSION_PATTERN.fullmatch(key):
+            raise StoreError(f"not a valid build key: {key!r}", "use 1 to 64 of a-z 0-9 and -")
         return VersionPaths(self.root / f".building-{key}")
 
 

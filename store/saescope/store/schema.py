@@ -58,8 +58,10 @@ TABLES: dict[str, Table] = {
                 Column("is_dense", pa.bool_(), "density > 0.1"),
                 Column("decoder_norm", _f32, "Euclidean norm of the atom, in exported (raw) space", True),
                 Column("encoder_bias", _f32, "b_enc of the feature in exported space; null if none", True),
-                Column("hist_counts", pa.list_(_i64), "firings in each histogram bin of |activation|; sums to n_firing"),
-                Column("interval_lower", pa.list_(_f32), "lower bound of |activation| in each interval, strongest first"),
+                Column("hist_counts", pa.list_(_i64), "firings in each bin of |activation|; sums to n_firing"),
+                Column(
+                    "interval_lower", pa.list_(_f32), "lower bound of |activation| of each interval, strongest first"
+                ),
                 Column("interval_counts", pa.list_(_i64), "firings in each interval; sums to n_firing"),
                 Column("auto_label", pa.string(), "label from the items' metadata; null if there is none", True),
                 Column("label_precision", _f64, "fraction of firings that the label describes", True),

@@ -1,0 +1,251 @@
+"""One entry of a store: an SAE evaluated on a source, as one immutable version of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from saescope.store import records
+from saescope.store.atoms import Weights
+from saescope.store.errors import StoreError, UnknownFeature, UserError
+from saescope.store.manifest import Manifest
+from saescope.store.paths import VersionPaths
+from saescope.store.schema import TABLES
+from saescope.store.tables import read_parquet
+
+if TYPE_CHECKING:
+    from saescope.store.reader import FeatureStore
+
+
+class Entry:
+    """Reads of one version. Opening costs nothing: the index is opened by the first read that needs it.
+
+    An entry keeps showing the version that it was opened with; `store[sae_id]` gives the live one. Any number of
+    threads may share an entry.
+    """
+
+    def __init__(self, store: FeatureStore, paths: VersionPaths, manifest: Manifest) -> None:
+        self._store = store
+        self._paths = paths
+        self.manifest: Manifest = manifest
+        """Provenance, options and summary metrics."""
+
+    def __repr__(self) -> str:
+        m = self.manifest
+        parts = [f"{m.architecture}, {m.n_features:,} features, {m.n_positions:,} positions"]
+        for name in ("l0", "fvu"):
+            value = m.metrics.get(name)
+            if value is not None:
+                parts.append(f"{name}={value:.3g}")
+        return f"<Entry {m.sae_id!r}: {', '.join(parts)}>"
+
+    @property
+    def sae_id(self) -> str:
+        return self.manifest.sae_id
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """Name -> value; None where undefined."""
+        return self.manifest.metrics
+
+    @property
+    def n_features(self) -> int:
+        return self.manifest.n_features
+
+    @property
+    def n_positions(self) -> int:
+        """Evaluated positions N behind every statistic."""
+        return self.manifest.n_positions
+
+    @property
+    def weights_sha256(self) -> str:
+        return self.manifest.weights_sha256
+
+    @property
+    def paths(self) -> VersionPaths:
+        """Files of this version."""
+        return self._paths
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables that this version has, in the schema's order."""
+        return [name for name in TABLES if f"{name}.parquet" in self.manifest.files]
+
+    def has_table(self, name: str) -> bool:
+        return f"{name}.parquet" in self.manifest.files
+
+    def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """A whole table from its Parquet file. Raises `StoreError` if the entry has none of that name."""
+        if not self.has_table(name):
+            raise StoreError(f"{self.sae_id} has no table {name!r}", f"it has {', '.join(self.tables)}")
+        return read_parquet(self._paths.table(name), columns)
+
+    def sql(self, statement: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> pa.Table:
+        """The rows of a read-only SQL statement over this version's tables, with bound parameters."""
+        return self._cursor().sql(statement, params=parameters).to_arrow_table()
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        return self._store.indexes.cursor(self._paths, self.manifest)
+
+    def _rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._cursor().execute(statement, parameters).fetchall()
+
+    def check_feature(self, feature_id: int) -> int:
+        """`feature_id` as int, or `UnknownFeature`."""
+        known = isinstance(feature_id, (int, np.integer)) and 0 <= feature_id < self.n_features
+        if not known or isinstance(feature_id, bool):
+            raise UnknownFeature(
+                f"{self.sae_id} has no feature {feature_id!r}", f"its features are 0 to {self.n_features - 1}"
+            )
+        return int(feature_id)
+
+    def feature(self, feature_id: int) -> records.Feature:
+        """Every statistic of one feature, its ranks, and its user label. Raises `UnknownFeature`."""
+        i = self.check_feature(feature_id)
+        row = self._rows(
+            f"""SELECT {_FEATURE_COLUMNS},
+                (SELECT count(*) + 1 FROM features WHERE n_firing > f.n_firing),
+                CASE WHEN f.max_activation IS NULL THEN NULL
+                     ELSE (SELECT count(*) + 1 FROM features WHERE abs(max_activation) > abs(f.max_activation)) END
+            FROM features f WHERE feature_id = ?""",  # noqa: S608 - the columns are the schema's
+            [i],
+        )[0]
+        note = self._store.annotations.state(self.weights_sha256, i)
+        return records.Feature(*row, n_features=self.n_features, user_label=note.label, is_starred=note.starred)
+
+    def examples(self, feature_id: int, kind: str | None = None, interval: int | None = None) -> list[records.Example]:
+        """Examples of a feature by kind ('top' first), interval (strongest first) and rank.
+
+        `kind` 'top' or 'interval' and `interval` narrow them. Raises `UnknownFeature`, `UserError` for another kind.
+        """
+        i = self.check_feature(feature_id)
+        if kind not in (None, "top", "interval"):
+            raise UserError(f"no kind of examples {kind!r}", "use 'top' or 'interval'")
+        rows = self._rows(
+            f"""SELECT {_EXAMPLE_COLUMNS} FROM examples
+            WHERE feature_id = $1 AND ($2 IS NULL OR kind = $2) AND ($3 IS NULL OR "interval" = $3)
+            ORDER BY kind DESC, "interval", rank""",  # noqa: S608
+            [i, kind, interval],
+        )
+        return [records.Example(*row) for row in rows]
+
+    def neighbours(self, feature_id: int) -> list[records.Neighbour]:
+        """Features with the most similar atoms, nearest first. Empty where the entry has no such table."""
+        i = self.check_feature(feature_id)
+        if not self.has_table("neighbours"):
+            return []
+        rows = self._rows(
+            """SELECT n.feature_id, rank, neighbour_id, cosine, auto_label, is_dead
+            FROM neighbours n JOIN features f ON f.feature_id = n.neighbour_id
+            WHERE n.feature_id = ? ORDER BY rank""",
+            [i],
+        )
+        return [records.Neighbour(*row) for row in rows]
+
+    def coactivations(self, feature_id: int) -> list[records.Coactivation]:
+        """Features that fire at the same positions, largest Jaccard index first. Empty without such a table."""
+        i = self.check_feature(feature_id)
+        if not self.has_table("coactivations"):
+            return []
+        rows = self._rows(
+            """SELECT c.feature_id, rank, other_id, n_both, jaccard, auto_label
+            FROM coactivations c JOIN features f ON f.feature_id = c.other_id
+            WHERE c.feature_id = ? ORDER BY rank""",
+            [i],
+        )
+        return [records.Coactivation(*row) for row in rows]
+
+    def items(self, item_ids: Sequence[int] | npt.NDArray[np.integer]) -> pa.Table:
+        """Rows of table `items` in the order of `item_ids` (each once); ids that are not kept are left out."""
+        wanted = list(dict.fromkeys(int(i) for i in item_ids))
+        return self._by_item("items", wanted)
+
+    def item(self, item_id: int) -> records.Item:
+        """One item. Raises `UserError` where the store does not keep it."""
+        rows = self.items([item_id]).to_pylist()
+        if not rows:
+            raise UserError(f"{self.sae_id} does not keep item {item_id}", "it keeps the items of its examples")
+        own = {c.name: rows[0].pop(c.name, None) for c in TABLES["items"].columns}
+        return records.Item(**own, metadata=rows[0])
+
+    def sample_item_ids(self) -> list[int]:
+        """The fixed sample of items with codes (and, for pixels, reconstructions), ascending."""
+        for name in ("item_codes", "reconstructions"):
+            if self.has_table(name):
+                return [row[0] for row in self._rows(f"SELECT DISTINCT item_id FROM {name} ORDER BY item_id")]  # noqa: S608
+        return []
+
+    def item_codes(self, item_id: int) -> list[records.ItemCode]:
+        """The code of each position of a sampled item; empty for other items."""
+        if not self.has_table("item_codes"):
+            return []
+        rows = self._rows(
+            "SELECT item_id, position, feature_ids, activations FROM item_codes WHERE item_id = ? ORDER BY position",
+            [int(item_id)],
+        )
+        return [records.ItemCode(*row) for row in rows]
+
+    def reconstruction(self, item_ids: Sequence[int] | npt.NDArray[np.integer]) -> pa.Table:
+        """Rows of table `reconstructions` in the order of `item_ids`; ids outside the sample are left out."""
+        if not self.has_table("reconstructions"):
+            raise StoreError(f"{self.sae_id} has no reconstructions", "only SAEs of pixels have them")
+        return self._by_item("reconstructions", list(dict.fromkeys(int(i) for i in item_ids)))
+
+    def _by_item(self, table: str, wanted: list[int]) -> pa.Table:
+        return self.sql(
+            f"""SELECT t.*
+            FROM (SELECT unnest($1::BIGINT[]) AS item_id, generate_subscripts($1::BIGINT[], 1) AS place) w
+            JOIN {table} t ON t.item_id = w.item_id ORDER BY w.place""",  # noqa: S608
+            [wanted],
+        )
+
+    def training_curve(self) -> pa.Table | None:
+        """Table `training`, or None where the checkpoint brought none."""
+        return self.table("training") if self.has_table("training") else None
+
+    def baselines(self) -> pa.Table | None:
+        """Table `baselines`, or None."""
+        return self.table("baselines") if self.has_table("baselines") else None
+
+    @cached_property
+    def _weights(self) -> Weights:
+        return Weights(self._paths.weights)
+
+    def atoms(self, feature_ids: Sequence[int] | npt.NDArray[np.integer] | None = None) -> npt.NDArray[np.float32]:
+        """Decoder directions [feature, d_out] of the given features (None: all), as float32.
+
+        Only the wanted rows of the weights file are read. Raises `UnknownFeature`, `StoreError`.
+        """
+        shape = self._weights.shape("W_dec")
+        if shape is None:
+            raise StoreError(f"{self.sae_id} has no atoms: its decoder is not linear")
+        if shape != (self.manifest.n_features, self.manifest.d_out):
+            raise StoreError(
+                f"W_dec of {self.sae_id} has shape {list(shape)}, "
+                f"expected [{self.manifest.n_features}, {self.manifest.d_out}]",
+                "run saescope verify",
+            )
+        if feature_ids is None:
+            return self._weights.tensor("W_dec")
+        ids = np.asarray(feature_ids, dtype=np.int64).reshape(-1)
+        outside = ids[(ids < 0) | (ids >= self.n_features)]
+        if len(outside):
+            self.check_feature(int(outside[0]))
+        return self._weights.tensor("W_dec", ids)
+
+    def decoder_bias(self) -> npt.NDArray[np.float32] | None:
+        """`b_dec` [d_out], what a zero code decodes to; None where there is none."""
+        return None if self._weights.shape("b_dec") is None else self._weights.tensor("b_dec")
+
+
+_FEATURE_COLUMNS = ", ".join(f"f.{c.name}" for c in TABLES["features"].columns)
+_EXAMPLE_COLUMNS = ", ".join(f'"{c.name}"' for c in TABLES["examples"].columns)

@@ -1,0 +1,154 @@
+"""The index of a version: its Parquet tables in one DuckDB file, a disposable cache that is rebuilt at any time.
+
+The file's name carries a fingerprint of what it was made from and by, so a file of that name is never replaced by
+another content. Where the version's folder cannot be written, the index goes to the user's cache folder, and failing
+that to a folder that lives as long as the process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
+
+import duckdb
+from saescope.store.atomic import StorageError, make_folder, temporary_name
+from saescope.store.errors import StoreError
+from saescope.store.manifest import Manifest
+from saescope.store.paths import VersionPaths
+from saescope.store.schema import TABLES
+
+INDEX_LAYOUT = 1
+"""Raise when the index is made differently from the same Parquet files."""
+
+_Settings = dict[str, str | bool | int | float | list[str]]
+_BUILD_SETTINGS: _Settings = {
+    "threads": "2",
+    "memory_limit": "2GB",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
+_READ_SETTINGS: _Settings = _BUILD_SETTINGS | {"enable_external_access": "false", "lock_configuration": "true"}
+
+
+def fingerprint(manifest: Manifest) -> str:
+    """12 hexadecimal digits that tell an index by its Parquet files, its layout and the DuckDB that wrote it."""
+    parquet = {name: entry["sha256"] for name, entry in manifest.files.items() if name.endswith(".parquet")}
+    made_from = json.dumps([INDEX_LAYOUT, duckdb.__version__, sorted(parquet.items())])
+    return hashlib.sha256(made_from.encode()).hexdigest()[:12]
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+def build_index(version: VersionPaths, tables: list[str], out: Path) -> None:
+    """Make the index of `tables` at `out`, which appears only once it is complete.
+
+    Raises `StoreError` where a Parquet file is damaged or the disk refuses.
+    """
+    temporary = temporary_name(out)
+    try:
+        with duckdb.connect(str(temporary), config=_BUILD_SETTINGS) as connection:
+            for name in tables:
+                source = f"read_parquet({_quoted(version.table(name))}, hive_partitioning = false)"
+                connection.execute(f'CREATE TABLE "{name}" AS SELECT * FROM {source}')  # noqa: S608 - names are ours
+        temporary.replace(out)
+    except (duckdb.Error, OSError) as error:
+        words = str(error).splitlines()[0]
+        raise StoreError(f"cannot build the index of {version.root}: {words}", "run saescope verify") from error
+    finally:
+        for leftover in (temporary, temporary.with_name(temporary.name + ".wal")):
+            with suppress(OSError):
+                leftover.unlink()
+
+
+def _open_index(path: Path, tables: list[str]) -> duckdb.DuckDBPyConnection | None:
+    """A hardened read-only connection, or None where the file is missing, damaged, foreign or incomplete."""
+    if not path.is_file():
+        return None
+    try:
+        connection = duckdb.connect(str(path), read_only=True, config=_READ_SETTINGS)
+        present = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    except duckdb.Error:
+        return None
+    if not set(tables) <= present:
+        connection.close()
+        return None
+    return connection
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or ""
+    return (Path(base) if base else Path("~").expanduser() / ".cache") / "saescope"
+
+
+_process_folder: list[Path] = []
+
+
+def _temporary_folder() -> Path:
+    if not _process_folder:
+        _process_folder.append(Path(tempfile.mkdtemp(prefix="saescope-index-")))
+        atexit.register(shutil.rmtree, _process_folder[0], ignore_errors=True)
+    return _process_folder[0]
+
+
+def connect(version: VersionPaths, manifest: Manifest) -> duckdb.DuckDBPyConnection:
+    """Open the index of a published version, building it first where it is missing or unusable.
+
+    Raises `StoreError` where it can be built nowhere (a Parquet file is damaged, or every disk is full).
+    """
+    tables = [name for name in TABLES if f"{name}.parquet" in manifest.files]
+    mark = fingerprint(manifest)
+    failure: StoreError | None = None
+    for folder in (lambda: version.root, _cache_folder, _temporary_folder):
+        try:
+            path = VersionPaths(folder()).index(mark)
+            connection = _open_index(path, tables)
+            if connection is not None:
+                return connection
+            make_folder(path.parent)
+            build_index(version, tables, path)
+            connection = _open_index(path, tables)
+            if connection is not None:
+                return connection
+        except (StoreError, StorageError, OSError) as error:
+            failure = failure or (error if isinstance(error, StoreError) else StoreError(str(error)))
+    raise failure or StoreError(f"cannot open the index of {version.root}", "run saescope verify")
+
+
+class IndexPool:
+    """Open indexes by version, the most recently used `capacity` of them. Safe to use from many threads.
+
+    An index that is dropped closes when its last query ends.
+    """
+
+    def __init__(self, capacity: int = 16) -> None:
+        self._capacity = capacity
+        self._open: OrderedDict[Path, duckdb.DuckDBPyConnection] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def cursor(self, version: VersionPaths, manifest: Manifest) -> duckdb.DuckDBPyConnection:
+        """A connection of its own for one call: threads must not share one."""
+        with self._lock:
+            connection = self._open.get(version.root)
+            if connection is None:
+                connection = self._open[version.root] = connect(version, manifest)
+                while len(self._open) > self._capacity:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(version.root)
+            return connection.cursor()
+
+    def close(self) -> None:
+        """Close every index now."""
+        with self._lock:
+            for connection in self._open.values():
+                connection.close()
+            self._open.clear()

@@ -74,7 +74,7 @@ def top_examples(
 
 
 def interval_of(activation: float, lower: list[float]) -> int:
-    """The interval that holds |activation|: 0 = [lower[0], inf), i = [lower[i], lower[i - 1]); the last is open below."""
+    """The interval that holds |activation|: 0 = [lower[0], inf), i = [lower[i], lower[i - 1]); the last, all below."""
     for i, bound in enumerate(lower[:-1]):
         if abs(activation) >= bound:
             return i

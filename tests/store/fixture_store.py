@@ -25,10 +25,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
-from saescope.store.manifest import Manifest
-from saescope.store.writer import EntryWriter
 from sklearn.decomposition import PCA
 
+from saescope.store.manifest import Manifest
+from saescope.store.writer import EntryWriter
 from tests.store.digits_sae import Data, Floats, Model, digits, fit, learn_dictionary, write_checkpoint
 
 EDGES = [0.0, *(float(np.float32(2.0 ** (i / 4))) for i in range(-40, 41)), float(np.finfo(np.float32).max)]

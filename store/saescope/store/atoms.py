@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
 from saescope.store.errors import StoreError
 
 _MAX_HEADER_BYTES = 100_000_000

@@ -10,7 +10,9 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
 from saescope.store import records
+from saescope.store.annotations import Annotation
 from saescope.store.atoms import Weights
 from saescope.store.errors import StoreError, UnknownFeature, UserError
 from saescope.store.manifest import Manifest
@@ -111,16 +113,22 @@ class Entry:
     def feature(self, feature_id: int) -> records.Feature:
         """Every statistic of one feature, its ranks, and its user label. Raises `UnknownFeature`."""
         i = self.check_feature(feature_id)
-        row = self._rows(
-            f"""SELECT {_FEATURE_COLUMNS},
-                (SELECT count(*) + 1 FROM features WHERE n_firing > f.n_firing),
-                CASE WHEN f.max_activation IS NULL THEN NULL
-                     ELSE (SELECT count(*) + 1 FROM features WHERE abs(max_activation) > abs(f.max_activation)) END
-            FROM features f WHERE feature_id = ?""",  # noqa: S608 - the columns are the schema's
-            [i],
+        row = self._rows(f"SELECT {_FEATURE_COLUMNS} FROM features WHERE feature_id = ?", [i])[0]  # noqa: S608
+        columns = dict(zip(_FEATURE_NAMES, row, strict=True))
+        strength = abs(columns["max_activation"] or 0.0)
+        more, stronger = self._rows(
+            """SELECT count(*) FILTER (n_firing > ?), count(*) FILTER (abs(max_activation) > ?::FLOAT) FROM features""",
+            [columns["n_firing"], strength],
         )[0]
-        note = self._store.annotations.state(self.weights_sha256, i)
-        return records.Feature(*row, n_features=self.n_features, user_label=note.label, is_starred=note.starred)
+        note = self.annotation(i)
+        return records.Feature(
+            **columns,
+            density_rank=more + 1,
+            max_rank=None if columns["is_dead"] else stronger + 1,
+            n_features=self.n_features,
+            user_label=note.label,
+            is_starred=note.starred,
+        )
 
     def examples(self, feature_id: int, kind: str | None = None, interval: int | None = None) -> list[records.Example]:
         """Examples of a feature by kind ('top' first), interval (strongest first) and rank.
@@ -246,6 +254,19 @@ class Entry:
         """`b_dec` [d_out], what a zero code decodes to; None where there is none."""
         return None if self._weights.shape("b_dec") is None else self._weights.tensor("b_dec")
 
+    def annotation(self, feature_id: int) -> Annotation:
+        """What people said about a feature: label, star, comments, lists. Raises `UnknownFeature`."""
+        return self._store.annotations.state(self.weights_sha256, self.check_feature(feature_id))
 
-_FEATURE_COLUMNS = ", ".join(f"f.{c.name}" for c in TABLES["features"].columns)
+    def label(self, feature_id: int, text: str | None, author: str | None = None) -> None:
+        """Give a feature a label; None takes it away. It is kept by the weights' hash, so it outlives this version."""
+        self._store.annotations.label(self.weights_sha256, self.check_feature(feature_id), text, author)
+
+    def star(self, feature_id: int, starred: bool = True, author: str | None = None) -> None:
+        """Star a feature, or take the star away."""
+        self._store.annotations.star(self.weights_sha256, self.check_feature(feature_id), starred, author)
+
+
+_FEATURE_NAMES = [c.name for c in TABLES["features"].columns]
+_FEATURE_COLUMNS = ", ".join(_FEATURE_NAMES)
 _EXAMPLE_COLUMNS = ", ".join(f'"{c.name}"' for c in TABLES["examples"].columns)

@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import duckdb
+
 from saescope.store.atomic import StorageError, make_folder, temporary_name
 from saescope.store.errors import StoreError
 from saescope.store.manifest import Manifest

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
 from saescope.store.annotations import Annotations
 from saescope.store.entry import Entry
 from saescope.store.errors import StoreError, UnknownEntry

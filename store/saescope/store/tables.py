@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from saescope.store.atomic import replacing
 from saescope.store.errors import StoreError
 from saescope.store.schema import TABLES, schema_of

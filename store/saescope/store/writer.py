@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
+
 from saescope.store import index
 from saescope.store.atomic import (
     StorageError,

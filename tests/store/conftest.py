@@ -1,0 +1,25 @@
+"""The small real store, made once per session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from saescope.store import FeatureStore
+from tests.store.fixture_store import write_store
+
+
+@pytest.fixture(scope="session")
+def digits_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of six entries on scikit-learn's digits. Shared: tests must not change it."""
+    root = tmp_path_factory.mktemp("digits") / "store"
+    write_store(root, n_features=64)
+    return root
+
+
+@pytest.fixture
+def store(digits_store: Path) -> Iterator[FeatureStore]:
+    with FeatureStore(digits_store) as opened:
+        yield opened

@@ -1,0 +1,301 @@
+"""From a checkpoint and a source to a published entry of a feature store.
+
+The build's folder is named by a hash of everything that decides its result, so that running it again goes on with
+what a killed run left: whole tables are kept, and the pass goes on from its last saved state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from saescope.autoencoders import Autoencoder
+from saescope.checkpoints import load_sae, native, read_config
+from saescope.precompute.coactivations import coactivations
+from saescope.precompute.evaluation import Evaluation, evaluation_of, metric_items
+from saescope.precompute.examples import choose_examples, example_batches, item_starts_of
+from saescope.precompute.features import feature_table
+from saescope.precompute.histogram import RECTIFIED, SIGMOID, HistogramSpec
+from saescope.precompute.intervals import choose_intervals
+from saescope.precompute.item_samples import item_codes, reconstructions, sample_items
+from saescope.precompute.labels import label_features
+from saescope.precompute.metrics import FORMULAS
+from saescope.precompute.neighbours import neighbours
+from saescope.precompute.one_pass import PassFolder, PassOptions, PassResult, run_pass
+from saescope.precompute.spill import Spill
+from saescope.progress import SILENT, Progress
+from saescope.sources.protocol import Source
+from saescope.store.errors import UserError
+from saescope.store.manifest import Manifest
+from saescope.store.schema import schema_of
+from saescope.store.writer import EntryWriter
+
+BUILD_FORMAT = 1
+"""Raised when the same inputs would give other tables."""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Options of a build. All but the last three decide its result."""
+
+    n_top: int = 20
+    """Top examples per feature."""
+    n_samples: int = 5
+    """Examples per interval."""
+    n_neighbours: int = 10
+    """Nearest atoms per feature."""
+    n_coactivations: int = 10
+    """Co-firing features per feature."""
+    n_sample_items: int = 64
+    """Items whose codes and reconstructions are kept."""
+    seed: int = 0
+    """Seed of the sampling hash."""
+    block_rows: int | None = None
+    """Positions encoded at a time; None chooses by the width of the code."""
+    items_per_batch: int | None = field(default=None, metadata={"decides": False})
+    """Items read at a time; None lets the source choose."""
+    save_every_s: float = field(default=60.0, metadata={"decides": False})
+    """Seconds between saved states of the pass."""
+    device: str = field(default="auto", metadata={"decides": False})
+    """'auto', 'cpu' or 'cuda'."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_neighbours", "n_coactivations", "n_sample_items"):
+            if not 1 <= getattr(self, name) <= 10_000:
+                raise UserError(f"{name} is {getattr(self, name)}: expected 1 to 10,000")
+
+    def deciding(self) -> dict[str, Any]:
+        """The options that decide the result."""
+        fields = self.__dataclass_fields__
+        return {name: v for name, v in asdict(self).items() if fields[name].metadata.get("decides", True)}
+
+
+def choose_device(name: str) -> torch.device:
+    """'auto' takes a GPU where there is one. `UserError` where the named device is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device {name!r}", "use auto, cpu or cuda") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"unknown device {name!r}", "use auto, cpu or cuda")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("no CUDA device is available here", "leave --device out, or install torch with CUDA")
+    return device
+
+
+def histogram_for(sae: Autoencoder) -> HistogramSpec:
+    """Bins that suit the range of the architecture's codes."""
+    return SIGMOID if sae.config.firing_threshold == 0.5 else RECTIFIED
+
+
+def build_entry(
+    checkpoint: Path,
+    source: Source,
+    store_root: Path,
+    *,
+    sae_id: str,
+    options: BuildOptions | None = None,
+    sweep: Mapping[str, Any] | None = None,
+    baselines: pa.Table | None = None,
+    format: str | None = None,
+    progress: Progress = SILENT,
+) -> str:
+    """Precompute and publish entry `sae_id`; returns the version's name.
+
+    Where a version made from the same weights, data and options is live already, it is returned as it is. Raises
+    `UserError` where the checkpoint and the source do not fit, or the disk refuses; what is published stays.
+    """
+    options = options or BuildOptions()
+    device = choose_device(options.device)
+    sae = load_sae(checkpoint, format)
+    if source.d_in != sae.d_in:
+        raise UserError(
+            f"the source's activations have {source.d_in} dimensions, but the SAE takes {sae.d_in}",
+            "use the data (and patch size) that the SAE was trained on",
+        )
+    config = read_config(checkpoint)
+    about = source.describe()
+    with EntryWriter(store_root, sae_id, _key(checkpoint, config, about, options, sweep, baselines)) as writer:
+        if writer.published is not None:
+            return writer.published
+        build = _Build(sae.to(device), source, about, config, options, writer, device, progress)
+        if not writer.has_checkpoint():
+            writer.write_checkpoint(checkpoint)
+        whitening = native.read_whitening(checkpoint)
+        result, evaluation = build.run_pass(None if whitening is None else whitening.matrix)
+        build.write_tables(result, evaluation)
+        curve = checkpoint / "training.parquet"
+        if curve.exists():
+            writer.write_table("training", pq.read_table(curve))
+        if baselines is not None:
+            writer.write_table("baselines", baselines)
+        progress.update("publishing", 0, 1)
+        version = writer.publish(build.manifest(sae_id, result, evaluation, sweep))
+        progress.update("publishing", 1, 1)
+    return version
+
+
+@dataclass(frozen=True)
+class _Build:
+    """The parts of one build, table by table."""
+
+    sae: Autoencoder
+    source: Source
+    about: dict[str, Any]
+    config: dict[str, Any]
+    options: BuildOptions
+    writer: EntryWriter
+    device: torch.device
+    progress: Progress
+
+    @property
+    def folder(self) -> PassFolder:
+        return PassFolder(self.writer.state_path("pass"))
+
+    def run_pass(self, whitening: torch.Tensor | None) -> tuple[PassResult, Evaluation]:
+        chosen, trained_on = metric_items(self.config, self.source)
+        self.folder.root.mkdir(parents=True, exist_ok=True)
+        result = run_pass(
+            self.sae,
+            self.source,
+            PassOptions(
+                n_top=self.options.n_top,
+                n_samples=self.options.n_samples,
+                seed=self.options.seed,
+                histogram=histogram_for(self.sae),
+                block_rows=self.options.block_rows,
+            ),
+            metric_items=chosen,
+            whitening=whitening,
+            folder=self.folder,
+            items_per_batch=self.options.items_per_batch,
+            save_every_s=self.options.save_every_s,
+            device=self.device,
+            progress=self.progress,
+        )
+        return result, evaluation_of(result, trained_on)
+
+    def write_tables(self, result: PassResult, evaluation: Evaluation) -> None:
+        """Every table that this build has not written yet."""
+        write, has = self.writer.write_table, self.writer.has
+        state, source = result.state, self.source
+        n_features = self.sae.n_features
+        spill = Spill.open(self.folder.spill)
+        starts = item_starts_of(spill.items, source.n_items)
+        intervals = choose_intervals(state, self.sae.config.firing_threshold)
+        sampled = sample_items(source.n_items, self.options.n_sample_items)
+        postings = spill.postings(state.n_firing)
+        if not has("features"):
+            labels = label_features(
+                source.metadata(), self.about.get("label_words") or {}, spill.items, postings, state.n_firing
+            )
+            write("features", feature_table(state, intervals, labels, self.sae, result.n_positions))
+        examples = choose_examples(state, intervals)
+        if not has("examples"):
+            windowed = spill if source.positions_per_item > 1 else None
+            write("examples", example_batches(examples, n_features, starts, windowed))
+        if not has("items"):
+            self.progress.update("items", 0, 1)
+            write("items", source.item_table(np.union1d(examples.item, sampled)))
+        if not has("neighbours"):
+            try:
+                atoms = self.sae.atoms.detach()
+            except UserError:
+                atoms = None
+            if atoms is not None:
+                write("neighbours", neighbours(atoms, self.options.n_neighbours, self.progress))
+        if not has("coactivations"):
+            kept = self.options.n_coactivations
+            write("coactivations", coactivations(spill, postings, state.n_firing, kept, self.progress))
+        if not has("item_codes"):
+            write("item_codes", item_codes(sampled, starts, spill))
+        if not has("reconstructions") and self.about["kind"] in ("pixels", "patches"):
+            write("reconstructions", reconstructions(self.sae, source, sampled))
+        if not has("metrics"):
+            write("metrics", metric_table(evaluation))
+
+    def manifest(
+        self, sae_id: str, result: PassResult, evaluation: Evaluation, sweep: Mapping[str, Any] | None
+    ) -> Manifest:
+        training = self.config.get("training") or {}
+        sae = self.sae
+        return Manifest(
+            sae_id=sae_id,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            saescope_version=_program_version(),
+            architecture=sae.config.architecture,
+            d_in=sae.d_in,
+            d_out=sae.d_out,
+            n_features=sae.n_features,
+            firing_threshold=sae.config.firing_threshold,
+            histogram_edges=[float(edge) for edge in result.state.spec.edges()],
+            source=self.about,
+            n_positions=result.n_positions,
+            n_metric_positions=evaluation.n_positions,
+            metrics=evaluation.metrics,
+            config={
+                "build": {**self.options.deciding(), "block_rows": result.n_rows_per_block},
+                "training": training,
+                "metrics_are_in_sample": evaluation.trained_on,
+                "device": self.device.type,
+                "torch": torch.__version__,
+            },
+            sweep=None if sweep is None else dict(sweep),
+            seed=training.get("seed"),
+        )
+
+
+def metric_table(evaluation: Evaluation) -> pa.Table:
+    """The store's `metrics`."""
+    names = sorted(evaluation.metrics)
+    return pa.table(
+        {
+            "name": names,
+            "value": pa.array([evaluation.metrics[n] for n in names], pa.float64()),
+            "n_positions": pa.array([evaluation.positions_of(n) for n in names], pa.int64()),
+            "formula": [FORMULAS[n] for n in names],
+        },
+        schema_of("metrics"),
+    )
+
+
+def _key(
+    checkpoint: Path,
+    config: Mapping[str, Any],
+    about: Mapping[str, Any],
+    options: BuildOptions,
+    sweep: Mapping[str, Any] | None,
+    baselines: pa.Table | None,
+) -> str:
+    """Hash of everything that decides a build's result."""
+    parts = {
+        "format": BUILD_FORMAT,
+        "program": _program_version(),
+        "config": dict(config),
+        "weights": native.weights_sha256(checkpoint),
+        "source": dict(about),
+        "options": options.deciding(),
+        "sweep": sweep,
+        "baselines": None if baselines is None else baselines.to_pydict(),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _program_version() -> str:
+    try:
+        return importlib.metadata.version("saescope")
+    except importlib.metadata.PackageNotFoundError:
+        return "0+unknown"

@@ -1,0 +1,90 @@
+"""What an SAE's metrics are on a source, and over which positions they are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from saescope.autoencoders import Autoencoder
+from saescope.precompute.metrics import DENSE_DENSITY
+from saescope.precompute.one_pass import PassOptions, PassResult, run_pass
+from saescope.progress import SILENT, Progress
+from saescope.sources.protocol import Source
+from saescope.sources.split import held_out
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics by name (None where undefined) and the positions behind them.
+
+    `n_dead` and `n_dense` count over all `n_evaluated` positions, as the features' own statistics do; every other
+    metric is over `n_positions`: fewer where the SAE was trained on the same data and the rest is held out.
+    """
+
+    metrics: dict[str, float | None]
+    n_positions: int
+    n_evaluated: int
+    trained_on: bool
+    """Whether the metric positions themselves were trained on (the data is the same and nothing was held out)."""
+
+    def positions_of(self, metric: str) -> int:
+        """Number of positions that `metric` was computed over."""
+        return self.n_evaluated if metric in ("n_dead", "n_dense") else self.n_positions
+
+
+def metric_items(config: Mapping[str, Any], source: Source) -> tuple[Bool[np.ndarray, " n_items"] | None, bool]:
+    """Items that metrics may be taken over (None: all), and whether the SAE was trained on them.
+
+    `config` is the checkpoint's cfg.json. On the very data that the SAE was trained on (same data hash) only the items
+    that training held out count; where it held out none, all count and the metrics are in-sample.
+    """
+    training = config.get("training") or {}
+    if training.get("data_sha256") != source.data_sha256:
+        return None, False
+    rule = training.get("held_out")
+    if not rule:
+        return None, True
+    chosen = held_out(source.n_items, rule["seed"], rule["fraction"])
+    return (chosen, False) if chosen.any() else (None, True)
+
+
+def evaluate(
+    sae: Autoencoder,
+    source: Source,
+    config: Mapping[str, Any] | None = None,
+    *,
+    whitening: Float[Tensor, "d_in d_in"] | None = None,
+    items_per_batch: int | None = None,
+    device: torch.device | None = None,
+    progress: Progress = SILENT,
+) -> Evaluation:
+    """Every metric of `sae` on `source`. `config` is its cfg.json, which says what it was trained on."""
+    chosen, trained_on = metric_items(config or {}, source)
+    result = run_pass(
+        sae,
+        source,
+        PassOptions(n_top=1, n_samples=1),
+        metric_items=chosen,
+        whitening=whitening,
+        items_per_batch=items_per_batch,
+        device=device,
+        progress=progress,
+        stage="evaluating",
+    )
+    return evaluation_of(result, trained_on)
+
+
+def evaluation_of(result: PassResult, trained_on: bool) -> Evaluation:
+    """The metrics that a pass with decoding came to."""
+    assert result.sums is not None
+    n_firing = result.state.n_firing
+    metrics = result.sums.values(len(n_firing))
+    metrics["n_dead"] = float((n_firing == 0).sum())
+    metrics["n_dense"] = float((n_firing > DENSE_DENSITY * result.n_positions).sum())
+    return Evaluation(metrics, result.sums.n, result.n_positions, trained_on)

@@ -1,0 +1,154 @@
+"""Summary metrics of an SAE on a source, each written once.
+
+Let N be the evaluated positions that metrics are taken over, D the dimensions, x an activation, x_hat its
+reconstruction and f its code. The formulas stand in `FORMULAS`, under the names that the store uses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+FORMULAS: dict[str, str] = {
+    "l0": "mean over positions of the number of firing features, |f_j| > firing_threshold",
+    "fraction_active": "l0 / n_features",
+    "l1": "mean over positions of sum_j |f_j|",
+    "mse": "mean over positions and dimensions of (x - x_hat)^2, in raw units",
+    "fvu": "sum ||x - x_hat||^2 / sum ||x - mean(x)||^2, the mean over the same positions, raw space",
+    "explained_variance": "1 - fvu",
+    "cosine": "mean over positions of cos(x, x_hat); positions with x = 0 left out, x_hat = 0 scores 0",
+    "n_zero_inputs": "positions with x = 0, left out of cosine",
+    "fvu_transformed": "fvu after the input transform that the SAE was trained behind",
+    "n_dead": "features that fire at none of the positions",
+    "n_dense": "features with density > 0.1",
+}
+
+DENSE_DENSITY = 0.1
+"""A feature with a larger density is called dense."""
+
+
+@dataclass
+class VarianceSums:
+    """Residual and variance of one space, in float64. `shift` keeps the sums small; any value gives the same result."""
+
+    shift: Tensor
+    residual: float = 0.0
+    squares: float = 0.0
+    total: Float64[np.ndarray, " d"] | None = None
+
+    def add(self, x: Float[Tensor, "row d"], residual: Float[Tensor, "row d"]) -> None:
+        self.residual += float(row_squares(residual).sum())
+        centred = x - self.shift
+        self.squares += float(row_squares(centred).sum())
+        total = centred.sum(0, dtype=torch.float64).cpu().numpy()
+        self.total = total if self.total is None else self.total + total
+
+    def fvu(self, n: int) -> float | None:
+        """Fraction of variance unexplained over the `n` rows added; None where the variance is zero."""
+        if not n or self.total is None:
+            return None
+        variance = self.squares - float(self.total @ self.total) / n
+        rounding = 1e-12 * self.squares  # below this, what is left is rounding of equal rows
+        return self.residual / variance if variance > rounding else None
+
+
+class MetricSums:
+    """Running sums of every reconstruction metric. One object sees each metric position once."""
+
+    def __init__(self, d_out: int, whitening: Float[Tensor, "d_in d_in"] | None = None) -> None:
+        self.d_out = d_out
+        self.whitening = whitening
+        self.n = 0
+        self.n_firing = 0
+        self.l1 = 0.0
+        self.cosine = 0.0
+        self.n_zero_inputs = 0
+        self.raw: VarianceSums | None = None
+        self.transformed: VarianceSums | None = None
+
+    def add(
+        self,
+        target: Float[Tensor, "row d_out"],
+        reconstruction: Float[Tensor, "row d_out"],
+        n_firing: int,
+        l1: float,
+    ) -> None:
+        """Add rows: `n_firing` of their code entries fire, `l1` is the sum of |f_j| over all of them."""
+        if self.raw is None:
+            self.raw = VarianceSums(target.mean(0))
+        residual = target - reconstruction
+        self.raw.add(target, residual)
+        if self.whitening is not None:
+            if self.transformed is None:
+                self.transformed = VarianceSums(target.mean(0) @ self.whitening)
+            self.transformed.add(target @ self.whitening, residual @ self.whitening)
+        norms, rebuilt = row_squares(target).sqrt(), row_squares(reconstruction).sqrt()
+        dots = (target * reconstruction).sum(1).double()
+        scale = norms * rebuilt
+        self.cosine += float(torch.where(scale > 0, dots / scale.clamp_min(1e-300), 0.0).sum())
+        self.n_zero_inputs += int((norms == 0).sum())
+        self.n += len(target)
+        self.n_firing += n_firing
+        self.l1 += l1
+
+    def values(self, n_features: int) -> dict[str, float | None]:
+        """Every metric but the counts of dead and dense features; None where it is undefined."""
+        if not self.n or self.raw is None:
+            return {}
+        fvu = self.raw.fvu(self.n)
+        compared = self.n - self.n_zero_inputs
+        values: dict[str, float | None] = {
+            "l0": self.n_firing / self.n,
+            "fraction_active": self.n_firing / self.n / n_features,
+            "l1": self.l1 / self.n,
+            "mse": self.raw.residual / (self.n * self.d_out),
+            "fvu": fvu,
+            "explained_variance": None if fvu is None else 1 - fvu,
+            "cosine": self.cosine / compared if compared else None,
+            "n_zero_inputs": float(self.n_zero_inputs),
+        }
+        if self.transformed is not None:
+            values["fvu_transformed"] = self.transformed.fvu(self.n)
+        return {name: None if v is None or not math.isfinite(v) else v for name, v in values.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All sums, as arrays that `from_dict` takes back exactly."""
+        saved: dict[str, Any] = {
+            "scalars": np.array([self.n, self.n_firing, self.n_zero_inputs], np.int64),
+            "sums": np.array([self.l1, self.cosine], np.float64),
+        }
+        for name in ("raw", "transformed"):
+            sums: VarianceSums | None = getattr(self, name)
+            if sums is not None and sums.total is not None:
+                saved[f"{name}_shift"] = sums.shift.cpu().numpy()
+                saved[f"{name}_total"] = sums.total
+                saved[f"{name}_squares"] = np.array([sums.residual, sums.squares], np.float64)
+        return saved
+
+    def restore(self, saved: Mapping[str, np.ndarray], device: torch.device) -> None:
+        """Inverse of `to_dict`."""
+        self.n, self.n_firing, self.n_zero_inputs = (int(v) for v in saved["scalars"])
+        self.l1, self.cosine = (float(v) for v in saved["sums"])
+        for name in ("raw", "transformed"):
+            if f"{name}_shift" in saved:
+                residual, squares = (float(v) for v in saved[f"{name}_squares"])
+                shift = torch.from_numpy(np.array(saved[f"{name}_shift"])).to(device)
+                setattr(self, name, VarianceSums(shift, residual, squares, np.array(saved[f"{name}_total"])))
+
+
+def row_squares(x: Float[Tensor, "row d"]) -> Float[Tensor, " row"]:
+    """Squared Euclidean norm of each row, as float64 (each row is summed in float32)."""
+    return torch.linalg.vecdot(x, x).double()
+
+
+def dead_bound(n_positions: int, confidence: float = 0.95) -> float:
+    """One-sided upper bound on the density of a feature that fired at none of N independent positions:
+    1 - (1 - confidence)^(1/N), about 3/N at 95 % (the exact binomial bound of Clopper and Pearson 1934)."""
+    return 1.0 if n_positions < 1 else -math.expm1(math.log1p(-confidence) / n_positions)

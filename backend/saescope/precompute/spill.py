@@ -1,0 +1,112 @@
+"""All firings of a pass on disk, for what cannot be counted in memory bounded by the number of features.
+
+Five flat files in one folder: `features` int32 and `values` float32 per firing; `n_firing` int32, `items` int64 and
+`positions` int32 per row. They are only appended to; a resumed run cuts them back to the lengths of its saved state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BufferedWriter
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Int32, Int64
+
+from saescope.precompute import kernels
+
+_DTYPES: dict[str, np.dtype] = {
+    "features": np.dtype(np.int32),
+    "values": np.dtype(np.float32),
+    "n_firing": np.dtype(np.int32),
+    "items": np.dtype(np.int64),
+    "positions": np.dtype(np.int32),
+}
+
+
+class SpillWriter:
+    """Appends blocks of compressed rows below `folder`, which already holds `rows` rows with `firings` firings."""
+
+    def __init__(self, folder: Path, rows: int = 0, firings: int = 0) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.rows = rows
+        self.firings = firings
+        self._files: dict[str, BufferedWriter] = {}
+        for name, dtype in _DTYPES.items():
+            length = (firings if name in ("features", "values") else rows) * dtype.itemsize
+            file = (folder / name).open("ab")
+            file.truncate(length)
+            self._files[name] = file
+
+    def append(
+        self,
+        row_ptr: Int64[np.ndarray, " row+1"],
+        features: Int32[np.ndarray, " firing"],
+        values: Float32[np.ndarray, " firing"],
+        items: Int64[np.ndarray, " row"],
+        positions: Int64[np.ndarray, " row"],
+    ) -> None:
+        parts: Mapping[str, np.ndarray] = {
+            "features": features,
+            "values": values,
+            "n_firing": np.diff(row_ptr),
+            "items": items,
+            "positions": positions,
+        }
+        for name, array in parts.items():
+            self._files[name].write(np.ascontiguousarray(array, _DTYPES[name]).data)
+        self.rows += len(items)
+        self.firings += len(features)
+
+    def flush(self) -> None:
+        for file in self._files.values():
+            file.flush()
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+
+
+@dataclass(frozen=True)
+class Spill:
+    """All firings of a finished pass, memory-mapped, by row."""
+
+    row_ptr: Int64[np.ndarray, " row+1"]
+    features: Int32[np.ndarray, " firing"]
+    values: Float32[np.ndarray, " firing"]
+    items: Int64[np.ndarray, " row"]
+    positions: Int32[np.ndarray, " row"]
+
+    @staticmethod
+    def open(folder: Path) -> Spill:
+        arrays = {name: _mapped(folder / name, dtype) for name, dtype in _DTYPES.items()}
+        row_ptr = np.zeros(len(arrays["n_firing"]) + 1, np.int64)
+        np.cumsum(arrays["n_firing"], out=row_ptr[1:])
+        return Spill(row_ptr, arrays["features"], arrays["values"], arrays["items"], arrays["positions"])
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.items)
+
+    def postings(self, n_firing: Int64[np.ndarray, " feature"]) -> Postings:
+        """The same firings by feature, rows ascending."""
+        pointers = np.zeros(len(n_firing) + 1, np.int64)
+        np.cumsum(n_firing, out=pointers[1:])
+        rows = np.empty(len(self.features), np.int32 if self.n_rows < 2**31 else np.int64)
+        kernels.transpose(self.row_ptr, self.features, pointers[:-1].copy(), rows)
+        return Postings(pointers, rows)
+
+
+@dataclass(frozen=True)
+class Postings:
+    """Feature f fires in `rows[pointers[f]:pointers[f + 1]]`."""
+
+    pointers: Int64[np.ndarray, " feature+1"]
+    rows: np.ndarray
+
+
+def _mapped(path: Path, dtype: np.dtype) -> np.ndarray:
+    if path.stat().st_size == 0:  # an empty file cannot be mapped
+        return np.empty(0, dtype)
+    return np.memmap(path, dtype, mode="r")

@@ -54,7 +54,7 @@ def position_keys(items: I64, positions: I64) -> U64:
 
 
 @numba.njit(cache=True, nogil=True)
-def compress(codes: F32, threshold: float, row_ptr: I64, features: I32, values: F32) -> int:
+def compress(codes: F32, threshold: np.float32, row_ptr: I64, features: I32, values: F32) -> int:
     """Firing entries of a dense block, by row then feature.
 
     Returns their number, or minus one where `features` and `values` are too short.
@@ -93,7 +93,7 @@ def compress(codes: F32, threshold: float, row_ptr: I64, features: I32, values: 
 
 
 @numba.njit(cache=True, nogil=True)
-def compress_selection(indices: I64, selected: F32, threshold: float, row_ptr: I64, features: I32, values: F32) -> int:
+def compress_selection(indices: I64, selected: F32, threshold: np.float32, row_ptr: I64, features: I32, values: F32) -> int:
     """Firing entries of at most k per row, in the order given. Returns their number."""
     n_rows, k = indices.shape
     n = 0
@@ -231,8 +231,8 @@ def accumulate(
             bits = bits_of[e] & np.uint32(0x7FFFFFFF)
             octave = np.int64(bits >> np.uint32(23)) - 127 - low
             if octave < 0:
-                hist_bin = 0
-                sample_bin = 0
+                hist_bin = np.int64(0)
+                sample_bin = np.int64(0)
             else:
                 fraction = bits & np.uint32(0x7FFFFF)
                 step = 0
@@ -425,7 +425,7 @@ def best_of_counts(
     for i in range(counts.shape[0]):
         f = first + i
         for g in range(counts.shape[1]):
-            both = np.int64(counts[i, g])
+            both = int(counts[i, g])
             if both == 0 or g == f:
                 continue
             keep_best(i, g, both, both / (n_firing[f] + n_firing[g] - both), others, n_both, jaccard, n_found)

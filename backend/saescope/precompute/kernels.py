@@ -93,7 +93,9 @@ def compress(codes: F32, threshold: np.float32, row_ptr: I64, features: I32, val
 
 
 @numba.njit(cache=True, nogil=True)
-def compress_selection(indices: I64, selected: F32, threshold: np.float32, row_ptr: I64, features: I32, values: F32) -> int:
+def compress_selection(
+    indices: I64, selected: F32, threshold: np.float32, row_ptr: I64, features: I32, values: F32
+) -> int:
     """Firing entries of at most k per row, in the order given. Returns their number."""
     n_rows, k = indices.shape
     n = 0
@@ -229,10 +231,10 @@ def accumulate(
             total[f] += wide
             total_squares[f] += wide * wide
             bits = bits_of[e] & np.uint32(0x7FFFFFFF)
-            octave = np.int64(bits >> np.uint32(23)) - 127 - low
+            octave = int(bits >> np.uint32(23)) - 127 - low
             if octave < 0:
-                hist_bin = np.int64(0)
-                sample_bin = np.int64(0)
+                hist_bin = 0
+                sample_bin = 0
             else:
                 fraction = bits & np.uint32(0x7FFFFF)
                 step = 0

@@ -1,0 +1,75 @@
+"""Small real SAEs on scikit-learn's digits, and the codes that the pass sees of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from saescope.autoencoders import Autoencoder, architecture
+from saescope.checkpoints import native
+from saescope.precompute.blocks import Encoder, block_rows, rows_of
+from saescope.sources import SourceOptions, open_source
+from saescope.sources.protocol import Source
+
+SAES: dict[str, dict[str, Any]] = {
+    "topk": {"k": 5},
+    "relu": {},
+    "kl": {},
+    "relu-tied": {"tied": True},
+    "topk-subtracting": {"k": 3, "apply_b_dec_to_input": True},
+}
+N_FEATURES = 48
+
+
+def digits(patch: int | None = None) -> Source:
+    """1,797 pictures of 8 x 8: whole, or as patches with overlap."""
+    stride = None if patch is None else max(1, patch - 1)
+    return open_source(SourceOptions(images="embedded:digits", patch=patch, stride=stride))
+
+
+def make_sae(name: str, source: Source, seed: int = 0) -> Autoencoder:
+    """Atoms are centred data samples; biases leave some features silent, and the last feature is dead."""
+    torch.manual_seed(seed)
+    table = source.table()
+    x = table.rows(np.random.default_rng(seed).integers(0, table.n_rows, 2000))
+    mean = x.mean(0)
+    atoms = x[:N_FEATURES] - mean + 0.02 * torch.randn(N_FEATURES, source.d_in)
+    atoms = atoms / atoms.norm(dim=1, keepdim=True)
+    atoms[1] = atoms[0]  # equal codes at every position: ties
+    kind = architecture(name.split("-")[0])
+    sae = kind.module(kind.config(d_in=source.d_in, n_features=N_FEATURES, **SAES[name]))
+    offset = ((x - mean) @ atoms.T).quantile(0.9, dim=0)
+    with torch.no_grad():
+        sae.W_dec.copy_(atoms)
+        if not SAES[name].get("tied"):
+            sae.encoder.copy_(atoms)
+        sae.b_dec.copy_(mean)
+        sae.b_enc.copy_(-offset if sae.config.apply_b_dec_to_input else -offset - mean @ atoms.T)
+        sae.b_enc[-1] = -1e3
+    return sae.eval().requires_grad_(False)
+
+
+def save_sae(sae: Autoencoder, folder: Path, training: dict[str, Any] | None = None) -> Path:
+    native.save(sae, folder, {"training": training or {"seed": 0}})
+    return folder
+
+
+def codes_seen(sae: Autoencoder, source: Source) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Codes [position, n_features] as the pass encodes them, the inputs [position, d_in], items and positions."""
+    n_rows = block_rows(sae.n_features)
+    encoder = Encoder(sae, n_rows, torch.device("cpu"))
+    codes, inputs, items, positions = [], [], [], []
+    for rows in rows_of(source, n_rows):
+        block = encoder(rows.x)
+        if block.dense is not None:
+            codes.append(block.dense.numpy().copy())
+        else:
+            assert block.selection is not None
+            dense = torch.zeros(len(rows.items), sae.n_features)
+            codes.append(dense.scatter_(1, block.selection.indices, block.selection.values).numpy())
+        inputs.append(rows.x.numpy())
+        items.append(rows.items)
+        positions.append(rows.positions)
+    return np.concatenate(codes), np.concatenate(inputs), np.concatenate(items), np.concatenate(positions)

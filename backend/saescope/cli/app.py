@@ -53,13 +53,9 @@ class LazyGroup(click.Group):
 
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
-        from importlib.metadata import PackageNotFoundError, version
+        from saescope.store.version import program_version
 
-        try:
-            number = version("saescope")
-        except PackageNotFoundError:
-            number = "not installed (running from its sources)"
-        click.echo(f"saescope {number}")
+        click.echo(f"saescope {program_version()}")
         context.exit()
 
 

@@ -1,9 +1,8 @@
-"""Commands that need an extra which is not installed say so in one line."""
+"""Commands that need an extra which is not installed say so before they start."""
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
+from importlib.util import find_spec
 
 from saescope.store.errors import UserError
 
@@ -14,15 +13,17 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 """Extra -> the modules that it brings."""
 
 
-def load(module: str, extra: str) -> ModuleType:
-    """Import `module` of saescope, which needs `extra`; `UserError` with the install line if it is missing."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in EXTRAS[extra]:
-            raise
+def need(extra: str) -> None:
+    """`UserError` with the install line where a module of `extra` is missing. Imports none of them."""
+    missing = [module for module in EXTRAS[extra] if not _installed(module)]
+    if missing:
         raise UserError(
-            f"this command needs the {extra} extra, and {missing} is not installed",
-            f"pip install 'saescope[{extra}]'",
-        ) from error
+            f"this needs the {extra} extra: {', '.join(missing)} cannot be found", f"pip install 'saescope[{extra}]'"
+        )
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from saescope.cli.report import count, json_object, json_option, line, number, table
+from saescope.cli.report import count, json_object, json_option, line, metric, number, table
 from saescope.cli.store_option import open_store, store_option
 
 
@@ -49,7 +49,7 @@ def command(store: Path, as_json: bool) -> None:
             count(e.n_features),
             number(e.metrics.get("l0")),
             number(e.metrics.get("fvu")),
-            f"{number(e.metrics.get('n_dead'), 4)} of {count(e.n_features)}",
+            metric("n_dead", e.metrics.get("n_dead")),
             source_summary(e.manifest.source),
             e.manifest.created_at[:16].replace("T", " "),
         )

@@ -26,35 +26,33 @@ def line(text: str = "") -> None:
 
 def json_object(content: Mapping[str, Any]) -> None:
     """One JSON object on stdout; what JSON has no word for (NaN, infinities) becomes null."""
-    line(json.dumps(json_ready(content), ensure_ascii=False, allow_nan=False))
+    from saescope.store.manifest import json_ready
+
+    line(json.dumps(json_ready(_plain(content)), ensure_ascii=False, allow_nan=False))
 
 
-def json_ready(value: Any) -> Any:
-    """`value` in JSON's types: NaN and infinities as null, arrays as lists, bytes by their number."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+def _plain(value: Any) -> Any:
+    """Records as mappings, and what JSON cannot hold as text; numbers are left to the store's `json_ready`."""
+    if hasattr(value, "as_dict"):
+        return _plain(value.as_dict())
     if isinstance(value, Mapping):
-        return {str(k): json_ready(v) for k, v in value.items()}
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
     if isinstance(value, (datetime, date)):
         return value.isoformat()
     if isinstance(value, (bytes, bytearray)):
         return f"{len(value)} bytes"
-    if hasattr(value, "tolist"):
-        return json_ready(value.tolist())
-    if hasattr(value, "as_dict"):
-        return json_ready(value.as_dict())
-    if isinstance(value, Sequence):
-        return [json_ready(v) for v in value]
-    return str(value)
+    return value
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """A measured value with `digits` significant digits; a dash where there is none."""
     if value is None or not math.isfinite(value):
         return "-"
-    if value != 0 and not 1e-4 <= abs(value) < 1e7:
+    if value == 0:
+        return "0"
+    if not 1e-4 <= abs(value) < 1e7:
         return f"{value:.{digits - 1}e}"
     if abs(value) >= 10**digits:
         return f"{value:,.0f}"
@@ -64,6 +62,13 @@ def number(value: float | None, digits: int = 3) -> str:
 def count(value: int | None) -> str:
     """A count with thousands separated; a dash where there is none."""
     return "-" if value is None else f"{value:,}"
+
+
+def metric(name: str, value: float | None) -> str:
+    """A metric: n_... are counts, the others measured values."""
+    if name.startswith("n_") and value is not None:
+        return count(round(value))
+    return number(value, 4)
 
 
 def percent(fraction: float | None) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from saescope.cli.extras import load
+from saescope.cli.extras import need
 from saescope.cli.report import line
 from saescope.cli.store_option import store_option
 
@@ -24,4 +24,7 @@ def command(store: Path, host: str, port: int, base_path: str, open_browser: boo
 
 def serve(store: Path, host: str, port: int, base_path: str = "", open_browser: bool = False) -> None:
     """Serve until interrupted; a stop on request is the ordinary end of it."""
-    load("saescope.dashboard.serve", "dashboard").serve(store, host, port, base_path, open_browser, say=line)
+    need("dashboard")
+    from saescope.dashboard import serve as dashboard
+
+    dashboard.serve(store, host, port, base_path, open_browser, say=line)

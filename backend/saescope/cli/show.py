@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from saescope.cli.report import count, json_object, json_option, line, number, percent, table
+from saescope.cli.report import count, json_object, json_option, line, metric, number, percent, table
 from saescope.cli.store_option import open_store, store_option
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _show_entry(entry: Entry, as_json: bool) -> None:
     line()
     table(
         ("metric", "value", "formula"),
-        [(r["name"], number(r["value"], 4), r["formula"]) for r in rows],
+        [(r["name"], metric(r["name"], r["value"]), r["formula"]) for r in rows],
         right=(1,),
     )
 
@@ -100,7 +100,8 @@ def _words(item: dict[str, Any]) -> str:
     """An item's label and metadata in a few words."""
     label = item.get("label")
     hidden = {"item_id", "label", "image", "token_ids", "tokens"}
-    more = [f"{k}={v}" for k, v in item.items() if k not in hidden and v is not None and not isinstance(v, list)]
+    shown = {k: v for k, v in item.items() if k not in hidden and v is not None and not isinstance(v, list)}
+    more = [f"{k}={number(v) if isinstance(v, float) else v}" for k, v in shown.items()]
     return ", ".join([*([str(label)] if label is not None else []), *more])
 
 

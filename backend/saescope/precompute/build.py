@@ -7,7 +7,6 @@ what a killed run left: whole tables are kept, and the pass goes on from its las
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -39,6 +38,7 @@ from saescope.sources.protocol import Source
 from saescope.store.errors import UserError
 from saescope.store.manifest import Manifest
 from saescope.store.schema import schema_of
+from saescope.store.version import program_version
 from saescope.store.writer import EntryWriter
 
 BUILD_FORMAT = 1
@@ -235,7 +235,7 @@ class _Build:
         return Manifest(
             sae_id=sae_id,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            saescope_version=_program_version(),
+            saescope_version=program_version(),
             architecture=sae.config.architecture,
             d_in=sae.d_in,
             d_out=sae.d_out,
@@ -283,7 +283,7 @@ def _key(
     """Hash of everything that decides a build's result."""
     parts = {
         "format": BUILD_FORMAT,
-        "program": _program_version(),
+        "program": program_version(),
         "config": dict(config),
         "weights": native.weights_sha256(checkpoint),
         "source": dict(about),
@@ -292,10 +292,3 @@ def _key(
         "baselines": None if baselines is None else baselines.to_pydict(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def _program_version() -> str:
-    try:
-        return importlib.metadata.version("saescope")
-    except importlib.metadata.PackageNotFoundError:
-        return "0+unknown"

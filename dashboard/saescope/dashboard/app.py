@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 import streamlit as st
+
 from saescope.dashboard import links, navigation, panels, reads, sidebar, theme
 from saescope.dashboard.serve import STORE_VARIABLE
 from saescope.store.errors import UserError

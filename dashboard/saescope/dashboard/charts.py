@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import streamlit as st
+
 from saescope.dashboard import theme
 
 Trace = dict[str, Any]

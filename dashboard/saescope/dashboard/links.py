@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import streamlit as st
+
 from saescope.store.errors import UnknownEntry, UnknownFeature
 
 _REGISTERED = "_saescope_pages"

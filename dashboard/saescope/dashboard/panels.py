@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
+
 from saescope.dashboard import links
 from saescope.dashboard.formats import plain
 from saescope.store.errors import QueryError, StoreError, UnknownEntry, UnknownFeature, UserError

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import streamlit as st
+
 from saescope.store import FeatureStore
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import streamlit as st
+
 from saescope.dashboard import links
 from saescope.dashboard.formats import count, plain
 from saescope.dashboard.navigation import PAGES, PageSpec

@@ -135,3 +135,7 @@ class StorePaths:
 
     def entry(self, sae_id: str) -> EntryPaths:
         return EntryPaths(self.entries / validate_sae_id(sae_id))
+
+    def training(self, name: str) -> Path:
+        """Folder in which a sweep trains the checkpoint of one entry, until that entry is published."""
+        return self.root / ".training" / validate_sae_id(name)

@@ -1,0 +1,72 @@
+"""`saescope build`: a store entry for a trained SAE."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from saescope.cli.report import json_object, json_option, line
+from saescope.cli.source_options import parsed, source_options
+from saescope.cli.store_option import store_option
+from saescope.store.errors import StoreError, UserError
+from saescope.store.paths import validate_sae_id
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@source_options
+@store_option
+@click.option("--sae-id", metavar="ID", help="Name of the entry.  [default: the checkpoint folder's name]")
+@click.option("--format", "format_name", metavar="F", help="Format of the checkpoint.  [default: told by its files]")
+@click.option("--n-top", type=int, default=20, show_default=True, metavar="N", help="Strongest examples per feature.")
+@click.option("--n-samples", type=int, default=5, show_default=True, metavar="N", help="Examples per interval.")
+@click.option(
+    "--n-sample-items", type=int, default=64, show_default=True, metavar="N", help="Items kept with their codes."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the samples.")
+@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu or cuda.")
+@json_option
+def command(
+    checkpoint: Path,
+    source: dict[str, Any],
+    store: Path,
+    sae_id: str | None,
+    format_name: str | None,
+    as_json: bool,
+    **build_options: Any,
+) -> None:
+    """Precompute a store entry for the SAE in CHECKPOINT; run again after an interruption, it goes on.
+
+    What every feature does on the source is read off in one pass. An entry of the same name gets a new version.
+    """
+    options = parsed(source)
+    sae_id = sae_id if sae_id is not None else _folder_name(checkpoint)
+    validate_sae_id(sae_id)
+    from saescope.precompute import BuildOptions, build_entry
+    from saescope.progress.terminal import terminal_progress
+    from saescope.sources import open_source
+
+    with terminal_progress() as progress:
+        version = build_entry(
+            checkpoint,
+            open_source(options, "evaluate", progress),
+            store,
+            sae_id=sae_id,
+            options=BuildOptions(**build_options),
+            format=format_name,
+            progress=progress,
+        )
+    if as_json:
+        json_object({"sae_id": sae_id, "version": version, "store": str(store)})
+    else:
+        line(f"built {sae_id}, version {version}, in {store}")
+
+
+def _folder_name(checkpoint: Path) -> str:
+    name = checkpoint.resolve().name.lower()
+    try:
+        return validate_sae_id(name)
+    except StoreError as error:
+        raise UserError(f"the folder's name {name!r} cannot name an entry", f"add --sae-id; {error.hint}") from None

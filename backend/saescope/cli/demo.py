@@ -1,0 +1,74 @@
+"""`saescope demo`: a sweep on embedded images, its store and the dashboard, in one go."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from saescope.cli.extras import need
+from saescope.cli.report import line
+from saescope.cli.serve import serve
+from saescope.cli.sweep import print_entries
+from saescope.store.errors import UserError
+
+FIRST_PORT, N_PORTS = 8501, 20
+
+
+@click.command()
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default=Path("saescope-demo"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder of the demo's store.",
+)
+@click.option("--serve/--no-serve", "serving", default=True, help="Open the dashboard afterwards.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address for the dashboard.")
+@click.option("--port", type=int, help=f"Port for the dashboard.  [default: the first free one from {FIRST_PORT} on]")
+@click.option(
+    "--open/--no-open", "open_browser", default=None, help="Open a browser.  [default: where there is a desktop]"
+)
+def command(store: Path, serving: bool, host: str, port: int | None, open_browser: bool | None) -> None:
+    """Train a sweep on embedded images, build its store and open the dashboard.
+
+    Handwritten digits and patches of photographs, which come with scikit-learn: nothing is downloaded. A
+    second run reuses the store and is up in seconds.
+    """
+    need("backend")
+    if serving:
+        need("dashboard")
+        port = port if port is not None else _free_port(host)
+    from saescope.cli.demo_plan import plans
+    from saescope.cli.sweep_runs import run_sweep
+    from saescope.progress.terminal import terminal_progress
+
+    done = []
+    with terminal_progress() as progress:
+        for plan in plans():
+            done += run_sweep(plan, store, device="cpu", progress=progress)
+    print_entries(store, done)
+    if serving and port is not None:
+        serve(store, host, port, open_browser=_has_desktop() if open_browser is None else open_browser)
+    else:
+        line(f"saescope serve --store {store}")
+
+
+def _free_port(host: str) -> int:
+    from saescope.dashboard.serve import check_port
+
+    for port in range(FIRST_PORT, FIRST_PORT + N_PORTS):
+        try:
+            check_port(host, port)
+        except UserError:
+            continue
+        return port
+    raise UserError(f"ports {FIRST_PORT} to {FIRST_PORT + N_PORTS - 1} of {host} cannot be used", "give --port")
+
+
+def _has_desktop() -> bool:
+    """Whether a browser would open in a window rather than in this terminal."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

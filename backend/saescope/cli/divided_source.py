@@ -1,0 +1,41 @@
+"""A source divided into what an SAE is trained on and what it is judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from saescope.progress import SILENT, Progress
+from saescope.sources import ActivationTable, Source, SourceOptions, has_splits, held_out, open_source
+
+HELD_OUT_FRACTION = 0.1
+HELD_OUT_SEED = 0
+"""Which items are held out does not follow the training's seed: runs that differ in it share their judges."""
+
+
+@dataclass(frozen=True)
+class DividedSource:
+    """Rows to train on and, where the data has no splits of its own, items kept away from training."""
+
+    source: Source
+    table: ActivationTable
+    held_out: dict[str, Any] | None
+    """{"seed", "fraction"} of the hash that holds items out; None where the data has splits."""
+    judged_by: ActivationTable | None
+    """Rows of the items held out, None with `held_out`."""
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The source's description, and what was held out, for the checkpoint."""
+        return {**self.source.describe(), "held_out": self.held_out}
+
+
+def open_to_train(options: SourceOptions, progress: Progress = SILENT) -> DividedSource:
+    """The training split, or 90 % of the items where there is none (or `--split all` asks for all data)."""
+    source = open_source(options, "train", progress)
+    own_split = has_splits(options) and options.split != "all"
+    if own_split or source.n_items < 2:
+        return DividedSource(source, source.table(), None, None)
+    kept_away = held_out(source.n_items, HELD_OUT_SEED, HELD_OUT_FRACTION)
+    rule = {"seed": HELD_OUT_SEED, "fraction": HELD_OUT_FRACTION}
+    return DividedSource(source, source.table(~kept_away), rule, source.table(kept_away))

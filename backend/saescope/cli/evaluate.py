@@ -1,0 +1,52 @@
+"""`saescope evaluate`: every metric of a trained SAE on a source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from saescope.cli.report import count, json_object, json_option, line, metric, table
+from saescope.cli.source_options import parsed, source_options
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@source_options
+@click.option("--format", "format_name", metavar="F", help="Format of the checkpoint.  [default: told by its files]")
+@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu or cuda.")
+@json_option
+def command(checkpoint: Path, source: dict[str, Any], format_name: str | None, device: str, as_json: bool) -> None:
+    """Print every metric of the SAE in CHECKPOINT on a source.
+
+    On the data that it was trained on, the items that training held out count alone.
+    """
+    options = parsed(source)
+    from saescope.checkpoints import load_sae, native, read_config
+    from saescope.precompute import evaluate
+    from saescope.precompute.build import choose_device
+    from saescope.precompute.metrics import FORMULAS
+    from saescope.progress.terminal import terminal_progress
+    from saescope.sources import open_source
+
+    chosen = choose_device(device)
+    sae = load_sae(checkpoint, format_name).to(chosen)
+    whitening = native.read_whitening(checkpoint)
+    with terminal_progress() as progress:
+        evaluation = evaluate(
+            sae,
+            open_source(options, "evaluate", progress),
+            read_config(checkpoint),
+            whitening=None if whitening is None else whitening.matrix,
+            device=chosen,
+            progress=progress,
+        )
+    if as_json:
+        json_object({"metrics": evaluation.metrics, "n_positions": evaluation.n_positions})
+        return
+    rows = [(name, metric(name, value), FORMULAS[name]) for name, value in sorted(evaluation.metrics.items())]
+    table(("metric", "value", "formula"), rows, right=(1,))
+    line(f"over {count(evaluation.n_positions)} positions; dead and dense over {count(evaluation.n_evaluated)}")
+    if evaluation.trained_on:
+        line("the SAE was trained on these very positions")

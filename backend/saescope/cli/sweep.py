@@ -1,0 +1,84 @@
+"""`saescope sweep`: one SAE per sparsity, each built into a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from saescope.cli.report import json_object, json_option, number, table
+from saescope.cli.source_options import parsed, source_options
+from saescope.cli.store_option import open_store, store_option
+from saescope.cli.training_options import device_option, training_options
+
+if TYPE_CHECKING:
+    from saescope.cli.sweep_runs import SweepEntry
+
+
+def _numbers(context: click.Context, parameter: click.Parameter, text: str) -> list[float]:
+    try:
+        return [float(word) for word in text.split(",") if word.strip()]
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no list of numbers such as 8,16,32", context, parameter) from None
+
+
+@click.command()
+@source_options
+@training_options(sparsity=False)
+@click.option(
+    "--values",
+    required=True,
+    callback=_numbers,
+    metavar="V1,V2,...",
+    help="Sparsities: k for topk, l1 for relu, rho for kl.",
+)
+@store_option
+@click.option("--name", required=True, metavar="SWEEP", help="Name of the sweep, e.g. mnist.")
+@device_option
+@json_option
+def command(
+    source: dict[str, Any],
+    training: dict[str, Any],
+    values: list[float],
+    store: Path,
+    name: str,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Train one SAE per value and build each into a store, with PCA as the reference.
+
+    Entries are named after the sweep: mnist-topk-k16, mnist-relu-l1-0.5, mnist-kl-rho-0.05. Run again, it
+    skips what the store holds with the same settings and goes on with what was cut.
+    """
+    options = parsed(source)
+    from saescope.cli.sweep_runs import SweepPlan, run_sweep
+    from saescope.progress.terminal import terminal_progress
+
+    with terminal_progress() as progress:
+        done = run_sweep(SweepPlan(name, options, training, values), store, device=device, progress=progress)
+    if as_json:
+        opened = open_store(store)
+        entries = [{**vars(e), "metrics": opened[e.sae_id].metrics} for e in done]
+        json_object({"store": str(store), "sweep": name, "entries": entries})
+    else:
+        print_entries(store, done)
+
+
+def print_entries(store: Path, done: list[SweepEntry]) -> None:
+    """A line for each entry: what it came to, and whether it was there already."""
+    opened = open_store(store)
+    rows = []
+    for item in done:
+        entry = opened[item.sae_id]
+        dead = entry.metrics.get("n_dead")
+        rows.append(
+            (
+                item.sae_id,
+                number(entry.metrics.get("l0")),
+                number(entry.metrics.get("fvu")),
+                "-" if dead is None else f"{dead / entry.n_features:.1%}",
+                "unchanged, reused" if item.reused else "trained and built",
+            )
+        )
+    table(("SAE", "L0", "FVU", "dead", ""), rows, right=(1, 2, 3))

@@ -1,0 +1,39 @@
+"""`saescope train`: one SAE."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from saescope.cli.report import json_object, json_option, line
+from saescope.cli.source_options import parsed, source_options
+from saescope.cli.training_options import configured, device_option, training_options
+
+
+@click.command()
+@source_options
+@training_options(sparsity=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of the checkpoint.")
+@device_option
+@json_option
+def command(source: dict[str, Any], training: dict[str, Any], out: Path, device: str, as_json: bool) -> None:
+    """Train one SAE and write a checkpoint with its training curve; a run that was cut goes on.
+
+    Sparsity is set by one option: --k for topk, --l1 for relu, --rho for kl. All else has defaults that
+    suit the data. A DIR that holds a run with other settings is refused.
+    """
+    config = configured(training)
+    options = parsed(source)
+    from saescope.cli.divided_source import open_to_train
+    from saescope.progress.terminal import terminal_progress
+    from saescope.training import train
+
+    with terminal_progress() as progress:
+        data = open_to_train(options, progress)
+        folder = train(data.table, config, out, description=data.description, device=device, progress=progress)
+    if as_json:
+        json_object({"checkpoint": str(folder), "architecture": config.architecture, "n_features": config.n_features})
+    else:
+        line(f"trained {config.architecture} with {config.n_features:,} features: {folder}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from saescope.progress import SILENT, Progress
 from saescope.sources.image_data import ImageSet, check_labels, label_strings
 from saescope.sources.image_stack import ArrayStack
 from saescope.sources.options import SourceOptions, Split
@@ -35,19 +37,32 @@ def load_npy(path: Path) -> np.ndarray:
         raise UserError(f"{path}: {_reason(error)}", "write it again with numpy.save") from error
 
 
-def open_npz(path: Path) -> Mapping[str, np.ndarray]:
-    """An .npz file: its arrays by name, loaded when asked for."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: {_reason(error)}", "write it again with numpy.savez") from error
-    if isinstance(loaded, np.ndarray):
-        raise UserError(f"{path}: named .npz, but holds a single .npy array", "rename it to .npy")
-    return loaded
+def npz_names(path: Path) -> list[str]:
+    """The names of the arrays of an .npz file."""
+    with _open_npz(path) as arrays:
+        return list(arrays)
 
 
-def member(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
-    """One array of an .npz file."""
+def read_npz(path: Path, *names: str) -> list[np.ndarray]:
+    """Arrays of an .npz file, in memory."""
+    with _open_npz(path) as arrays:
+        return [_member(arrays, name, path) for name in names]
+
+
+@contextmanager
+def _open_npz(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    with path.open("rb") as file:
+        try:
+            loaded = np.load(file, allow_pickle=False)
+        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path}: {_reason(error)}", "write it again with numpy.savez") from error
+        if isinstance(loaded, np.ndarray):
+            raise UserError(f"{path}: named .npz, but holds a single .npy array", "rename it to .npy")
+        with loaded as arrays:
+            yield arrays
+
+
+def _member(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
     try:
         return arrays[name]
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
@@ -140,8 +155,9 @@ class NpyData:
     options: SourceOptions
     splits: Sequence[Split] = ()
     format: str = "npy"
+    uses: frozenset[str] = frozenset({"layout", "value_range"})
 
-    def load(self, split: Split | None) -> ImageSet:
+    def load(self, split: Split | None, progress: Progress = SILENT) -> ImageSet:
         return ImageSet(images_from_array(load_npy(self.path), str(self.path), self.options))
 
 
@@ -154,23 +170,23 @@ class NpzData:
     names: dict[str, tuple[str, str | None]]
     """Split (or 'all') -> names of the arrays of images and of labels."""
     format: str = "npz"
+    uses: frozenset[str] = frozenset({"layout", "value_range", "data_key", "label_key"})
 
     @property
     def splits(self) -> Sequence[Split]:
         return ("train", "test") if {"train", "test"} <= self.names.keys() else ()
 
-    def load(self, split: Split | None) -> ImageSet:
-        arrays = open_npz(self.path)
+    def load(self, split: Split | None, progress: Progress = SILENT) -> ImageSet:
         chosen = [split] if split in self.names else list(self.names)
         images: list[np.ndarray] = []
         labels: list[pa.Array] = []
         for key in chosen:
             assert key is not None
             image_name, label_name = self.names[key]
-            images.append(member(arrays, image_name, self.path))
+            images += read_npz(self.path, image_name)
             if label_name is not None:
                 subject = f"{self.path}: array {label_name!r}"
-                found = label_strings(member(arrays, label_name, self.path), subject)
+                found = label_strings(read_npz(self.path, label_name)[0], subject)
                 check_labels(found, len(images[-1]) if images[-1].ndim else 0, subject)
                 labels.append(found)
         if len({i.shape[1:] for i in images}) > 1:
@@ -184,7 +200,7 @@ class NpzData:
 
 def find_npz(path: Path, options: SourceOptions) -> NpzData:
     """The images, labels and splits of an .npz file, told by the arrays' names."""
-    keys = list(open_npz(path))
+    keys = npz_names(path)
     if options.data_key is not None:
         for key in (options.data_key, options.label_key):
             if key is not None and key not in keys:

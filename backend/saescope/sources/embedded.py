@@ -12,6 +12,7 @@ import pyarrow as pa
 from jaxtyping import UInt8
 from PIL import Image
 
+from saescope.progress import SILENT, Progress
 from saescope.sources.image_data import ImageSet
 from saescope.sources.image_stack import ArrayStack
 from saescope.sources.options import SourceOptions, Split
@@ -35,8 +36,9 @@ class EmbeddedData:
     options: SourceOptions
     splits: Sequence[Split] = ()
     format: str = "embedded"
+    uses: frozenset[str] = frozenset()
 
-    def load(self, split: Split | None) -> ImageSet:
+    def load(self, split: Split | None, progress: Progress = SILENT) -> ImageSet:
         return _digits(self.options) if self.name == "digits" else _photos(self.options)
 
 
@@ -46,9 +48,6 @@ def find_embedded(options: SourceOptions) -> EmbeddedData:
     if name not in NAMES:
         known = " or ".join(PREFIX + n for n in NAMES)
         raise UserError(f"there is no embedded data set {name!r}; expected {known}")
-    for given in ("layout", "value_range", "data_key", "label_key"):
-        if getattr(options, given) is not None:
-            raise UserError(f"{given} is given, but the layout of {options.path} is known", f"leave {given} out")
     return EmbeddedData(name, options)
 
 

@@ -18,6 +18,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from saescope.progress import SILENT, Progress
 from saescope.sources.arrays import images_from_array
 from saescope.sources.image_data import ImageSet, check_labels, label_strings
 from saescope.sources.image_stack import ArrayStack
@@ -98,12 +99,13 @@ class IdxData:
     options: SourceOptions
     pairs: dict[str, Pair]
     format: str = "idx"
+    uses: frozenset[str] = frozenset({"layout", "value_range"})
 
     @property
     def splits(self) -> Sequence[Split]:
         return ("train", "test") if {"train", "test"} <= self.pairs.keys() else ()
 
-    def load(self, split: Split | None) -> ImageSet:
+    def load(self, split: Split | None, progress: Progress = SILENT) -> ImageSet:
         names = [split] if split in self.pairs else list(self.pairs)
         loaded = [_load(self.pairs[n], self.options) for n in names if n is not None]
         stack = _joined([s for s, _ in loaded], [self.pairs[n].images for n in names if n is not None])

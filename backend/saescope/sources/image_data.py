@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
+from saescope.progress import SILENT, Progress
 from saescope.sources.image_stack import ImageStack
 from saescope.sources.options import Split
 from saescope.store.errors import UserError
@@ -44,17 +45,22 @@ class ImageData(Protocol):
         """('train', 'test') where the data has both, else ()."""
         ...
 
-    def load(self, split: Split | None) -> ImageSet:
+    @property
+    def uses(self) -> frozenset[str]:
+        """Those of the options layout, value_range, data_key and label_key that mean something here."""
+        ...
+
+    def load(self, split: Split | None, progress: Progress = SILENT) -> ImageSet:
         """The images of `split`; None only where there are no splits."""
         ...
 
 
-def check_labels(labels: pa.Array | None, n_items: int, subject: str) -> None:
-    """Refuse labels of another length than the images."""
+def check_labels(labels: pa.Array | None, n_items: int, subject: str, item: str = "image") -> None:
+    """Refuse labels of another length than the items."""
     if labels is not None and len(labels) != n_items:
         raise UserError(
-            f"{subject}: {len(labels):,} labels for {n_items:,} images; expected one label per image",
-            "check that images and labels belong together",
+            f"{subject}: {len(labels):,} labels for {n_items:,} {item}s; expected one label per {item}",
+            f"check that {item}s and labels belong together",
         )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from saescope.progress import SILENT, Progress
-from saescope.sources import arrays, embedded, idx
+from saescope.sources import arrays, embedded, idx, parquet_images, picture_folder
+from saescope.sources.activations import open_activations
 from saescope.sources.image_data import ImageData
 from saescope.sources.options import Purpose, SourceOptions, Split
 from saescope.sources.patches import PatchSource
@@ -25,9 +26,14 @@ def open_source(options: SourceOptions, purpose: Purpose = "evaluate", progress:
     Data with a train and a test split yields the train split for `purpose` 'train' and the test split for 'evaluate',
     unless `options.split` says otherwise. Everything that can be wrong with the data is told here as a `UserError`.
     """
+    if options.activations is not None:
+        return open_activations(options, progress)
     data = _find_images(options)
+    for name in ("layout", "value_range", "data_key", "label_key"):
+        if getattr(options, name) is not None and name not in data.uses:
+            raise UserError(f"{name} is given, but it means nothing for {options.path} ({data.format})", "leave it out")
     split = _chosen_split(data, options, purpose)
-    images = data.load(split)
+    images = data.load(split, progress)
     if options.patch is None:
         return PixelSource(images, path=options.path, format=data.format, split=split, progress=progress)
     return PatchSource(
@@ -80,13 +86,20 @@ def _find_images(options: SourceOptions) -> ImageData:
         return arrays.NpyData(path, options)
     if idx.is_idx_magic(head) or head.startswith(idx.GZIP_MAGIC) or "ubyte" in path.name.lower():
         return idx.find_file(path, options)
+    if head.startswith(parquet_images.MAGIC) or path.suffix.lower() in (".parquet", ".pq"):
+        return parquet_images.find_file(path, options)
+    if path.suffix.lower() in picture_folder.SUFFIXES:
+        return picture_folder.PictureData(options, {"all": path})
     raise UserError(f"{path}: not a file of images that is known (it starts with bytes {head.hex(' ')})", _EXPECTED)
 
 
 def _find_in_folder(path: Path, options: SourceOptions) -> ImageData:
-    if not any(path.iterdir()):
+    for find in (idx.find_in_folder, parquet_images.find_in_folder, picture_folder.find_in_folder):
+        found: ImageData | None = find(path, options)
+        if found is not None:
+            return found
+    names = sorted(p.name for p in path.iterdir())
+    if not names:
         raise UserError(f"{path}: the folder is empty", _EXPECTED)
-    found = idx.find_in_folder(path, options)
-    if found is not None:
-        return found
-    raise UserError(f"{path}: holds no images", _EXPECTED)
+    listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    raise UserError(f"{path}: holds no images (found {listed})", _EXPECTED)

@@ -69,11 +69,18 @@ class Source(Protocol):
 
     @property
     def data_sha256(self) -> str:
-        """Hash of the data that this source yields (its split included): equal means the same activations."""
+        """Hash of the items that this source yields (its split included).
+
+        The same items have the same hash whatever file format they come from and however they are cut into positions:
+        with equal `describe()` too, the activations are equal.
+        """
         ...
 
     def batches(self, start_item: int = 0, items_per_batch: int | None = None) -> Iterator[ActivationBatch]:
-        """All items from `start_item` on, in order; `items_per_batch` None lets the source choose."""
+        """All items from `start_item` on, in order; `items_per_batch` None lets the source choose.
+
+        A batch may share memory with the source: never write into it.
+        """
         ...
 
     def table(self, items: Bool[np.ndarray, " n_items"] | None = None) -> ActivationTable:

@@ -1,0 +1,233 @@
+"""Cached activations: .npy (memory-mapped), .npz and .safetensors, [item, d_in] or [item, position, d_in]."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Bool, Float, Int64
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from saescope.progress import SILENT, Progress
+from saescope.sources import arrays
+from saescope.sources.hashing import scan
+from saescope.sources.image_data import LABEL, check_labels, label_strings
+from saescope.sources.image_stack import BLOCK_VALUES
+from saescope.sources.options import SourceOptions
+from saescope.sources.protocol import ActivationBatch, ActivationTable
+from saescope.store.errors import UserError
+
+_EXPECTED = "expected an array of activations, [item, d_in] or [item, position, d_in], in .npy, .npz or .safetensors"
+_NAMES = ("activations", "acts", "activation", "hidden_states", "x", "data", "arr_0")
+_LABEL_NAMES = ("labels", "label", "y", "targets")
+
+
+class _Loaded(NamedTuple):
+    values: Tensor
+    labels: np.ndarray | None
+    format: str
+
+
+class ActivationSource:
+    """Activations from a file. Opening one reads every value once: to hash them and to refuse what is not finite."""
+
+    kind = "activations"
+
+    def __init__(
+        self, values: Tensor, labels: pa.Array | None, *, path: str, format: str, progress: Progress = SILENT
+    ) -> None:
+        self._values = values  # [item, position, d_in], any real dtype
+        self._labels, self._path, self._format = labels, path, format
+
+        def blocks() -> Iterator[np.ndarray]:
+            for batch in self.batches():
+                yield batch.activations.numpy()
+                progress.update("reading activations", int(batch.item_ids[-1]) + 1, self.n_items)
+
+        self._scan = scan(
+            blocks(),
+            n_items=self.n_items,
+            item_shape=values.shape[1:],
+            value_range=None,
+            subject=path,
+            axes=("position", "dimension"),
+        )
+
+    @property
+    def d_in(self) -> int:
+        return self._values.shape[2]
+
+    @property
+    def n_items(self) -> int:
+        return self._values.shape[0]
+
+    @property
+    def positions_per_item(self) -> int:
+        return self._values.shape[1]
+
+    @property
+    def data_sha256(self) -> str:
+        return self._scan.sha256
+
+    def batches(self, start_item: int = 0, items_per_batch: int | None = None) -> Iterator[ActivationBatch]:
+        """All items from `start_item` on. Batches of a float32 file share its memory map: do not write there."""
+        if items_per_batch is None:
+            items_per_batch = max(1, BLOCK_VALUES // 2 // (self.positions_per_item * self.d_in))
+        if items_per_batch < 1 or start_item < 0:
+            raise UserError(f"start_item {start_item}, items_per_batch {items_per_batch}; expected >= 0 and >= 1")
+        for start in range(start_item, self.n_items, items_per_batch):
+            stop = min(start + items_per_batch, self.n_items)
+            block = self._values[start:stop].to(torch.float32).contiguous()
+            yield ActivationBatch(np.arange(start, stop, dtype=np.int64), block)
+
+    def table(self, items: Bool[np.ndarray, " n_items"] | None = None) -> ActivationTable:
+        if items is None:
+            return _Rows(self._values, None)
+        chosen = np.asarray(items)
+        if chosen.dtype != np.bool_ or chosen.shape != (self.n_items,):
+            raise UserError(
+                f"items is {chosen.dtype} {list(chosen.shape)}; expected one bool per item: [{self.n_items}]"
+            )
+        return _Rows(self._values, np.flatnonzero(chosen).astype(np.int64))
+
+    def item_table(self, item_ids: Int64[np.ndarray, " item"]) -> pa.Table:
+        ids = np.asarray(item_ids, dtype=np.int64)
+        if ids.size and (ids.min() < 0 or ids.max() >= self.n_items):
+            raise UserError(f"item_id outside 0 ... {self.n_items - 1}: {ids.min()} ... {ids.max()}")
+        labels = pa.nulls(len(ids), pa.string()) if self._labels is None else self._labels.take(pa.array(ids))
+        return pa.table({"item_id": pa.array(ids), LABEL: labels})
+
+    def metadata(self) -> Mapping[str, Any]:
+        return {} if self._labels is None else {LABEL: self._labels}
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "path": self._path,
+            "format": self._format,
+            "data_sha256": self.data_sha256,
+            "split": None,
+            "n_items": self.n_items,
+            "n_positions": self.n_items * self.positions_per_item,
+            "positions_per_item": self.positions_per_item,
+            "d_in": self.d_in,
+            "excluded": {},
+            "value_range": [self._scan.low, self._scan.high],
+            "label_words": {},
+        }
+
+
+class _Rows:
+    def __init__(self, values: Tensor, items: Int64[np.ndarray, " chosen"] | None) -> None:
+        self._flat = values.reshape(-1, values.shape[2])
+        self._positions, self._items = values.shape[1], items
+        self.n_rows = len(self._flat) if items is None else len(items) * self._positions
+        self.d_in = values.shape[2]
+
+    def rows(self, indices: Int64[np.ndarray, " row"]) -> Float[Tensor, "row d_in"]:
+        indices = np.asarray(indices, dtype=np.int64)
+        if indices.size and (indices.min() < 0 or indices.max() >= self.n_rows):
+            raise IndexError(f"rows {indices.min()} ... {indices.max()} of {self.n_rows}")
+        if self._items is not None:
+            items, positions = np.divmod(indices, self._positions)
+            indices = self._items[items] * self._positions + positions
+        return self._flat.index_select(0, torch.from_numpy(indices)).to(torch.float32)
+
+
+def open_activations(options: SourceOptions, progress: Progress = SILENT) -> ActivationSource:
+    """The activations that `options.activations` names."""
+    path = Path(options.path).expanduser()
+    if options.split in ("train", "test"):
+        raise UserError(
+            f"{path}: split {options.split!r} is asked for, but a file of activations has no splits",
+            "leave --split out, or name the file of that split",
+        )
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder", _EXPECTED)
+    if not path.exists():
+        raise UserError(f"{path}: no such file", _EXPECTED)
+    loaded = _load(path, options)
+    values = loaded.values
+    if values.ndim not in (2, 3):
+        raise UserError(f"{path}: shape {list(values.shape)}", _EXPECTED)
+    if 0 in values.shape:
+        raise UserError(f"{path}: holds no activations (shape {list(values.shape)})", _EXPECTED)
+    labels = None
+    if loaded.labels is not None:
+        labels = label_strings(loaded.labels, str(path))
+        check_labels(labels, len(values), str(path), "item")
+    shaped = values[:, None] if values.ndim == 2 else values
+    return ActivationSource(shaped, labels, path=options.path, format=loaded.format, progress=progress)
+
+
+def _load(path: Path, options: SourceOptions) -> _Loaded:
+    try:
+        with path.open("rb") as file:
+            head = file.read(10)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not head:
+        raise UserError(f"{path} is empty", _EXPECTED)
+    if head.startswith(arrays.NPY_MAGIC) or path.suffix.lower() == ".npy":
+        for name in ("data_key", "label_key"):
+            if getattr(options, name) is not None:
+                raise UserError(f"{name} is given, but {path} holds a single array", f"leave {name} out")
+        return _Loaded(_tensor(arrays.load_npy(path), path), None, "npy")
+    if head.startswith(b"PK\x03\x04") or path.suffix.lower() == ".npz":
+        names = arrays.npz_names(path)
+        name = _chosen([n for n in names if n not in _LABEL_NAMES], options.data_key, path)
+        label = _label_name(names, options.label_key, path)
+        labels = None if label is None else arrays.read_npz(path, label)[0]
+        return _Loaded(_tensor(arrays.read_npz(path, name)[0], path), labels, "npz")
+    if path.suffix.lower() == ".safetensors" or head[8:9] == b"{":
+        return _load_safetensors(path, options)
+    raise UserError(f"{path}: not a known file of activations (it starts with bytes {head[:8].hex(' ')})", _EXPECTED)
+
+
+def _load_safetensors(path: Path, options: SourceOptions) -> _Loaded:
+    try:
+        with safe_open(path, framework="pt") as file:
+            keys = list(file.keys())
+            name = _chosen([k for k in keys if len(file.get_slice(k).get_shape()) in (2, 3)], options.data_key, path)
+            label = _label_name(keys, options.label_key, path)
+            labels = None if label is None else file.get_tensor(label).numpy()
+            values = file.get_tensor(name)
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path}: not a whole .safetensors file ({error})", "it may be truncated: write or copy it again"
+        ) from error
+    if values.dtype.is_complex or values.dtype == torch.bool:
+        raise UserError(f"{path}: tensor {name!r} is {values.dtype}; expected real numbers")
+    return _Loaded(values, labels, "safetensors")
+
+
+def _tensor(array: np.ndarray, path: Path) -> Tensor:
+    if array.dtype.kind not in "fiu":
+        raise UserError(f"{path}: dtype {array.dtype}; expected floating-point activations", _EXPECTED)
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if (native.dtype.kind == "u" and native.dtype.itemsize > 1) or native.dtype.itemsize > 8:
+        native = native.astype(np.float64)
+    return torch.from_numpy(np.ascontiguousarray(native))
+
+
+def _chosen(names: Sequence[str], wanted: str | None, path: Path) -> str:
+    listed = ", ".join(names) or "none"
+    if wanted is not None:
+        if wanted not in names:
+            raise UserError(f"{path}: no array {wanted!r} of activations; it holds: {listed}")
+        return wanted
+    found = next((n for n in _NAMES if n in names), None) or (names[0] if len(names) == 1 else None)
+    if found is None:
+        raise UserError(f"{path}: cannot tell which array holds the activations: {listed}", "name it with --data-key")
+    return found
+
+
+def _label_name(names: Sequence[str], wanted: str | None, path: Path) -> str | None:
+    if wanted is not None and wanted not in names:
+        raise UserError(f"{path}: no array {wanted!r} of labels; it holds: {', '.join(names)}")
+    return wanted or next((n for n in _LABEL_NAMES if n in names), None)

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from saescope.sources import SourceOptions, has_splits, open_source
+from saescope.store.errors import UserError
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (5, 4), dtype=np.uint8)
+
+
+def written(path: Path, n: int = 10, structs: bool = False, seed: int = 0, **columns) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = [png(noise(seed + i)) for i in range(n)]
+    image = pa.array([{"bytes": d, "path": f"{i}.png"} for i, d in enumerate(data)]) if structs else pa.array(data)
+    pq.write_table(pa.table({"image": image, **columns}), path, row_group_size=3)
+    return path
+
+
+def opened(path: Path, **given):
+    return open_source(SourceOptions(images=str(path), **given))
+
+
+def refused(path: Path, **given) -> UserError:
+    with pytest.raises(UserError) as caught:
+        opened(path, **given)
+    assert str(path) in caught.value.message
+    return caught.value
+
+
+def everything(source) -> np.ndarray:
+    return torch.cat([b.activations for b in source.batches()]).numpy()
+
+
+def expected(n: int = 10, seed: int = 0) -> np.ndarray:
+    return np.stack([noise(seed + i).reshape(-1) for i in range(n)])[:, None] / np.float32(255)
+
+
+@pytest.mark.parametrize("structs", [False, True])
+@pytest.mark.parametrize("eager", [True, False])
+def test_bytes_and_structs(tmp_path: Path, structs: bool, eager: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not eager:
+        monkeypatch.setattr("saescope.sources.pictures.EAGER_BYTES", 10)
+    source = opened(written(tmp_path / "x.parquet", structs=structs, label=pa.array(range(10))))
+    np.testing.assert_array_equal(everything(source), expected())
+    rows = np.array([9, 0, 5, 5, 2])
+    np.testing.assert_array_equal(source.table().rows(rows).numpy(), expected()[rows, 0])
+    assert source.metadata()["label"].to_pylist() == [str(i) for i in range(10)]
+
+
+def test_labels_by_class_names_and_further_columns(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    table = pa.table(
+        {
+            "image": [png(noise(i)) for i in range(3)],
+            "label": pa.array([1, -1, 0]),
+            "writer": pa.array(["ann", None, "bob"]).dictionary_encode(),
+            "fold": pa.array([0, 1, 1], pa.int8()),
+            "blur": pa.array([0.5, 0.1, 0.2]),
+            "tokens": pa.array([7, 8, 9]),
+        }
+    )
+    features = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}}}
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(features)}), path)
+    source = opened(path)
+    assert {k: v.to_pylist() for k, v in source.metadata().items()} == {
+        "label": ["dog", None, "cat"],
+        "writer": ["ann", None, "bob"],
+        "fold": [0, 1, 1],
+        "source_tokens": [7, 8, 9],
+    }
+    items = source.item_table(np.array([0, 2]))
+    assert items["blur"].to_pylist() == [0.5, 0.2]
+    assert items["source_tokens"].to_pylist() == [7, 9]
+    by_writer = opened(path, label_key="writer")
+    assert by_writer.metadata()["label"].to_pylist() == ["ann", None, "bob"]
+
+
+def test_a_folder_of_shards_with_splits(tmp_path: Path) -> None:
+    for i in range(2):
+        written(tmp_path / "data" / f"train-0000{i}-of-00002.parquet", 4, seed=4 * i)
+    written(tmp_path / "data" / "test-00000-of-00001.parquet", 3, seed=50)
+    options = SourceOptions(images=str(tmp_path))
+    assert has_splits(options)
+    np.testing.assert_array_equal(everything(open_source(options, "train")), expected(8))
+    np.testing.assert_array_equal(everything(open_source(options)), expected(3, 50))
+    assert opened(tmp_path, split="all").n_items == 11
+    (tmp_path / "data" / "test-00000-of-00001.parquet").unlink()
+    assert not has_splits(options)
+    assert open_source(options).n_items == 8
+
+
+def test_half_written_and_damaged_files(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.parquet", label=pa.array(range(10)))
+    data = path.read_bytes()
+    for keep in (4, 100, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:keep])
+        error = refused(path)
+        assert "not a whole Parquet file" in error.message
+        assert error.hint
+    path.write_bytes(b"")
+    assert "is empty" in refused(path).message
+    path.write_bytes(data[:4] + bytes(200) + data[204:])
+    assert "not a whole Parquet file" in refused(path).message
+
+
+def test_parquet_without_images(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"doc": [1, 2], "text": ["a", "b"]}), path)
+    error = refused(path)
+    assert "holds no images" in error.message
+    assert "doc (int64), text (string)" in error.message
+    pq.write_table(pa.table({"image": [b"abc", b"def"]}), path)
+    assert "column 'image', row 0: not a picture" in refused(path).message
+    pq.write_table(pa.table({"image": pa.array([], pa.binary())}), path)
+    assert "holds no pictures" in refused(path).message
+    pq.write_table(pa.table({"image": [png(noise(0)), None]}), path)
+    assert "row 1: is null" in refused(path).message
+    pq.write_table(
+        pa.table({"image": [{"bytes": None, "path": "/etc/passwd"}]}).cast(
+            pa.schema({"image": pa.struct({"bytes": pa.binary(), "path": pa.string()})})
+        ),
+        path,
+    )
+    assert "row 0: is null or has no bytes" in refused(path).message
+
+
+def test_columns_are_asked_for_where_they_are_unclear(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"left": [png(noise(0))], "right": [png(noise(1))], "n": [0.5]}), path)
+    assert "cannot tell which column holds the images: left, right" in refused(path).message
+    np.testing.assert_array_equal(everything(opened(path, data_key="right")), expected(1, 1))
+    assert "no column 'up'" in refused(path, data_key="up").message
+    assert "column 'n' is double" in refused(path, data_key="n").message
+    assert "no column 'up' for labels" in refused(path, data_key="left", label_key="up").message
+    assert "expected labels as strings" in refused(path, data_key="left", label_key="n").message
+
+
+def test_shards_with_other_columns(tmp_path: Path) -> None:
+    written(tmp_path / "a.parquet", 2)
+    written(tmp_path / "b.parquet", 2, label=pa.array([0, 1]))
+    with pytest.raises(UserError, match=r"b\.parquet: columns differ from those of a\.parquet"):
+        opened(tmp_path)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from saescope.sources import SourceOptions, open_source
+from saescope.store.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, "no source is given"),
+        ({"images": "a", "activations": "b"}, "both images and activations"),
+        ({"images": ""}, "path of the source is empty"),
+        ({"images": "a", "stride": 2}, "without a patch size"),
+        ({"images": "a", "patch": 0}, "patch is 0"),
+        ({"images": "a", "patch": 4, "stride": 0}, "stride is 0"),
+        ({"images": "a", "patch": 4, "stride": -1}, "stride is -1"),
+        ({"images": "a", "patch": 2.5}, "patch is 2.5"),
+        ({"images": "a", "patch": True}, "patch is True"),
+        ({"images": "a", "image_mode": "sepia"}, "unknown image_mode 'sepia'"),
+        ({"images": "a", "split": "tset"}, "unknown split 'tset'; expected one of: train, test, all"),
+        ({"images": "a", "layout": "hwc"}, "unknown layout"),
+        ({"images": "a", "value_range": (1.0, 1.0)}, "the lower one first"),
+        ({"images": "a", "value_range": (0.0, float("inf"))}, "expected finite numbers"),
+        ({"activations": "a", "patch": 4}, "patch is given, but it concerns images"),
+        ({"activations": "a", "image_mode": "grey"}, "image_mode is given"),
+    ],
+)
+def test_bad_combinations_are_refused(given: dict, says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        SourceOptions(**given)
+    assert says in caught.value.message
+
+
+def test_options_take_paths_and_become_json() -> None:
+    options = SourceOptions(images=Path("a") / "b", patch=4, value_range=(0, 1))
+    assert options.images == str(Path("a") / "b")
+    assert SourceOptions(**json.loads(json.dumps(options.to_dict()))) == options
+
+
+def test_options_that_mean_nothing_for_the_data_are_refused() -> None:
+    for given in ({"layout": "nhw"}, {"value_range": (0, 1)}, {"data_key": "x"}, {"label_key": "y"}):
+        with pytest.raises(UserError, match="it means nothing for embedded:digits"):
+            open_source(SourceOptions(images="embedded:digits", **given))
+
+
+def test_missing_empty_and_unknown_paths(tmp_path: Path) -> None:
+    def told(path: Path, **given: str) -> str:
+        with pytest.raises(UserError) as caught:
+            open_source(SourceOptions(**(given or {"images": str(path)})))
+        assert str(path) in caught.value.message
+        assert caught.value.hint
+        return caught.value.message
+
+    assert "no such file or folder" in told(tmp_path / "none")
+    (tmp_path / "folder").mkdir()
+    assert "the folder is empty" in told(tmp_path / "folder")
+    (tmp_path / "folder" / "notes.txt").write_text("hello")
+    assert "holds no images (found notes.txt)" in told(tmp_path / "folder")
+    assert "not a file of images that is known" in told(tmp_path / "folder" / "notes.txt")
+    (tmp_path / "empty.png").touch()
+    assert "is empty" in told(tmp_path / "empty.png")
+    assert "no such file" in told(tmp_path / "a.npy", activations=str(tmp_path / "a.npy"))
+    assert "is a folder" in told(tmp_path / "folder", activations=str(tmp_path / "folder"))
+    (tmp_path / "empty.npy").touch()
+    assert "is empty" in told(tmp_path / "empty.npy", activations=str(tmp_path / "empty.npy"))
+    with pytest.raises(UserError, match="expected embedded:digits or embedded:photos"):
+        open_source(SourceOptions(images="embedded:cats"))

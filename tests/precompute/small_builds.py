@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from saescope.autoencoders import Autoencoder, architecture
 from saescope.checkpoints import native
 from saescope.precompute.blocks import Encoder, block_rows, rows_of

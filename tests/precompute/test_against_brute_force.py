@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from saescope.precompute import BuildOptions, build_entry
 from saescope.store import FeatureStore
-
 from tests import reference
 from tests.precompute.small_builds import SAES, codes_seen, digits, make_sae, save_sae
 

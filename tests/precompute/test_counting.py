@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from saescope.precompute import coactivations as counting
 from saescope.precompute.histogram import HistogramSpec
 from saescope.precompute.metrics import MetricSums, dead_bound
 from saescope.precompute.spill import Spill, SpillWriter
 from saescope.precompute.state import FeatureState
-
 from tests import reference
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from saescope.precompute import BuildOptions, build_entry
 from saescope.precompute.blocks import Start, rows_of
 from saescope.precompute.histogram import RECTIFIED
 from saescope.precompute.state import FeatureState
 from saescope.progress import Progress
 from saescope.store import FeatureStore
-
 from tests.precompute.small_builds import codes_seen, digits, make_sae, save_sae
 
 OPTIONS = BuildOptions(n_top=5, n_samples=2, block_rows=100, save_every_s=0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from saescope.precompute.histogram import RECTIFIED, SIGMOID, HistogramSpec
 from saescope.precompute.intervals import sampling_counts
 from saescope.precompute.state import FeatureState

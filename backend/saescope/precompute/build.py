@@ -23,7 +23,7 @@ from saescope.autoencoders import Autoencoder
 from saescope.checkpoints import load_sae, native, read_config
 from saescope.precompute.coactivations import coactivations
 from saescope.precompute.evaluation import Evaluation, evaluation_of, metric_items
-from saescope.precompute.examples import choose_examples, example_batches, item_starts_of
+from saescope.precompute.examples import choose_examples, example_batches
 from saescope.precompute.features import feature_table
 from saescope.precompute.histogram import RECTIFIED, SIGMOID, HistogramSpec
 from saescope.precompute.intervals import choose_intervals
@@ -194,7 +194,6 @@ class _Build:
         state, source = result.state, self.source
         n_features = self.sae.n_features
         spill = Spill.open(self.folder.spill)
-        starts = item_starts_of(spill.items, source.n_items)
         intervals = choose_intervals(state, self.sae.config.firing_threshold)
         sampled = sample_items(source.n_items, self.options.n_sample_items)
         postings = spill.postings(state.n_firing)
@@ -206,7 +205,7 @@ class _Build:
         examples = choose_examples(state, intervals)
         if not has("examples"):
             windowed = spill if source.positions_per_item > 1 else None
-            write("examples", example_batches(examples, n_features, starts, windowed))
+            write("examples", example_batches(examples, n_features, windowed, source.positions_per_item))
         if not has("items"):
             self.progress.update("items", 0, 1)
             write("items", source.item_table(np.union1d(examples.item, sampled)))
@@ -221,7 +220,7 @@ class _Build:
             kept = self.options.n_coactivations
             write("coactivations", coactivations(spill, postings, state.n_firing, kept, self.progress))
         if not has("item_codes"):
-            write("item_codes", item_codes(sampled, starts, spill))
+            write("item_codes", item_codes(sampled, spill))
         if not has("reconstructions") and self.about["kind"] in ("pixels", "patches"):
             write("reconstructions", reconstructions(self.sae, source, sampled))
         if not has("metrics"):

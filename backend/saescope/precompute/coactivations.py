@@ -34,7 +34,7 @@ def coactivations(
     a matrix product is cheaper, by that. Both are exact.
     """
     n_features = len(n_firing)
-    n_pairs = float((np.diff(spill.row_ptr).astype(np.float64) ** 2).sum())
+    n_pairs = kernels.pairs_within_rows(spill.row_ptr)
     dense = n_pairs * PAIR_COST > float(spill.n_rows) * n_features**2
     at_once = max(1, COUNT_BYTES // (8 * n_features)) if dense else max(1, min(4096, -(-n_features // 8)))
     starts = range(0, n_features, at_once)

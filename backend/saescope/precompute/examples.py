@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float32, Int8, Int16, Int32, Int64
 
 from saescope.precompute import kernels
@@ -83,69 +84,56 @@ def _rank_within(feature: np.ndarray, interval: np.ndarray) -> Int64[np.ndarray,
     return np.arange(n) - np.repeat(first, np.diff(np.append(first, n)))
 
 
-def example_batches(
-    examples: Examples, n_features: int, item_starts: Int64[np.ndarray, " n_items+1"], spill: Spill | None
-) -> Iterator[pa.RecordBatch]:
-    """The table in pieces of whole features. `spill` None: items have one position, so there are no windows.
-
-    `item_starts[i]` is the first row of item i in the spill.
-    """
+def example_batches(examples: Examples, n_features: int, spill: Spill | None, longest: int) -> Iterator[pa.RecordBatch]:
+    """The table in pieces of whole features. `spill` None: items have one position, so there are no windows; else
+    items have at most `longest` positions."""
     schema = schema_of("examples")
-    longest = int(np.diff(item_starts).max()) if spill is not None else 1
     at_once = max(1, WINDOW_VALUES // longest)
     borders = np.searchsorted(examples.feature, np.arange(n_features + 1))
     first = 0
     while first < n_features:
         last = int(np.clip(np.searchsorted(borders, borders[first] + at_once, "right") - 1, first + 1, n_features))
         part = examples.take(np.arange(borders[first], borders[last]))
+        n = len(part.feature)
+        sampled = pa.array(part.interval >= 0)
         columns = {
             "feature_id": pa.array(part.feature),
-            "kind": pa.array(np.where(part.interval < 0, "top", "interval").tolist(), pa.string()),
+            "kind": pc.if_else(sampled, "interval", "top"),
             "interval": pa.array(part.interval, mask=part.interval < 0),
             "rank": pa.array(part.rank),
             "item_id": pa.array(part.item),
             "position": pa.array(part.position),
             "activation": pa.array(part.activation),
+            "window_start": pa.nulls(n, pa.int32()) if spill is None else pa.array(np.zeros(n, np.int32)),
+            "window_activations": (
+                pa.nulls(n, pa.list_(pa.float32())) if spill is None else _windows(part, n_features, spill)
+            ),
         }
-        n = len(part.feature)
-        if spill is None:
-            columns["window_start"] = pa.nulls(n, pa.int32())
-            columns["window_activations"] = pa.nulls(n, pa.list_(pa.float32()))
-        else:
-            columns["window_start"] = pa.array(np.zeros(n, np.int32))
-            columns["window_activations"] = _windows(part, n_features, item_starts, spill)
         yield pa.RecordBatch.from_pydict(columns, schema)
         first = last
 
 
-def _windows(
-    examples: Examples, n_features: int, item_starts: Int64[np.ndarray, " n_items+1"], spill: Spill
-) -> pa.ListArray:
+def _windows(examples: Examples, n_features: int, spill: Spill) -> pa.ListArray:
     """For each example, the feature's activation at every position of its item."""
-    pairs = examples.item * n_features + examples.feature
-    unique, inverse = np.unique(pairs, return_inverse=True)
+    unique, inverse = np.unique(examples.item * n_features + examples.feature, return_inverse=True)
     items, features = np.divmod(unique, n_features)
+    first, end = spill.rows_of_items(items)
     # an item's window runs to its last evaluated position, whatever is masked before it
-    lengths = spill.positions[item_starts[items + 1] - 1].astype(np.int64) + 1
+    lengths = spill.positions[end - 1].astype(np.int64) + 1
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     values = np.zeros(offsets[-1], np.float32)
+    slot = np.full(n_features, -1, np.int64)
     kernels.windows(
-        np.arange(len(unique)),
         items,
         features,
         offsets,
-        item_starts,
+        first,
+        end,
         spill.row_ptr,
         spill.features,
         spill.values,
         spill.positions,
-        np.full(n_features, -1, np.int64),
+        slot,
         values,
     )
-    per_pair = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values))
-    return per_pair.take(pa.array(inverse))
-
-
-def item_starts_of(items: Int64[np.ndarray, " row"], n_items: int) -> Int64[np.ndarray, " n_items+1"]:
-    """First row of each item, given the ascending item of every row; the last entry is the number of rows."""
-    return np.searchsorted(items, np.arange(n_items + 1))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values)).take(pa.array(inverse))

@@ -14,22 +14,23 @@ from saescope.sources.protocol import Source
 from saescope.store.schema import schema_of
 
 SAMPLE_SEED = 0
+ITEMS_AT_ONCE = 2**20
 
 
 def sample_items(n_items: int, n_sampled: int) -> Int64[np.ndarray, " sampled"]:
     """The `n_sampled` items with the smallest hash, ascending: it depends on nothing but their number."""
-    keys = kernels.position_keys(np.arange(n_items), np.full(n_items, SAMPLE_SEED))
-    if n_sampled < n_items:
-        return np.sort(np.argpartition(keys, n_sampled)[:n_sampled])
-    return np.arange(n_items)
+    kept = np.empty(0, np.int64)
+    for start in range(0, n_items, ITEMS_AT_ONCE):
+        items = np.concatenate([kept, np.arange(start, min(start + ITEMS_AT_ONCE, n_items))])
+        keys = kernels.position_keys(items, np.full(len(items), SAMPLE_SEED))
+        kept = items if len(items) <= n_sampled else items[np.argpartition(keys, n_sampled)[:n_sampled]]
+    return np.sort(kept)
 
 
-def item_codes(
-    items: Int64[np.ndarray, " sampled"], item_starts: Int64[np.ndarray, " n_items+1"], spill: Spill
-) -> pa.Table:
+def item_codes(items: Int64[np.ndarray, " sampled"], spill: Spill) -> pa.Table:
     """The store's `item_codes`: every evaluated position of `items`, its firing features strongest first."""
-    rows = np.concatenate([np.arange(item_starts[i], item_starts[i + 1]) for i in items])
-    lengths = np.diff(spill.row_ptr)[rows]
+    rows = np.concatenate([np.arange(*ends) for ends in zip(*spill.rows_of_items(items), strict=True)])
+    lengths = spill.row_ptr[rows + 1] - spill.row_ptr[rows]
     features = np.empty(int(lengths.sum()), np.int32)
     values = np.empty(len(features), np.float32)
     offsets = np.concatenate([[0], np.cumsum(lengths)])

@@ -344,11 +344,11 @@ def l1_of_rows(row_ptr: I64, values: F32, rows: Rows) -> float:
 
 @numba.njit(cache=True, nogil=True)
 def windows(
-    order: I64,
-    request_item: I64,
-    request_feature: I64,
-    length: I64,
-    item_rows: I64,
+    items: I64,
+    wanted: I64,
+    offsets: I64,
+    first_row: I64,
+    end_row: I64,
     row_ptr: I64,
     features: I32,
     values: F32,
@@ -356,26 +356,44 @@ def windows(
     slot: I64,
     out: F32,
 ) -> None:
-    """Each requested (item, feature)'s activation at every position of the item, silent ones 0.
+    """Activation of feature `wanted[i]` at every position of item `items[i]`, silent ones 0, into `out` from
+    `offsets[i]` on.
 
-    `order` sorts requests by item and pairs are unique; `item_rows` holds each item's first row and, last, the end;
-    `out[offset[i]:][position]` is written through `length`, the running offsets. `slot` is -1 for every feature.
+    Pairs (item, feature) are unique and sorted by item; the item's rows are first_row[i] ... end_row[i] - 1. `slot` has
+    an entry of -1 for every feature and is left so.
     """
     i = 0
-    while i < order.size:
-        item = request_item[order[i]]
+    while i < items.size:
         j = i
-        while j < order.size and request_item[order[j]] == item:
-            slot[request_feature[order[j]]] = order[j]
+        while j < items.size and items[j] == items[i]:
+            slot[wanted[j]] = j
             j += 1
-        for r in range(item_rows[item], item_rows[item + 1]):
+        for r in range(first_row[i], end_row[i]):
             for e in range(row_ptr[r], row_ptr[r + 1]):
                 at = slot[features[e]]
                 if at >= 0:
-                    out[length[at] + positions[r]] = values[e]
+                    out[offsets[at] + positions[r]] = values[e]
         for m in range(i, j):
-            slot[request_feature[order[m]]] = -1
+            slot[wanted[m]] = -1
         i = j
+
+
+@numba.njit(cache=True, nogil=True)
+def pairs_within_rows(row_ptr: I64) -> float:
+    """Sum over rows of the squared number of firings."""
+    total = 0.0
+    for r in range(row_ptr.size - 1):
+        total += np.float64(row_ptr[r + 1] - row_ptr[r]) ** 2
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
+def rows_of_categories(row_item: I64, category: I64, counts: I64) -> None:
+    """Count the rows of each category; items with category -1 count nowhere."""
+    for r in range(row_item.size):
+        c = category[row_item[r]]
+        if c >= 0:
+            counts[c] += 1
 
 
 @numba.njit(cache=True, nogil=True)

@@ -55,7 +55,8 @@ def label_features(
         names, codes = _categories(values)
         if not 2 <= len(names) <= MAX_CATEGORIES:
             continue
-        n_category = np.bincount(codes[row_items] + 1, minlength=len(names) + 1)[1:]
+        n_category = np.zeros(len(names), np.int64)
+        kernels.rows_of_categories(row_items, codes, n_category)
         n_match = np.zeros((n_features, len(names)), np.int64)
         n_items = np.zeros_like(n_match)
         kernels.count_categories(postings.pointers, postings.rows, row_items, codes, len(names), n_match, n_items)

@@ -1,7 +1,8 @@
 """All firings of a pass on disk, for what cannot be counted in memory bounded by the number of features.
 
-Five flat files in one folder: `features` int32 and `values` float32 per firing; `n_firing` int32, `items` int64 and
-`positions` int32 per row. They are only appended to; a resumed run cuts them back to the lengths of its saved state.
+Five flat files in one folder: `features` int32 and `values` float32 per firing; `ends` int64 (firings up to and with
+the row), `items` int64 and `positions` int32 per row. They are only appended to; a resumed run cuts them back to the
+lengths of its saved state. Everything is read through memory maps, so it costs page cache and not memory.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from saescope.precompute import kernels
 _DTYPES: dict[str, np.dtype] = {
     "features": np.dtype(np.int32),
     "values": np.dtype(np.float32),
-    "n_firing": np.dtype(np.int32),
+    "ends": np.dtype(np.int64),
     "items": np.dtype(np.int64),
     "positions": np.dtype(np.int32),
 }
@@ -34,10 +35,12 @@ class SpillWriter:
         self.firings = firings
         self._files: dict[str, BufferedWriter] = {}
         for name, dtype in _DTYPES.items():
-            length = (firings if name in ("features", "values") else rows) * dtype.itemsize
+            entries = {"features": firings, "values": firings, "ends": rows + 1 if rows else 0}.get(name, rows)
             file = (folder / name).open("ab")
-            file.truncate(length)
+            file.truncate(entries * dtype.itemsize)
             self._files[name] = file
+        if not rows:  # the pointer before the first row
+            self._files["ends"].write(bytes(8))
 
     def append(
         self,
@@ -50,7 +53,7 @@ class SpillWriter:
         parts: Mapping[str, np.ndarray] = {
             "features": features,
             "values": values,
-            "n_firing": np.diff(row_ptr),
+            "ends": row_ptr[1:] + self.firings,
             "items": items,
             "positions": positions,
         }
@@ -72,6 +75,7 @@ class SpillWriter:
 class Spill:
     """All firings of a finished pass, memory-mapped, by row."""
 
+    folder: Path
     row_ptr: Int64[np.ndarray, " row+1"]
     features: Int32[np.ndarray, " firing"]
     values: Float32[np.ndarray, " firing"]
@@ -81,19 +85,26 @@ class Spill:
     @staticmethod
     def open(folder: Path) -> Spill:
         arrays = {name: _mapped(folder / name, dtype) for name, dtype in _DTYPES.items()}
-        row_ptr = np.zeros(len(arrays["n_firing"]) + 1, np.int64)
-        np.cumsum(arrays["n_firing"], out=row_ptr[1:])
-        return Spill(row_ptr, arrays["features"], arrays["values"], arrays["items"], arrays["positions"])
+        return Spill(folder, arrays["ends"], arrays["features"], arrays["values"], arrays["items"], arrays["positions"])
 
     @property
     def n_rows(self) -> int:
         return len(self.items)
 
+    def rows_of_items(
+        self, items: Int64[np.ndarray, " chosen"]
+    ) -> tuple[Int64[np.ndarray, " chosen"], Int64[np.ndarray, " chosen"]]:
+        """First row of each of `items`, and the one after its last (rows of an item are neighbours, items ascend)."""
+        return np.searchsorted(self.items, items), np.searchsorted(self.items, items, "right")
+
     def postings(self, n_firing: Int64[np.ndarray, " feature"]) -> Postings:
-        """The same firings by feature, rows ascending."""
+        """The same firings by feature, rows ascending, in one more file beside the others."""
         pointers = np.zeros(len(n_firing) + 1, np.int64)
         np.cumsum(n_firing, out=pointers[1:])
-        rows = np.empty(len(self.features), np.int32 if self.n_rows < 2**31 else np.int64)
+        dtype = np.dtype(np.int32 if self.n_rows < 2**31 else np.int64)
+        rows = np.empty(0, dtype)
+        if len(self.features):
+            rows = np.memmap(self.folder / "rows_by_feature", dtype, mode="w+", shape=len(self.features))
         kernels.transpose(self.row_ptr, self.features, pointers[:-1].copy(), rows)
         return Postings(pointers, rows)
 

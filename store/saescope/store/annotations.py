@@ -11,6 +11,7 @@ import getpass
 import sqlite3
 import threading
 import weakref
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -80,6 +81,7 @@ class Annotations:
         self._connection: sqlite3.Connection | None = None
         self._writable = False
         self._close: Any = None
+        self._states: dict[str, tuple[int, dict[int, Annotation]]] = {}
 
     # writing
 
@@ -123,12 +125,20 @@ class Annotations:
         """Everything that people did to one feature, oldest first."""
         return self._events("weights_sha256 = ? AND feature_id = ?", weights_sha256, int(feature_id))
 
-    def states(self, weights_sha256: str) -> dict[int, Annotation]:
-        """The current state of every feature of one SAE that anybody touched."""
+    def states(self, weights_sha256: str) -> Mapping[int, Annotation]:
+        """The current state of every feature of one SAE that anybody touched, by feature id."""
+        revision = self.revision()
+        with self._lock:
+            known = self._states.get(weights_sha256)
+        if known is not None and known[0] == revision:
+            return known[1]
         by_feature: dict[int, list[Event]] = {}
-        for event in self._events("weights_sha256 = ?", weights_sha256):
+        for event in self._events("weights_sha256 = ? AND event_id <= ?", weights_sha256, revision):
             by_feature.setdefault(event.feature_id, []).append(event)
-        return {i: _state(i, events) for i, events in sorted(by_feature.items())}
+        states = {i: _state(i, events) for i, events in sorted(by_feature.items())}
+        with self._lock:
+            self._states[weights_sha256] = (revision, states)
+        return states
 
     def lists(self, weights_sha256: str) -> dict[str, list[int]]:
         """Every list that holds a feature of one SAE: name -> feature ids, ascending."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from saescope.store import records
+from saescope.store import browse, records
 from saescope.store.annotations import Annotation
 from saescope.store.atoms import Weights
+from saescope.store.browse import FeaturePage, Histogram, Scatter
 from saescope.store.errors import StoreError, UnknownFeature, UserError
 from saescope.store.manifest import Manifest
 from saescope.store.paths import VersionPaths
@@ -113,22 +114,84 @@ class Entry:
     def feature(self, feature_id: int) -> records.Feature:
         """Every statistic of one feature, its ranks, and its user label. Raises `UnknownFeature`."""
         i = self.check_feature(feature_id)
-        row = self._rows(f"SELECT {_FEATURE_COLUMNS} FROM features WHERE feature_id = ?", [i])[0]  # noqa: S608
-        columns = dict(zip(_FEATURE_NAMES, row, strict=True))
-        strength = abs(columns["max_activation"] or 0.0)
-        more, stronger = self._rows(
-            """SELECT count(*) FILTER (n_firing > ?), count(*) FILTER (abs(max_activation) > ?::FLOAT) FROM features""",
-            [columns["n_firing"], strength],
-        )[0]
-        note = self.annotation(i)
-        return records.Feature(
-            **columns,
-            density_rank=more + 1,
-            max_rank=None if columns["is_dead"] else stronger + 1,
-            n_features=self.n_features,
-            user_label=note.label,
-            is_starred=note.starred,
+        return self._features([i])[0]
+
+    def _features(self, ids: list[int]) -> list[records.Feature]:
+        """Records in the order of `ids`."""
+        rows = self._rows(
+            f"SELECT {_FEATURE_COLUMNS} FROM features WHERE feature_id IN (SELECT unnest(?::INTEGER[]))",  # noqa: S608
+            [ids],
         )
+        by_id = {row[0]: dict(zip(_FEATURE_NAMES, row, strict=True)) for row in rows}
+        counts, strengths = self._ranking
+        n = len(counts)
+        found = []
+        for i in ids:
+            columns = by_id[i]
+            note = self.annotation(i)
+            strength = columns["max_activation"]
+            rank = None
+            if strength is not None:
+                rank = n - int(np.searchsorted(strengths, np.float32(abs(strength)), side="right")) + 1
+            found.append(
+                records.Feature(
+                    **columns,
+                    density_rank=n - int(np.searchsorted(counts, columns["n_firing"], side="right")) + 1,
+                    max_rank=rank,
+                    n_features=self.n_features,
+                    user_label=note.label,
+                    is_starred=note.starred,
+                )
+            )
+        return found
+
+    @cached_property
+    def _ranking(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """n_firing, and |max_activation| (-1 for the dead), of all features, each ascending, to rank one among all."""
+        columns = self._cursor().execute(
+            "SELECT n_firing, coalesce(abs(max_activation), -1)::FLOAT AS strength FROM features"
+        )
+        arrays = columns.fetchnumpy()
+        return np.sort(np.asarray(arrays["n_firing"])), np.sort(np.asarray(arrays["strength"]))
+
+    def search(self, query: str, limit: int = 50) -> list[records.Feature]:
+        """Features that match a query, at most `limit`: the one of a bare id first, starred ones, then by firings.
+
+        A query has words of labels (automatic or people's), a "quoted phrase", #12 or #12..40, comparisons of any
+        numeric column (density > 1% and max_activation >= 5), is:dead|live|dense|starred|labelled|commented,
+        in:LIST; joined by and, or, not and parentheses, and by nothing for and. Raises `QueryError`.
+        """
+        return self._features(browse.search_ids(self, query, limit))
+
+    def features_page(
+        self, query: str = "", sort: str = "density", descending: bool = True, page: int = 0, page_size: int = 200
+    ) -> FeaturePage:
+        """A page of the features that match `query` (see `search`), nulls last, ties by id.
+
+        `sort` is one of `browse.SORTS`. Raises `QueryError`, `UserError` for more than 1,000 rows.
+        """
+        return browse.features_page(self, query, sort, descending, page, page_size)
+
+    def scatter(
+        self, x: str, y: str, query: str = "", limit: int = 10_000, log_x: bool = False, log_y: bool = False
+    ) -> Scatter:
+        """Two numeric columns of the features that match `query`: points, or cells binned in SQL above `limit`.
+
+        Cells are equally wide on the (log) axes. Raises `QueryError`, `UserError` for a limit above 10,000.
+        """
+        return browse.scatter(self, x, y, query, limit, log_x, log_y)
+
+    def histogram(self, column: str, bins: int = 50, log: bool = True, query: str = "") -> Histogram:
+        """How a numeric column is spread over the features that match `query`. Raises `QueryError`."""
+        return browse.histogram(self, column, bins, log, query)
+
+    def near_duplicates(self, min_cosine: float = 0.9, limit: int = 200) -> list[records.NearDuplicate]:
+        """Pairs of features whose atoms have at least this cosine, nearest first, found among the kept neighbours."""
+        return browse.near_duplicates(self, min_cosine, limit)[0]
+
+    def n_near_duplicates(self, min_cosine: float = 0.9) -> int:
+        """How many such pairs there are in all."""
+        return browse.near_duplicates(self, min_cosine, 1)[1]
 
     def examples(self, feature_id: int, kind: str | None = None, interval: int | None = None) -> list[records.Example]:
         """Examples of a feature by kind ('top' first), interval (strongest first) and rank.
@@ -256,7 +319,12 @@ class Entry:
 
     def annotation(self, feature_id: int) -> Annotation:
         """What people said about a feature: label, star, comments, lists. Raises `UnknownFeature`."""
-        return self._store.annotations.state(self.weights_sha256, self.check_feature(feature_id))
+        i = self.check_feature(feature_id)
+        return self.annotations().get(i) or Annotation(i)
+
+    def annotations(self) -> Mapping[int, Annotation]:
+        """What people said about every feature that anybody touched."""
+        return self._store.annotations.states(self.weights_sha256)
 
     def label(self, feature_id: int, text: str | None, author: str | None = None) -> None:
         """Give a feature a label; None takes it away. It is kept by the weights' hash, so it outlives this version."""

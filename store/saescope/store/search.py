@@ -1,0 +1,172 @@
+"""What a query means: a tree of the search language to a condition in SQL with bound parameters.
+
+Nothing of the query's text ever becomes part of the SQL: columns and flags are looked up in the tables below, and
+every value is a parameter. Conditions are two-valued: a comparison with null is false, so `not` means what it says.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from saescope.store import query as q
+from saescope.store.annotations import Annotation
+from saescope.store.errors import QueryError
+from saescope.store.schema import TABLES
+
+NUMERIC_COLUMNS: dict[str, pa.DataType] = {
+    c.name: c.type for c in TABLES["features"].columns if pa.types.is_integer(c.type) or pa.types.is_floating(c.type)
+}
+"""Columns of `features` that a query can compare, with their types."""
+
+ALIASES = {
+    "id": "feature_id",
+    "firings": "n_firing",
+    "max": "max_activation",
+    "mean": "mean_activation",
+    "std": "std_activation",
+    "norm": "decoder_norm",
+    "bias": "encoder_bias",
+    "precision": "label_precision",
+    "recall": "label_recall",
+}
+
+FLAGS = {
+    "dead": "f.is_dead",
+    "live": "NOT f.is_dead",
+    "dense": "f.is_dense",
+    "starred": "coalesce(n.is_starred, false)",
+    "labelled": "n.user_label IS NOT NULL",
+    "labeled": "n.user_label IS NOT NULL",
+    "commented": "coalesce(n.is_commented, false)",
+}
+
+NOTES = """notes AS (
+    SELECT unnest($note_ids::INTEGER[]) AS feature_id, unnest($note_labels::VARCHAR[]) AS user_label,
+           unnest($note_stars::BOOLEAN[]) AS is_starred, unnest($note_comments::BOOLEAN[]) AS is_commented)"""
+"""What people added, as a table of bound lists; conditions call it `n` and the features `f`."""
+
+FROM = "features f LEFT JOIN notes n USING (feature_id)"
+
+
+_BETWEEN_WORDS = r"[^0-9A-Za-z_\x{C0}-\x{1FFF}\x{2C00}-\x{2FFF}\x{3040}-\x{10FFFF}]"
+"""One character that is part of no word. Unicode's own classes (\\p{L}) would compile four times slower."""
+
+
+@dataclass
+class Condition:
+    """A condition over `FROM`, to be used with the common table `NOTES` and its `parameters`."""
+
+    sql: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    only_id: int | None = None
+    """The id where the query is a bare number: that feature comes first."""
+
+
+def condition(text: str, notes: Mapping[int, Annotation]) -> Condition:
+    """Parse and bind a query. Raises `QueryError` where it does not parse or names what does not exist."""
+    ids = sorted(notes)
+    parameters: dict[str, Any] = {
+        "note_ids": ids,
+        "note_labels": [notes[i].label for i in ids],
+        "note_stars": [notes[i].starred for i in ids],
+        "note_comments": [bool(notes[i].comments) for i in ids],
+    }
+    binder = _Binder(notes, parameters)
+    tree = q.parse(text)
+    if tree is None:
+        return Condition("true", parameters)
+    if isinstance(tree, q.Word) and tree.text.isdecimal():
+        only_id = int(tree.text)
+        return Condition(f"({binder.sql(q.Ids(only_id, only_id))} OR {binder.sql(tree)})", parameters, only_id)
+    return Condition(binder.sql(tree), parameters)
+
+
+class _Binder:
+    def __init__(self, notes: Mapping[int, Annotation], parameters: dict[str, Any]) -> None:
+        self.notes = notes
+        self.parameters = parameters
+        self.fields: dict[str, Callable[[str], str]] = {"is": self.flag, "in": self.in_list}
+
+    def bind(self, value: Any) -> str:
+        name = f"q{len(self.parameters)}"
+        self.parameters[name] = value
+        return f"${name}"
+
+    def sql(self, node: q.Node) -> str:
+        match node:
+            case q.And(parts):
+                return "(" + " AND ".join(self.sql(part) for part in parts) + ")"
+            case q.Or(parts):
+                return "(" + " OR ".join(self.sql(part) for part in parts) + ")"
+            case q.Not(part):
+                return f"(NOT {self.sql(part)})"
+            case q.Ids(first, last):
+                return f"(f.feature_id BETWEEN {self.bind(float(first))} AND {self.bind(float(last))})"
+            case q.Word("starred" | "Starred"):
+                return self.flag("starred")
+            case q.Word(text):
+                return self.text(text, whole=text.isdecimal())
+            case q.Phrase(text):
+                return self.text(text, whole=True)
+            case q.Comparison(left, op, right):
+                return f"coalesce({self.operand(left, right)} {op} {self.operand(right, left)}, false)"
+            case q.Field(name, value):
+                if name not in self.fields:
+                    raise QueryError(
+                        f"no field {name!r} (in {name}:{value})",
+                        f"use {', '.join(f'{n}:' for n in self.fields)} or put the text in quotation marks",
+                    )
+                return self.fields[name](value)
+
+    def text(self, text: str, whole: bool) -> str:
+        """Labels that hold `text` from the beginning of a word, and to the end of one if `whole`; case is ignored."""
+        start = f"(^|{_BETWEEN_WORDS})" if text[0].isascii() and text[0].isalnum() else ""
+        end = f"($|{_BETWEEN_WORDS})" if whole and text[-1].isascii() and text[-1].isalnum() else ""
+        pattern = self.bind(start + re.escape(text) + end)
+        tests = [f"regexp_matches(coalesce({c}, ''), {pattern}, 'i')" for c in ("f.auto_label", "n.user_label")]
+        return "(" + " OR ".join(tests) + ")"
+
+    def operand(self, operand: str | float, other: str | float) -> str:
+        if isinstance(operand, str):
+            return f"f.{column(operand)}"
+        kind = NUMERIC_COLUMNS[column(other)] if isinstance(other, str) else pa.float64()
+        narrow = pa.types.is_float32(kind) and abs(operand) < 3e38
+        return f"{self.bind(operand)}::{'FLOAT' if narrow else 'DOUBLE'}"  # 5.1 must equal the stored 5.1
+
+    def flag(self, value: str) -> str:
+        if value.lower() not in FLAGS:
+            raise QueryError(f"no flag is:{value}", _nearest(value, FLAGS, "is:"))
+        return f"({FLAGS[value.lower()]})"
+
+    def in_list(self, value: str) -> str:
+        lists: dict[str, list[int]] = {}
+        for i, note in self.notes.items():
+            for name in note.lists:
+                lists.setdefault(name.lower(), []).append(i)
+        if value.lower() not in lists:
+            raise QueryError(f"no list {value!r}", _nearest(value, lists, "in:") if lists else "there are no lists yet")
+        return f"(f.feature_id IN (SELECT unnest({self.bind(lists[value.lower()])}::INTEGER[])))"
+
+
+def column(name: str) -> str:
+    """The numeric column that a query means by `name`. Raises `QueryError` with the nearest names."""
+    wanted = name.lower()
+    wanted = ALIASES.get(wanted, wanted)
+    if wanted not in NUMERIC_COLUMNS:
+        raise QueryError(f"no numeric column {name!r}", _nearest(wanted, [*NUMERIC_COLUMNS, *ALIASES], ""))
+    return wanted
+
+
+def _nearest(name: str, known: Iterable[str], prefix: str) -> str:
+    names = list(known)
+    near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+    listed = ", ".join(prefix + n for n in sorted(names))
+    if not near:
+        return f"there are {listed}"
+    return f"did you mean {' or '.join(prefix + n for n in near)}? There are {listed}"

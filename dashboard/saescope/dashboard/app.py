@@ -6,13 +6,31 @@ again on every interaction, so it does next to nothing.
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable
 
 import streamlit as st
 
 from saescope.dashboard import links, navigation, panels, reads, sidebar, theme
 from saescope.dashboard.serve import STORE_VARIABLE
+from saescope.store import FeatureStore
 from saescope.store.errors import UserError
+
+
+def open_store() -> FeatureStore:
+    """The store that the server was started for; raises `UserError` where there is none."""
+    path = os.environ.get(STORE_VARIABLE)
+    if not path:
+        raise UserError("no store was named", f"start with `saescope serve --store DIR` or set {STORE_VARIABLE}")
+    return reads.open_store(path)
+
+
+def only(draw: Callable[[], None]) -> None:
+    """An app of one page, whatever the address: for a store that cannot be opened."""
+    addresses = ["home", *(spec.name for spec in navigation.PAGES)]
+    pages = [st.Page(draw, title="saescope", url_path=name, default=name == "home") for name in addresses]
+    st.navigation(pages, position="hidden").run()
 
 
 def main() -> None:
@@ -20,27 +38,28 @@ def main() -> None:
     st.set_page_config(page_title="saescope", layout="wide", initial_sidebar_state="auto")
     theme.apply_style()
     try:
-        path = os.environ.get(STORE_VARIABLE)
-        if not path:
-            raise UserError("no store was named", f"start with `saescope serve --store DIR` or set {STORE_VARIABLE}")
-        store = reads.open_store(path)
-        store.entries()
-    except UserError:
-        st.navigation([st.Page(lambda: panels.show(error, way_back=False), title="saescope", url_path="library")]).run()
+        store = open_store()
+    except UserError as error:
+        trouble = error
+        only(lambda: panels.show(trouble, way_back=False))
         return
+    # The address without a page shows the home page, and the home page has an address of its own as well.
+    specs = [("home", navigation.page(navigation.HOME)), *((spec.name, spec) for spec in navigation.PAGES)]
     pages = {
-        spec.name: st.Page(
-            navigation.renderer(spec, store),
-            title=f"{spec.title} · saescope",
-            url_path=spec.name,
-            default=spec.name == navigation.HOME,
+        name: st.Page(
+            navigation.renderer(spec, store), title=f"{spec.title} · saescope", url_path=name, default=name == "home"
         )
-        for spec in navigation.PAGES
+        for name, spec in specs
     }
     links.register(pages)
     current = st.navigation(list(pages.values()), position="hidden")
-    here = next(spec for spec in navigation.PAGES if pages[spec.name] is current or pages[spec.name] == current)
-    sidebar.draw(store, here)
+    here = next(spec for name, spec in specs if pages[name].url_path == current.url_path)
+    try:
+        sidebar.draw(store, here)
+    except Exception:
+        logging.getLogger(__name__).exception("the sidebar failed")
+        panels.failure("saescope")
+        return
     current.run()
 
 

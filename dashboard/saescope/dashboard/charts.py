@@ -13,11 +13,39 @@ from typing import Any, Literal
 import streamlit as st
 
 from saescope.dashboard import theme
+from saescope.dashboard.formats import percent, short_count
 
 Trace = dict[str, Any]
 Figure = dict[str, Any]
 
 CONFIG: dict[str, Any] = {"displaylogo": False, "displayModeBar": False, "scrollZoom": False}
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Ticks of a log axis: decades where it spans more than two and a half of them, else 1, 2, 5 of each."""
+    decades: Sequence[int] = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    span = math.log10(high / low)
+    if span > 6:
+        step = math.ceil(span / 6)
+        return [10.0**d for d in decades if d % step == 0 and low <= 10.0**d <= high]
+    if span < 0.7:
+        length = nice_step((high - low) / 5)
+        return [k * length for k in range(math.ceil(low / length), math.floor(high / length) + 1)]
+    parts: tuple[int, ...] = (1,) if span > 2.5 else (1, 2, 5)
+    return [m * 10.0**d for d in decades for m in parts if low <= m * 10.0**d <= high]
+
+
+def nice_step(length: float) -> float:
+    """The least of 1, 2, 5 times a power of ten that is `length` or more."""
+    power = 10.0 ** math.floor(math.log10(length))
+    return next(m * power for m in (1, 2, 5, 10) if m * power >= length * (1 - 1e-9))
+
+
+def tick(value: float) -> str:
+    """A tick's text: 0.02, 5, 200, 10 k, 1e-6."""
+    if 1e-4 <= abs(value) < 1e4:
+        return f"{value:,.6f}".rstrip("0").rstrip(".")
+    return short_count(value) if value >= 1e4 else f"{value:.0e}".replace("e-0", "e-")
 
 
 @dataclass(frozen=True)
@@ -28,8 +56,6 @@ class Axis:
     log: bool = False
     range: tuple[float, float] | None = None
     percent: bool = False
-    tick_values: Sequence[float] | None = None
-    tick_texts: Sequence[str] | None = None
 
     def layout(self) -> dict[str, Any]:
 
@@ -49,17 +75,14 @@ class Axis:
             "tickfont": {"size": 11, "color": theme.MUTED[scheme]},
             "automargin": True,
         }
-        if self.log:
-            axis |= {"dtick": "D2", "minor": {"showgrid": False}, "exponentformat": "SI"}
         if self.percent:
-            axis["tickformat"] = ".3~p" if not self.log else "~p"
+            axis["tickformat"] = "~p"
         if self.range:
             axis["range"] = [math.log10(v) for v in self.range] if self.log else list(self.range)
-        if self.tick_values is not None:
-            axis |= {"tickmode": "array", "tickvals": list(self.tick_values)}
-            if self.tick_texts is not None:
-                axis["ticktext"] = list(self.tick_texts)
-            axis.pop("dtick", None)
+        if self.log and self.range:
+            ticks = log_ticks(*self.range)
+            write = (lambda v: percent(v)) if self.percent else (lambda v: tick(v))
+            axis |= {"tickmode": "array", "tickvals": ticks, "ticktext": [write(v) for v in ticks]}
         return axis
 
 

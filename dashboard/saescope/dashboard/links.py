@@ -103,19 +103,18 @@ def keep_sae(sae_id: str) -> None:
     st.session_state[_LAST] = sae_id
 
 
-def current_sae_id(store: FeatureStore) -> str | None:
-    """The SAE that the address names (whether or not it exists), else the one last looked at, else the first one."""
+def current_sae_id(known: Sequence[str]) -> str | None:
+    """The SAE that the address names (whether or not it is known), else the one last looked at, else the first."""
     named = st.query_params.get("sae")
     if named:
         return named
-    known = [entry.sae_id for entry in store.entries()]
     last = st.session_state.get(_LAST)
     return last if last in known else (known[0] if known else None)
 
 
 def current_entry(store: FeatureStore) -> Entry:
     """The entry of the page; raises `UnknownEntry` where the address names none, or the store is empty."""
-    sae_id = current_sae_id(store)
+    sae_id = current_sae_id(store.ids())
     if sae_id is None:
         raise UnknownEntry("this store holds no SAE yet", "add one with `saescope build` or `saescope sweep`")
     return store[sae_id]

@@ -21,13 +21,17 @@ def _title(error: UserError) -> str:
     return "That did not work"
 
 
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def panel(title: str, message: str, hint: str | None = None) -> None:
     """A bordered box with a title, what is the matter, and what to try."""
     with st.container(border=True, key=f"panel-{abs(hash((title, message)))}"):
         st.markdown(f"**{plain(title)}**")
-        st.markdown(plain(message))
+        st.markdown(plain(_sentence(message)))
         if hint:
-            st.caption(plain(hint))
+            st.caption(plain(_sentence(hint)))
 
 
 def show(error: UserError, *, way_back: bool = True) -> None:

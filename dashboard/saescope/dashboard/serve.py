@@ -32,6 +32,8 @@ SETTINGS: dict[str, str] = {
     "client.showSidebarNavigation": "false",
     "client.toolbarMode": "minimal",
     "global.developmentMode": "false",
+    "logger.enableRich": "false",
+    "logger.hideWelcomeMessage": "true",
     "runner.magicEnabled": "false",
     "server.enableCORS": "true",
     "server.enableStaticServing": "false",
@@ -122,7 +124,7 @@ def start(
     check_port(host, port)
     environment = {**os.environ, STORE_VARIABLE: str(Path(store).resolve())}
     server = subprocess.Popen(
-        command(host, port, base_path, extra), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        command(host, port, base_path, extra), env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr
     )
     try:
         deadline = time.monotonic() + timeout

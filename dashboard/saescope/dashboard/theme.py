@@ -70,7 +70,10 @@ def family_symbol(architecture: str) -> str:
 
 STYLE = """
 <style>
-[data-testid="stMainBlockContainer"] { padding-top: 1.6rem; padding-bottom: 2.5rem; max-width: 1900px; }
+[data-testid="stMainBlockContainer"] { padding: 1.4rem 2.2rem 2.5rem; max-width: 1900px; }
+[data-testid="stMain"] [data-testid="stVerticalBlock"] { gap: 0.75rem; }
+[data-testid="stHeading"] h1 { padding: 0.2rem 0 0.75rem; }
+[data-testid="stMarkdownContainer"] h4 { padding: 0.5rem 0 0.3rem; }
 [data-testid="stHeader"] { background: transparent; height: 2.2rem; min-height: 0; }
 [data-testid="stSidebarHeader"] { height: 2.4rem; min-height: 0; margin-bottom: 0; }
 [data-testid="stDecoration"], [data-testid="stAppDeployButton"], [data-testid="stMainMenu"] { display: none; }
@@ -78,12 +81,14 @@ STYLE = """
 [data-testid="stMetricLabel"] p { font-size: 0.86rem; }
 [data-testid="stCaptionContainer"] p { margin-bottom: 0.1rem; }
 h1, h2, h3 { letter-spacing: -0.005em; }
-img { image-rendering: pixelated; }
 code { font-variant-ligatures: none; }
+[data-testid="stMain"] [data-testid="stPageLink-NavLink"] { padding-left: 0; background: none; }
+[data-testid="stMain"] [data-testid="stPageLink-NavLink"] p { color: ACCENT; font-weight: 400; }
+[data-testid="stMain"] [data-testid="stPageLink-NavLink"]:hover p { text-decoration: underline; }
 </style>
 """
 
 
 def apply_style() -> None:
     """Send the style sheet; once per run, first of all."""
-    st.html(STYLE)
+    st.html(STYLE.replace("ACCENT", ACCENT[scheme()]))

@@ -1,0 +1,84 @@
+"""Features as rows: atom, number, label, density, strengths. For the Features page and for lists of features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from saescope.dashboard import links, reads, theme
+from saescope.dashboard.components import pictures
+from saescope.dashboard.components.table import Cell, Column, Event, Row, Sort, table
+from saescope.dashboard.formats import dead, density, percent, significant
+
+if TYPE_CHECKING:
+    from saescope.store import Entry
+
+_TILE = 26
+"""Largest side of a row's atom, in pixels of the screen."""
+
+STATISTICS: dict[str, tuple[str, str]] = {
+    "density": ("density", "firing positions / evaluated positions"),
+    "max_activation": ("max", "activation with the largest magnitude"),
+    "mean_activation": ("mean", "mean activation over the firings"),
+    "std_activation": ("std", "standard deviation of the activation over the firings"),
+    "n_firing": ("firings", "positions where the feature fires"),
+    "decoder_norm": ("decoder norm", "Euclidean norm of the atom"),
+    "encoder_bias": ("encoder bias", "b_enc of the feature"),
+    "feature_id": ("number", "index of the feature, from 0"),
+}
+"""Columns of the store that one can sort by and plot: title and definition."""
+
+_SHOWN = ("density", "max_activation", "mean_activation", "decoder_norm")
+
+
+def name(feature_id: int) -> str:
+    """#0412"""
+    return f"#{feature_id:04d}"
+
+
+def _label(row: Mapping[str, Any]) -> Cell:
+    if row.get("user_label"):
+        return Cell(row["user_label"])
+    if not row.get("auto_label"):
+        return Cell("", muted=True)
+    precision, base = row.get("label_precision"), row.get("label_base_rate")
+    share = f": {percent(precision)} of firings" if precision is not None else ""
+    help = f"automatic; base rate {percent(base)}" if base is not None else "automatic"
+    return Cell(f"{row['auto_label']}{share}", muted=True, help=help)
+
+
+def _row(row: Mapping[str, Any], entry: Entry, tile: int | None) -> Row:
+    scheme = theme.scheme()
+    feature_id = int(row["feature_id"])
+    fires = Cell(density(row["density"]))
+    if row["is_dead"]:
+        fires = Cell(dead(entry.n_positions), colour=theme.DEAD[scheme])
+    elif row["is_dense"]:
+        fires = Cell(density(row["density"]), colour=theme.DENSE[scheme], help="dense: fires at more than 10 %")
+    cells = [
+        Cell(name(feature_id) + (" ★" if row.get("is_starred") else "")),
+        _label(row),
+        fires,
+        *(Cell(significant(row[column])) for column in _SHOWN[1:]),
+    ]
+    if tile is not None:
+        cells.insert(0, Cell("", tile=tile))
+    return Row(str(feature_id), cells, href=links.href("feature", sae=entry.sae_id, feature=feature_id))
+
+
+def feature_table(
+    entry: Entry, rows: Sequence[Mapping[str, Any]], key: str, *, sort: Sort, height: int | None = None, page: str = ""
+) -> Event:
+    """Draw rows of `Entry.features_page`; `opened` of the event is a feature's number as text."""
+    columns = [Column("feature", STATISTICS["feature_id"][1], "left", sort_key="feature_id")]
+    columns.append(Column("label", "people's label, or the automatic one in grey", "left", grows=True))
+    columns += [Column(STATISTICS[c][0], STATISTICS[c][1], sort_key=c) for c in _SHOWN]
+    shape = pictures.atom_shape(entry.manifest.source, entry.manifest.d_out)
+    sprite, scale = None, 1
+    if shape is not None and rows:
+        ids = tuple(int(row["feature_id"]) for row in rows)
+        sprite = pictures.atom_sprite(reads.atoms(entry, ids), shape, scheme=theme.scheme())
+        scale = shape.scale_for(_TILE)
+        columns.insert(0, Column("atom", "decoder direction; blue negative, red positive", "left"))
+    drawn = [_row(row, entry, i if sprite else None) for i, row in enumerate(rows)]
+    return table(columns, drawn, key, sort=sort, sprite=sprite, scale=scale, height=height, page=page)

@@ -1,0 +1,83 @@
+"""SAEs as rows: width, sparsity, reconstruction, dead and dense features, date. For Library and sparsity page."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from saescope.dashboard import links, theme
+from saescope.dashboard.components import sources
+from saescope.dashboard.components.table import Cell, Column, Event, Row, table
+from saescope.dashboard.formats import count, day, dead, percent
+from saescope.dashboard.metrics import METRICS, value
+
+if TYPE_CHECKING:
+    from saescope.store import Entry
+
+COLUMNS = (
+    Column("SAE", "name of the SAE in this store; the colour is its architecture's", "left"),
+    Column("architecture", "", "left"),
+    Column("features", "number of features (width of the code)"),
+    Column("L0", METRICS["l0"].help),
+    Column("active", METRICS["fraction_active"].help),
+    Column("FVU", METRICS["fvu"].help),
+    Column("MSE", METRICS["mse"].help),
+    Column("dead", "fired at none of the evaluated positions; share of all features"),
+    Column("dense", "fired at more than 10 % of the evaluated positions; share of all features"),
+    Column("built", "date of this version"),
+    Column("source", "what it was evaluated on", "left", grows=True),
+)
+
+
+def _share(entry: Entry, name: str) -> Cell:
+    number = value(entry.metrics, name)
+    if number is None:
+        return Cell("–", muted=True)
+    share = number / entry.n_features
+    colour = (theme.DENSE if name == "n_dense" else theme.DEAD)[theme.scheme()]
+    help = f"each fired at {dead(entry.n_positions)}" if name == "n_dead" and number else ""
+    if not number:
+        return Cell("0", muted=True)
+    return Cell(f"{count(round(number))} ({percent(share)})", colour=colour, bar=share, help=help)
+
+
+FULL = tuple(range(len(COLUMNS)))
+WITHOUT_SOURCE = FULL[:-1]
+BRIEF = (0, 3, 5, 7)
+"""Which of the columns to show; BRIEF is SAE, L0, FVU, dead."""
+
+
+def row(entry: Entry, marked: bool = False) -> Row:
+    """One SAE."""
+    written = {
+        name: METRICS[name].write(value(entry.metrics, name)) for name in ("l0", "fraction_active", "fvu", "mse")
+    }
+    architecture = entry.manifest.architecture
+    return Row(
+        entry.sae_id,
+        (
+            Cell(entry.sae_id, dot=theme.family_colour(architecture)),
+            Cell(architecture),
+            Cell(count(entry.n_features)),
+            Cell(written["l0"]),
+            Cell(written["fraction_active"]),
+            Cell(written["fvu"]),
+            Cell(written["mse"]),
+            _share(entry, "n_dead"),
+            _share(entry, "n_dense"),
+            Cell(day(entry.manifest.created_at), muted=True),
+            Cell(sources.line(entry.manifest.source), muted=True),
+        ),
+        href=links.href("features", sae=entry.sae_id),
+        marked=marked,
+    )
+
+
+def sae_table(
+    entries: Sequence[Entry], key: str, marked: Collection[str] = (), *, columns: Sequence[int] = FULL
+) -> Event:
+    """Draw the rows with the given columns; `opened` of the event is an `sae_id`."""
+    rows = [row(entry, entry.sae_id in marked) for entry in entries]
+    cut = [replace(r, cells=[r.cells[i] for i in columns]) for r in rows]
+    return table([COLUMNS[i] for i in columns], cut, key)

@@ -1,0 +1,51 @@
+"""A source in words: what an SAE was evaluated on, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from saescope.dashboard.formats import count
+
+
+def name(source: Mapping[str, Any]) -> str:
+    """The data's short name: the last part of its path, or the embedded set's name."""
+    path = str(source.get("path") or source.get("kind") or "unknown source")
+    if path.startswith("embedded:"):
+        return path.removeprefix("embedded:")
+    return PurePath(path).name or path
+
+
+def _shape(source: Mapping[str, Any]) -> str | None:
+    patch, shape = source.get("patch"), source.get("input_shape")
+    mode = {"colour": " colour", "grey": " grey"}.get(str(source.get("image_mode")), "")
+    if patch:
+        stride = source.get("stride")
+        step = f" every {stride} px" if stride and stride != patch else ""
+        return f"{patch} × {patch}{mode} patches{step}"
+    if isinstance(shape, (list, tuple)) and len(shape) == 3:
+        return f"{shape[0]} × {shape[1]}{mode} images"
+    return None
+
+
+def line(source: Mapping[str, Any]) -> str:
+    """'digits · 8 × 8 grey images · test split · 360 items · 360 positions' (parts that are unknown are left out)."""
+    parts = [name(source), _shape(source)]
+    for field in ("model", "hook"):
+        if source.get(field):
+            parts.append(str(source[field]))
+    if source.get("split"):
+        parts.append(f"{source['split']} split" if source["split"] != "all" else "all of the data")
+    n_items, n_positions = source.get("n_items"), source.get("n_positions")
+    if n_items is not None:
+        parts.append(f"{count(n_items)} items")
+    if n_positions is not None and n_positions != n_items:
+        parts.append(f"{count(n_positions)} positions")
+    return " · ".join(part for part in parts if part)
+
+
+def identity(source: Mapping[str, Any]) -> tuple[str, ...]:
+    """Equal for SAEs whose numbers may be drawn in one chart: same data, same cut into positions, same hook."""
+    keys = ("kind", "data_sha256", "path", "split", "patch", "stride", "image_mode", "model", "hook", "n_positions")
+    return tuple(str(source.get(key)) for key in keys)

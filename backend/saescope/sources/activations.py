@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from saescope.sources import arrays
 from saescope.sources.hashing import scan
 from saescope.sources.image_data import LABEL, check_labels, label_strings
 from saescope.sources.image_stack import BLOCK_VALUES
+from saescope.sources.mapped import let_go, map_array
 from saescope.sources.options import SourceOptions
 from saescope.sources.protocol import ActivationBatch, ActivationTable
 from saescope.store.errors import UserError
@@ -25,12 +27,25 @@ from saescope.store.errors import UserError
 _EXPECTED = "expected an array of activations, [item, d_in] or [item, position, d_in], in .npy, .npz or .safetensors"
 _NAMES = ("activations", "acts", "activation", "hidden_states", "x", "data", "arr_0")
 _LABEL_NAMES = ("labels", "label", "y", "targets")
+_SAFETENSORS_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U8": "u1",
+}
 
 
 class _Loaded(NamedTuple):
-    values: Tensor
+    values: np.ndarray
     labels: np.ndarray | None
     format: str
+    is_bfloat16: bool = False
+    """NumPy has no bfloat16: `values` then holds its bits as uint16."""
 
 
 class ActivationSource:
@@ -39,9 +54,18 @@ class ActivationSource:
     kind = "activations"
 
     def __init__(
-        self, values: Tensor, labels: pa.Array | None, *, path: str, format: str, progress: Progress = SILENT
+        self,
+        values: np.ndarray,
+        labels: pa.Array | None,
+        *,
+        path: str,
+        format: str,
+        is_bfloat16: bool = False,
+        progress: Progress = SILENT,
     ) -> None:
-        self._values = values  # [item, position, d_in], any real dtype
+        self._array = values  # [item, position, d_in]
+        tensor = torch.from_numpy(values)
+        self._values = tensor.view(torch.bfloat16) if is_bfloat16 else tensor
         self._labels, self._path, self._format = labels, path, format
 
         def blocks() -> Iterator[np.ndarray]:
@@ -84,6 +108,7 @@ class ActivationSource:
             stop = min(start + items_per_batch, self.n_items)
             block = self._values[start:stop].to(torch.float32).contiguous()
             yield ActivationBatch(np.arange(start, stop, dtype=np.int64), block)
+            let_go(self._array[start:stop])
 
     def table(self, items: Bool[np.ndarray, " n_items"] | None = None) -> ActivationTable:
         if items is None:
@@ -119,6 +144,11 @@ class ActivationSource:
             "excluded": {},
             "value_range": [self._scan.low, self._scan.high],
             "label_words": {},
+            "input_shape": None,
+            "image_mode": None,
+            "patch": None,
+            "stride": None,
+            "grid": None,
         }
 
 
@@ -162,7 +192,14 @@ def open_activations(options: SourceOptions, progress: Progress = SILENT) -> Act
         labels = label_strings(loaded.labels, str(path))
         check_labels(labels, len(values), str(path), "item")
     shaped = values[:, None] if values.ndim == 2 else values
-    return ActivationSource(shaped, labels, path=options.path, format=loaded.format, progress=progress)
+    return ActivationSource(
+        shaped,
+        labels,
+        path=options.path,
+        format=loaded.format,
+        is_bfloat16=loaded.is_bfloat16,
+        progress=progress,
+    )
 
 
 def _load(path: Path, options: SourceOptions) -> _Loaded:
@@ -177,13 +214,13 @@ def _load(path: Path, options: SourceOptions) -> _Loaded:
         for name in ("data_key", "label_key"):
             if getattr(options, name) is not None:
                 raise UserError(f"{name} is given, but {path} holds a single array", f"leave {name} out")
-        return _Loaded(_tensor(arrays.load_npy(path), path), None, "npy")
+        return _Loaded(_native(arrays.load_npy(path), path), None, "npy")
     if head.startswith(b"PK\x03\x04") or path.suffix.lower() == ".npz":
         names = arrays.npz_names(path)
         name = _chosen([n for n in names if n not in _LABEL_NAMES], options.data_key, path)
         label = _label_name(names, options.label_key, path)
         labels = None if label is None else arrays.read_npz(path, label)[0]
-        return _Loaded(_tensor(arrays.read_npz(path, name)[0], path), labels, "npz")
+        return _Loaded(_native(arrays.read_npz(path, name)[0], path), labels, "npz")
     if path.suffix.lower() == ".safetensors" or head[8:9] == b"{":
         return _load_safetensors(path, options)
     raise UserError(f"{path}: not a known file of activations (it starts with bytes {head[:8].hex(' ')})", _EXPECTED)
@@ -191,28 +228,43 @@ def _load(path: Path, options: SourceOptions) -> _Loaded:
 
 def _load_safetensors(path: Path, options: SourceOptions) -> _Loaded:
     try:
-        with safe_open(path, framework="pt") as file:
-            keys = list(file.keys())
-            name = _chosen([k for k in keys if len(file.get_slice(k).get_shape()) in (2, 3)], options.data_key, path)
-            label = _label_name(keys, options.label_key, path)
-            labels = None if label is None else file.get_tensor(label).numpy()
-            values = file.get_tensor(name)
+        with safe_open(path, framework="np") as file:  # checks the header and the file's length
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        wide = [name for name, shape in shapes.items() if len(shape) in (2, 3)]
+        name = _chosen(wide, options.data_key, path)
+        label = _label_name(list(shapes), options.label_key, path)
+        values, is_bfloat16 = _map_tensor(path, name)
+        labels = None if label is None else _map_tensor(path, label)[0]
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{path}: not a whole .safetensors file ({error})", "it may be truncated: write or copy it again"
         ) from error
-    if values.dtype.is_complex or values.dtype == torch.bool:
-        raise UserError(f"{path}: tensor {name!r} is {values.dtype}; expected real numbers")
-    return _Loaded(values, labels, "safetensors")
+    return _Loaded(values, labels, "safetensors", is_bfloat16)
 
 
-def _tensor(array: np.ndarray, path: Path) -> Tensor:
+def _map_tensor(path: Path, name: str) -> tuple[np.ndarray, bool]:
+    """A tensor of a checked .safetensors file (header length, header in JSON, values), and if it is bfloat16."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(length))[name]
+    dtype = _SAFETENSORS_DTYPES.get(entry["dtype"])
+    if dtype is None:
+        known = ", ".join(_SAFETENSORS_DTYPES)
+        raise UserError(f"{path}: tensor {name!r} is {entry['dtype']}; expected one of {known}")
+    shape = tuple(entry["shape"])
+    if 0 in shape:
+        return np.zeros(shape, dtype), False
+    array = map_array(path, np.dtype(dtype), shape, 8 + length + entry["data_offsets"][0])
+    return array, entry["dtype"] == "BF16"
+
+
+def _native(array: np.ndarray, path: Path) -> np.ndarray:
     if array.dtype.kind not in "fiu":
         raise UserError(f"{path}: dtype {array.dtype}; expected floating-point activations", _EXPECTED)
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
     if (native.dtype.kind == "u" and native.dtype.itemsize > 1) or native.dtype.itemsize > 8:
         native = native.astype(np.float64)
-    return torch.from_numpy(np.ascontiguousarray(native))
+    return np.ascontiguousarray(native)
 
 
 def _chosen(names: Sequence[str], wanted: str | None, path: Path) -> str:

@@ -32,7 +32,7 @@ def load_npy(path: Path) -> np.ndarray:
     """
     try:
         # Copy-on-write: the file is never changed, and torch takes the array without a copy.
-        return np.load(path, mmap_mode="c", allow_pickle=False)
+        return np.load(path, mmap_mode="c", allow_pickle=False).view(np.ndarray)
     except (ValueError, EOFError, OSError) as error:
         raise UserError(f"{path}: {_reason(error)}", "write it again with numpy.save") from error
 
@@ -130,8 +130,7 @@ def _valued(array: np.ndarray, subject: str, options: SourceOptions) -> tuple[np
     if kind == "b":
         return array.view(np.uint8), stated or (0.0, 1.0)
     if kind == "f":
-        with np.errstate(over="ignore"):  # beyond float32: infinite, and refused by the scan
-            return array.astype(np.float32, copy=False), stated
+        return array, stated
     if kind in "iu":
         low, high = int(array.min()), int(array.max())
         if stated is not None:

@@ -22,6 +22,7 @@ from saescope.progress import SILENT, Progress
 from saescope.sources.arrays import images_from_array
 from saescope.sources.image_data import ImageSet, check_labels, label_strings
 from saescope.sources.image_stack import ArrayStack
+from saescope.sources.mapped import map_array
 from saescope.sources.options import SourceOptions, Split
 from saescope.store.errors import UserError
 
@@ -30,6 +31,7 @@ _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E
 _IMAGES = re.compile(
     r"(?P<prefix>.*?)(?P<split>train|t10k|test)[-._]images[-._]idx[34][-._]ubyte(?P<gz>\.gz)?", re.IGNORECASE
 )
+MAP_BYTES = 256 << 20
 _AGAIN = "download or copy it again"
 
 
@@ -39,7 +41,7 @@ def is_idx_magic(head: bytes) -> bool:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array of an IDX file, gzipped (told by its content) or not, in native byte order.
+    """The array of an IDX file, gzipped (told by its content) or not; large plain files are mapped, not read.
 
     Raises `UserError` where the file is missing, empty, packed badly, has a wrong magic number, or holds more or fewer
     values than its header says.
@@ -48,14 +50,14 @@ def read_idx(path: Path) -> np.ndarray:
         with path.open("rb") as file:
             packed = file.read(2) == GZIP_MAGIC
         with gzip.open(path, "rb") if packed else path.open("rb") as stream:
-            return _read(stream, path)  # type: ignore[arg-type]
+            return _read(stream, path, packed)  # type: ignore[arg-type]
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path}: the gzip data is truncated or corrupt ({error})", _AGAIN) from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def _read(stream: BinaryIO, path: Path) -> np.ndarray:
+def _read(stream: BinaryIO, path: Path, packed: bool) -> np.ndarray:
     head = stream.read(4)
     if not head:
         raise UserError(f"{path} is empty; expected an IDX file", _AGAIN)
@@ -71,6 +73,8 @@ def _read(stream: BinaryIO, path: Path) -> np.ndarray:
         raise UserError(f"{path}: ends within its header", _AGAIN)
     shape = struct.unpack(f">{head[3]}I", axes)
     expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if not packed and expected > MAP_BYTES and path.stat().st_size == stream.tell() + expected:
+        return map_array(path, dtype, shape, stream.tell())
     data = bytearray()
     while len(data) <= expected and (piece := stream.read(min(expected + 1 - len(data), 1 << 24))):
         data += piece
@@ -81,8 +85,7 @@ def _read(stream: BinaryIO, path: Path) -> np.ndarray:
             f"{expected:,} bytes; found {found}",
             f"the file is truncated or corrupt: {_AGAIN}",
         )
-    array = np.frombuffer(data, dtype=dtype).reshape(shape)
-    return array.astype(dtype.newbyteorder("="), copy=False)
+    return np.frombuffer(data, dtype=dtype).reshape(shape)
 
 
 class Pair(NamedTuple):

@@ -96,6 +96,7 @@ class ImageSource(ABC):
             yield ActivationBatch(
                 np.arange(start, stop, dtype=np.int64), self._activations(self._stack.read(start, stop))
             )
+            self._stack.let_go(start, stop)
 
     def table(self, items: Bool[np.ndarray, " n_items"] | None = None) -> ActivationTable:
         if items is None:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int64, Num, UInt8
 from torch import Tensor
 
+from saescope.sources.mapped import let_go
 from saescope.sources.options import ImageMode
 
 # Values per block of reading: 4 Mi values, 16 MiB as float32.
@@ -50,9 +51,13 @@ class ImageStack(Protocol):
         """Images at `indices` (any order, repeats allowed), C-contiguous."""
         ...
 
+    def let_go(self, start: int, stop: int) -> None:
+        """A hint that images start..stop-1 will not be read again soon."""
+        ...
+
 
 class ArrayStack:
-    """Images in an array in memory or mapped from a file: [n, H, W, C], of any strides, uint8 or float32."""
+    """Images in an array in memory or mapped from a file: [n, H, W, C], of any strides, uint8 or floating-point."""
 
     def __init__(
         self,
@@ -60,9 +65,10 @@ class ArrayStack:
         value_range: tuple[float, float] | None,
         image_mode: ImageMode | None = None,
     ) -> None:
-        assert array.dtype in (np.uint8, np.float32)
+        assert array.dtype == np.uint8 or array.dtype.kind == "f"
         assert array.ndim == 4
         self._array = array
+        self._dtype = np.dtype(np.uint8 if array.dtype == np.uint8 else np.float32)
         self.value_range = value_range
         self._mode = None if image_mode == mode_of(array.shape[3]) else image_mode
 
@@ -77,13 +83,22 @@ class ArrayStack:
 
     @property
     def resident(self) -> Num[np.ndarray, "n_items height width channels"] | None:
-        return self._array if self._mode is None and self._array.flags.c_contiguous else None
+        as_stored = self._mode is None and self._array.dtype == self._dtype and self._array.flags.c_contiguous
+        return self._array if as_stored else None
 
     def read(self, start: int, stop: int) -> Num[np.ndarray, "item height width channels"]:
-        return np.ascontiguousarray(convert(self._array[start:stop], self._mode))
+        return self._converted(self._array[start:stop])
 
     def gather(self, indices: Int64[np.ndarray, " item"]) -> Num[np.ndarray, "item height width channels"]:
-        return np.ascontiguousarray(convert(self._array[indices], self._mode))
+        return self._converted(self._array[indices])
+
+    def let_go(self, start: int, stop: int) -> None:
+        let_go(self._array[start:stop])
+
+    def _converted(self, images: np.ndarray) -> Num[np.ndarray, "item height width channels"]:
+        with np.errstate(over="ignore"):  # beyond float32: infinite, and refused when the source is opened
+            values = images.astype(self._dtype, copy=False)
+        return np.ascontiguousarray(convert(values, self._mode))
 
 
 def mode_of(channels: int) -> ImageMode:
@@ -109,7 +124,9 @@ def blocks(stack: ImageStack) -> Iterator[Num[np.ndarray, "item height width cha
     """All images in order, in blocks of a bounded size."""
     step = max(1, BLOCK_VALUES // max(1, int(np.prod(stack.input_shape))))
     for start in range(0, stack.n_items, step):
-        yield stack.read(start, min(start + step, stack.n_items))
+        stop = min(start + step, stack.n_items)
+        yield stack.read(start, stop)
+        stack.let_go(start, stop)
 
 
 def to_float(values: Tensor, value_range: tuple[float, float] | None) -> Float[Tensor, "*shape"]:

@@ -111,6 +111,9 @@ class PictureStack:
         images = self._decode(distinct.tolist())
         return images if np.array_equal(distinct, indices) else images[inverse]
 
+    def let_go(self, start: int, stop: int) -> None:
+        """Nothing is kept."""
+
     def _decode(self, indices: Sequence[int]) -> UInt8[np.ndarray, "item height width channels"]:
         images = np.empty((len(indices), *self.input_shape), dtype=np.uint8)
         for start in range(0, len(indices), _CHUNK):

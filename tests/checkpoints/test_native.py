@@ -192,5 +192,5 @@ def test_paths_that_are_no_checkpoint(tmp_path: Path) -> None:
 
 def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
-    with pytest.raises(UserError, match="cannot write"):
+    with pytest.raises(UserError, match="cannot make the folder"):
         native.save(make(), tmp_path / "taken")

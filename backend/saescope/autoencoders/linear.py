@@ -67,9 +67,11 @@ class LinearAutoencoder(Autoencoder):
 
     def pre_activations(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch n_features"]:
         """z, before the activation function."""
-        if self.config.apply_b_dec_to_input:
-            x = x - self.b_dec
-        return functional.linear(x, self.encoder_rows, self.b_enc)
+        return functional.linear(self.centred(x), self.encoder_rows, self.b_enc)
+
+    def centred(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_in"]:
+        """What the encoder's matrix is applied to: x, less b_dec where the config says so."""
+        return x - self.b_dec if self.config.apply_b_dec_to_input else x
 
     def decode(self, codes: Float[Tensor, "batch n_features"]) -> Float[Tensor, "batch d_in"]:
         return torch.addmm(self.b_dec, codes, self.W_dec)

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from saescope.autoencoders import Autoencoder, AutoencoderConfig, architecture
 from saescope.autoencoders.linear import LinearAutoencoder
-from saescope.checkpoints import atomic
 from saescope.checkpoints.formats import CheckpointFormat
+from saescope.store import atomic
 from saescope.store.errors import FaultsError, UserError
 
 CONFIG_NAME = "cfg.json"
@@ -62,6 +62,7 @@ def save(
     if whitening is not None:
         tensors["whitening"] = whitening.matrix.detach().to("cpu", torch.float32).contiguous()
         tensors["whitening_mean"] = whitening.mean.detach().to("cpu", torch.float32).contiguous()
+    atomic.make_folder(folder)
     with atomic.replacing(folder / WEIGHTS_NAME) as temporary:
         save_file(tensors, temporary)
     config = {

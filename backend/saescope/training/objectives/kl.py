@@ -1,0 +1,62 @@
+"""Sigmoid codes with a target rate (Ng, CS294A lecture notes "Sparse autoencoder", 2011).
+
+    loss = [sum (x - x_hat)^2 / 2 + kl_weight sum_j KL(rho || r_j)] / d_in + weight_decay / 2 sum of squared weights
+
+(the first term as a mean over the batch), with r_j the mean of f_j over the batch and
+KL(rho || r) = rho log(rho / r) + (1 - rho) log((1 - rho) / (1 - r)). Rates keep RATE_FLOOR away from 0 and 1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saescope.autoencoders.kl import KlAutoencoder, KlConfig
+from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.training.config import Recipe, TrainingConfig
+from saescope.training.objectives.defaults import with_shared_defaults
+from saescope.training.objectives.protocol import DataSize, Objective, StepInputs, StepLoss
+from saescope.training.objectives.registry import register
+
+RATE_FLOOR = 1e-6
+
+
+@register("kl")
+class KlObjective(Objective):
+    """See the module."""
+
+    @classmethod
+    def resolve(cls, config: TrainingConfig, size: DataSize) -> Recipe:
+        own = config.filled(revival="none", decoder_norm="free", kl_weight=3.0, weight_decay=1e-4)
+        return with_shared_defaults(own, size)
+
+    def new_model(self, d_in: int) -> LinearAutoencoder:
+        c = self.config
+        return KlAutoencoder(
+            KlConfig(d_in=d_in, n_features=c.n_features, tied=c.tied, apply_b_dec_to_input=c.apply_b_dec_to_input)
+        )
+
+    def initialise(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
+        super().initialise(model, sample, seed)
+        assert self.config.rho is not None
+        with torch.no_grad():  # start at the target rate
+            model.b_enc.fill_(math.log(self.config.rho / (1 - self.config.rho)))
+
+    def loss(self, model: LinearAutoencoder, inputs: StepInputs) -> StepLoss:
+        c, x = self.config, inputs.x
+        assert c.rho is not None
+        codes = model.encode(x)
+        squared = (x - model.decode(codes)).square().sum() / x.shape[0]
+        divergence = rate_divergence(codes.mean(0), c.rho)
+        total = (squared / 2 + c.kl_weight * divergence) / x.shape[1]
+        firing = (codes.detach() > model.config.firing_threshold).sum(0)
+        return StepLoss(total, squared.detach(), firing, {"kl": divergence.detach()})
+
+
+def rate_divergence(rates: Float[Tensor, " n_features"], rho: float) -> Float[Tensor, ""]:
+    """sum_j KL(rho || rate_j)."""
+    r = rates.clamp(RATE_FLOOR, 1 - RATE_FLOOR)
+    return (rho * torch.log(rho / r) + (1 - rho) * torch.log((1 - rho) / (1 - r))).sum()

@@ -1,0 +1,95 @@
+"""What the trainer asks of an architecture: defaults, an initial model, a loss, and what happens to dead features.
+
+An objective is one file of this package that registers a class under its architecture's name. It holds no state that
+changes: all of that lives in `RunState`, so that a run can stop and resume exactly.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.training.config import Recipe, TrainingConfig
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """What defaults may depend on."""
+
+    n_rows: int
+    """Positions to train on."""
+    d_in: int
+    """Width of an activation."""
+
+
+@dataclass(frozen=True)
+class StepInputs:
+    """One step's data and place in the run."""
+
+    x: Float[Tensor, "batch d_in"]
+    """Activations in the space of training."""
+    step: int
+    """0-based."""
+    variance: float
+    """Mean squared norm of centred activations in that space, per position."""
+    silent: Int64[Tensor, " n_features"]
+    """Positions seen since each feature last fired."""
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """What a step yields. Numbers are kept as tensors: reading them would wait for the device."""
+
+    total: Float[Tensor, ""]
+    """To be minimised."""
+    squared_error: Float[Tensor, ""]
+    """Mean over the batch of ||x - x_hat||^2, in the space of training."""
+    firing: Int64[Tensor, " n_features"]
+    """Positions of the batch where each feature fires."""
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    """Further terms for the curve."""
+
+
+class Objective(ABC):
+    """How one architecture is trained."""
+
+    def __init__(self, config: Recipe) -> None:
+        self.config = config
+
+    @classmethod
+    @abstractmethod
+    def resolve(cls, config: TrainingConfig, size: DataSize) -> Recipe:
+        """`config` with every default that depends on the architecture or the data filled in."""
+
+    @abstractmethod
+    def new_model(self, d_in: int) -> LinearAutoencoder:
+        """A module of the architecture, all zeros."""
+
+    @abstractmethod
+    def loss(self, model: LinearAutoencoder, inputs: StepInputs) -> StepLoss:
+        """Loss of one batch, differentiable in the model's parameters."""
+
+    def initialise(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
+        """First weights: random unit atoms, the encoder their transpose, zero b_enc, b_dec the data's mean."""
+        generator = torch.Generator().manual_seed(seed)
+        atoms = torch.randn(model.n_features, model.d_in, generator=generator)
+        atoms /= torch.linalg.vector_norm(atoms, dim=1, keepdim=True)
+        with torch.no_grad():
+            model.W_dec.copy_(atoms)
+            if not model.config.tied:
+                model.encoder.copy_(atoms)
+            model.b_enc.zero_()
+            model.b_dec.copy_(sample.mean(0))
+
+    def refitting(self, step: int) -> bool:
+        """Whether the decoder is fitted at `step` with the codes' support kept, its norms free."""
+        return False
+
+    def finish(self, model: LinearAutoencoder) -> None:
+        """Last change to a trained model, before it is folded. Codes that fire keep firing, outputs stay equal."""
+        return None

@@ -1,0 +1,50 @@
+"""Resampling of dead features (Bricken et al. 2023): they start again from inputs that are reconstructed badly.
+
+Inputs are drawn with probability proportional to their squared error. A resampled atom is the input's direction, its
+encoder row the same direction at 0.2 times the mean norm of the living features' rows, its bias 0; the optimiser's
+moments of these slices are cleared.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from saescope.autoencoders.linear import LinearAutoencoder
+
+ENCODER_SHRINK = 0.2
+
+
+def resample(
+    model: LinearAutoencoder,
+    optimiser: torch.optim.Optimizer,
+    dead: Int64[Tensor, " dead"],
+    inputs: Float[Tensor, "batch d_in"],
+    generator: torch.Generator,
+    bias: float = 0.0,
+) -> None:
+    """Gives the features `dead` a new start from `inputs` (in the space of training)."""
+    with torch.no_grad():
+        error = inputs - model(inputs).reconstruction
+        loss = error.square().sum(1).double().cpu()
+        if not float(loss.sum()) > 0:
+            return
+        drawn = torch.multinomial(loss, len(dead), replacement=len(dead) > len(loss), generator=generator)
+        directions = (inputs - model.b_dec)[drawn.to(inputs.device)]
+        directions /= torch.linalg.vector_norm(directions, dim=1, keepdim=True).clamp(min=1e-12)
+        living = torch.ones(model.n_features, dtype=torch.bool, device=dead.device)
+        living[dead] = False
+        norms = torch.linalg.vector_norm(model.encoder_rows, dim=1)
+        typical = norms[living].mean() if bool(living.any()) else norms.mean()
+        atom_norms = torch.linalg.vector_norm(model.W_dec, dim=1)
+        atom_norm = atom_norms[living].mean() if bool(living.any()) else atom_norms.mean()
+        model.W_dec[dead] = directions * atom_norm
+        if not model.config.tied:
+            model.encoder[dead] = directions * typical * ENCODER_SHRINK
+        model.b_enc[dead] = bias
+        for parameter in (model.W_dec, model.encoder_rows, model.b_enc):
+            state = optimiser.state.get(parameter, {})
+            for name in ("exp_avg", "exp_avg_sq"):
+                if name in state:
+                    state[name][dead] = 0

@@ -1,0 +1,124 @@
+"""One run: a model, its optimiser and its counters, advanced a batch at a time."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saescope.store.errors import UserError
+from saescope.training.config import Recipe
+from saescope.training.curve import Curve
+from saescope.training.data import TrainingData
+from saescope.training.objectives import StepInputs, StepLoss, objective
+from saescope.training.resampling import resample
+from saescope.training.schedule import learning_rate
+
+SAMPLE_ROWS = 8192
+"""Rows that the first weights and resampling look at."""
+
+
+class Run:
+    """State of one run and how a step changes it."""
+
+    def __init__(self, config: Recipe, data: TrainingData) -> None:
+        self.config, self.data = config, data
+        self.objective = objective(config.architecture)(config)
+        self.model = self.objective.new_model(data.table.d_in)
+        self.objective.initialise(self.model, self._sample(0).cpu(), config.seed)
+        self.model.to(data.device)
+        self.optimiser = torch.optim.Adam(
+            self.model.parameters(),
+            lr=config.lr or 0.0,
+            betas=(config.adam_beta1, config.adam_beta2),
+            eps=config.adam_epsilon,
+            fused=True,
+        )
+        self.step = 0
+        self.curve = Curve(self.steps)
+        self.silent = torch.zeros(config.n_features, dtype=torch.int64, device=data.device)
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        return self.config.steps
+
+    @property
+    def n_examples(self) -> int:
+        """Positions seen so far."""
+        return self.step * self.config.batch_size
+
+    def advance(self, x: Float[Tensor, "batch d_in"]) -> str | None:
+        """One optimiser step on a batch. Returns a note for the display where a row of the curve ends.
+
+        Raises `UserError` where the loss is no number any more.
+        """
+        rate = learning_rate(self.config, self.step)
+        loss = self._optimise(x, rate)
+        self.curve.add(loss, self.data.transform.variance, x.shape[0])
+        if self.step % self.curve.every and self.step != self.steps:
+            return None
+        dead = float((self.silent >= self.config.dead_after).float().mean())
+        row = self.curve.close_row(self.step, self.n_examples, dead, rate)
+        if not math.isfinite(row["loss"]):
+            raise UserError(f"training diverged: the loss is {row['loss']} at step {self.step}", "try a lower --lr")
+        return f"FVU {row['fvu']:.3f}, L0 {row['l0']:.1f}, dead {100 * dead:.1f} %"
+
+    def _optimise(self, x: Float[Tensor, "batch d_in"], rate: float) -> StepLoss:
+        self._revive()
+        loss = self.objective.loss(self.model, StepInputs(x, self.step, self.data.transform.variance, self.silent))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.total.backward()
+        unit = self.config.decoder_norm == "unit" and not self.objective.refitting(self.step)
+        if unit:
+            self._remove_parallel_gradient()
+        if self.config.weight_decay:
+            self._decay_weights(self.config.weight_decay)
+        if self.config.grad_clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip, foreach=True)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.step()
+        if unit:
+            self._normalise_atoms()
+        self.silent += x.shape[0]
+        self.silent[loss.firing > 0] = 0
+        self.step += 1
+        return loss
+
+    def _sample(self, step: int) -> Float[Tensor, "batch d_in"]:
+        n_rows = self.data.table.n_rows
+        rng = np.random.default_rng([self.config.seed, 1, step])
+        chosen = np.sort(rng.choice(n_rows, size=min(SAMPLE_ROWS, n_rows), replace=False))
+        return self.data.rows(chosen)
+
+    def _revive(self) -> None:
+        c = self.config
+        if c.revival != "resample" or self.step == 0:
+            return
+        if self.step % c.resample_every or self.step > c.resample_until * c.steps:
+            return
+        dead = torch.nonzero(self.silent >= c.dead_after).squeeze(1)
+        if len(dead) == 0:
+            return
+        generator = torch.Generator().manual_seed(c.seed * 1_000_003 + self.step)
+        resample(self.model, self.optimiser, dead, self._sample(self.step), generator)
+        self.silent[dead] = 0
+
+    def _decay_weights(self, weight: float) -> None:
+        for matrix in {id(p): p for p in (self.model.W_dec, self.model.encoder_rows)}.values():
+            if matrix.grad is not None:
+                matrix.grad.add_(matrix.detach(), alpha=weight)
+
+    def _remove_parallel_gradient(self) -> None:
+        gradient, atoms = self.model.W_dec.grad, self.model.W_dec.detach()
+        if gradient is not None:
+            along = torch.einsum("fd,fd->f", gradient, atoms)
+            gradient.addcmul_(atoms, along.unsqueeze(1), value=-1)
+
+    def _normalise_atoms(self) -> None:
+        atoms = self.model.W_dec.detach()
+        atoms /= torch.linalg.vector_norm(atoms, dim=1, keepdim=True)

@@ -1,0 +1,173 @@
+"""A run's folder: what a finished run leaves, and the state from which a cut run goes on.
+
+OUT/cfg.json, OUT/sae.safetensors    the checkpoint, folded; cfg.json is written last: with it the run is finished
+OUT/training.parquet                 the training curve
+OUT/state/run.safetensors            unfolded weights, optimiser, counters and curve: one file, replaced atomically
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from saescope.checkpoints import native
+from saescope.store import atomic
+from saescope.store.errors import UserError
+from saescope.training.config import Recipe
+from saescope.training.curve import Curve
+from saescope.training.export import write_checkpoint
+from saescope.training.input_transform import InputTransform
+from saescope.training.run import Run
+
+STATE_VERSION = "1"
+
+
+def run_key(config: Recipe, description: dict[str, Any]) -> str:
+    """Hash of everything that decides a run's result: its resolved settings and its data."""
+    decides = {
+        "config": config.to_dict(),
+        "data_sha256": description.get("data_sha256"),
+        "held_out": description.get("held_out"),
+    }
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+class RunFolder:
+    """Reads and writes the files of one run."""
+
+    def __init__(self, root: Path, config: Recipe, description: dict[str, Any]) -> None:
+        self.root, self.config, self.description = root, config, description
+        self.key = run_key(config, description)
+        self._check()
+
+    @property
+    def _state(self) -> Path:
+        return self.root / "state" / "run.safetensors"
+
+    def finished(self) -> bool:
+        """Whether this very run is complete."""
+        return (self.root / native.CONFIG_NAME).is_file()
+
+    def _check(self) -> None:
+        """Refuses a file, a foreign folder and another run's folder; removes leftovers of cut writes."""
+        if self.root.exists() and not self.root.is_dir():
+            raise UserError(f"{self.root} is a file; the run needs a folder", "choose another --out")
+        if not self.root.is_dir():
+            return
+        for folder in (self.root, self._state.parent):
+            for path in folder.iterdir() if folder.is_dir() else ():
+                if atomic.is_temporary(path):
+                    path.unlink(missing_ok=True)
+        key = self._present_key()
+        if key is None and any(path.name != "state" for path in self.root.iterdir()):
+            known = {native.WEIGHTS_NAME, "training.parquet"}
+            if not {p.name for p in self.root.iterdir() if p.name != "state"} <= known:
+                raise UserError(f"{self.root} holds other files", "choose an empty or a new folder with --out")
+        if key is not None and key != self.key:
+            raise UserError(
+                f"{self.root} holds a run with other settings or data", "choose another --out, or remove that folder"
+            )
+
+    def _present_key(self) -> str | None:
+        """The key of the run in the folder, finished or not."""
+        if (self.root / native.CONFIG_NAME).exists():
+            training = native.read_config(self.root).get("training")
+            return str(training.get("run_key")) if isinstance(training, dict) else "not a training run"
+        if self._state.exists():
+            return self._open()[0].get("key")
+        return None
+
+    def _open(self) -> tuple[dict[str, str], Any]:
+        try:
+            file = safe_open(self._state, framework="pt", device="cpu")
+        except (SafetensorError, OSError) as error:
+            raise UserError(
+                f"the training state {self._state} is damaged: {error}", "remove that folder and start again"
+            ) from None
+        return file.metadata() or {}, file
+
+    def kept_transform(self) -> InputTransform | None:
+        """The input transform of a cut run, so that it goes on with the same bits."""
+        if not self._state.exists():
+            return None
+        _, file = self._open()
+        with file:
+            kept = {
+                name.removeprefix("transform."): file.get_tensor(name)
+                for name in file.keys()  # noqa: SIM118
+                if name.startswith("transform.")
+            }
+        return InputTransform.from_tensors(self.config.input_transform, kept)
+
+    def save_state(self, run: Run) -> None:
+        """Everything that a resumed run needs."""
+        tensors: dict[str, Tensor] = {"silent": run.silent}
+        tensors |= {f"transform.{name}": t for name, t in run.data.transform.tensors().items()}
+        for name, parameter in run.model.named_parameters():
+            tensors[f"model.{name}"] = parameter.detach()
+            for part, value in run.optimiser.state.get(parameter, {}).items():
+                tensors[f"adam.{name}.{part}"] = value
+        metadata = {
+            "version": STATE_VERSION,
+            "key": self.key,
+            "step": str(run.step),
+            "curve": json.dumps(run.curve.to_json()),
+        }
+        atomic.make_folder(self._state.parent)
+        with atomic.replacing(self._state) as temporary:
+            save_file({name: t.cpu().contiguous() for name, t in tensors.items()}, temporary, metadata)
+
+    def restore_state(self, run: Run) -> bool:
+        """Puts a kept state into `run`; False where there is none."""
+        if not self._state.exists():
+            return False
+        metadata, file = self._open()
+        if metadata.get("version") != STATE_VERSION:
+            raise UserError(f"{self._state} is of version {metadata.get('version')}, expected {STATE_VERSION}")
+        device = run.data.device
+        with file, torch.no_grad():
+            names = set(file.keys())
+            for name, parameter in run.model.named_parameters():
+                parameter.copy_(file.get_tensor(f"model.{name}"))
+                prefix = f"adam.{name}."
+                kept = {n.removeprefix(prefix): file.get_tensor(n).to(device) for n in names if n.startswith(prefix)}
+                if kept:
+                    run.optimiser.state[parameter] = kept
+            run.silent.copy_(file.get_tensor("silent"))
+        run.step = int(metadata["step"])
+        run.curve = Curve.from_json(json.loads(metadata["curve"]), device)
+        return True
+
+    def finish(self, run: Run) -> None:
+        """The final state, the curve and the checkpoint."""
+        self.save_state(run)
+        with atomic.replacing(self.root / "training.parquet") as temporary:
+            pq.write_table(run.curve.table(), temporary, compression="zstd")
+        run.objective.finish(run.model)
+        transform = run.data.transform
+        training = {
+            "run_key": self.key,
+            "config": self.config.to_dict(),
+            "seed": self.config.seed,
+            "data_sha256": self.description.get("data_sha256"),
+            "held_out": self.description.get("held_out"),
+            "source": self.description,
+            "steps": run.step,
+            "n_rows": run.data.table.n_rows,
+            "n_examples": run.n_examples,
+            "transform": {
+                "kind": transform.kind,
+                "scale": transform.scale,
+                "zca_epsilon": self.config.zca_epsilon if transform.kind == "zca" else None,
+            },
+            "device": run.data.device.type,
+        }
+        write_checkpoint(run.model, transform, self.root, training)

@@ -1,0 +1,142 @@
+"""Linear maths of sparse codes whose cost, after the encoder's product, follows the number of non-zero entries.
+
+A code with few entries per row needs, per entry, one row of W_dec to decode (forward), one dot product with that row
+(gradient of the value) and one scaled copy of a row of x or of the error (gradients of the two matrices). All of these
+are sums over bags of rows, so torch's `embedding_bag` does them: by rows of the batch forward, by features backward.
+
+Shape symbols: `batch` rows, `entry` non-zero places of the code by row, `n_features`, `d_in`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from saescope.autoencoders.protocol import Selection
+
+
+class Entries(NamedTuple):
+    """The non-zero places of a code, by row and by feature. A place occurs at most once."""
+
+    features: Int64[Tensor, " entry"]
+    rows: Int64[Tensor, " entry"]
+    row_starts: Int64[Tensor, " batch"]
+    order: Int64[Tensor, " entry"]
+    """Permutation that sorts the entries by feature, then row."""
+    rows_by_feature: Int64[Tensor, " entry"]
+    feature_starts: Int64[Tensor, " n_features"]
+    counts: Int64[Tensor, " n_features"]
+    """Entries of each feature."""
+
+
+def pays(fraction: float, device: torch.device) -> bool:
+    """Whether the sparse path is the faster one, for a code with this fraction of non-zero places.
+
+    A place costs about seven times a dense cell on a CPU; elsewhere dense products are hard to beat.
+    """
+    return device.type == "cpu" and fraction < 0.12
+
+
+def _entries(
+    features: Int64[Tensor, " entry"], rows: Int64[Tensor, " entry"], row_starts: Tensor, n_features: int
+) -> Entries:
+    narrow = features.to(torch.int16) if n_features <= 2**15 else features.to(torch.int32)
+    order = torch.argsort(narrow, stable=True)
+    counts = torch.bincount(features, minlength=n_features)
+    return Entries(features, rows, row_starts, order, rows[order], torch.cumsum(counts, 0) - counts, counts)
+
+
+def entries_of_selection(chosen: Selection, n_features: int) -> Entries:
+    """Entries of a code with a fixed number of places per row."""
+    n_rows, k = chosen.indices.shape
+    starts = torch.arange(0, n_rows * k, k, device=chosen.indices.device)
+    rows = torch.arange(n_rows, device=starts.device).repeat_interleave(k)
+    return _entries(chosen.indices.reshape(-1), rows, starts, n_features)
+
+
+def entries_of_mask(mask: Bool[Tensor, "batch n_features"]) -> Entries:
+    """Entries of a code with any number of places per row."""
+    n_features = mask.shape[1]
+    rows, features = mask.nonzero(as_tuple=True)
+    per_row = torch.bincount(rows, minlength=mask.shape[0])
+    return _entries(features, rows, torch.cumsum(per_row, 0) - per_row, n_features)
+
+
+def pre_activations_at(
+    entries: Entries,
+    z: Float[Tensor, "batch n_features"],
+    x: Float[Tensor, "batch d_in"],
+    encoder: Float[Tensor, "n_features d_in"],
+    b_enc: Float[Tensor, " n_features"],
+) -> Float[Tensor, " entry"]:
+    """z at the entries, where z = x encoder^T + b_enc was computed without gradient. Differentiable in the weights.
+
+    Not in x: a trained bias inside x needs the gradient of `encoder_input_gradient`'s kind, which x then asks for.
+    """
+    result: Tensor = _PreActivationsAt.apply(entries, z, x, encoder, b_enc)
+    return result
+
+
+def decode(
+    entries: Entries, values: Float[Tensor, " entry"], W_dec: Float[Tensor, "n_features d_in"]
+) -> Float[Tensor, "batch d_in"]:
+    """sum over a row's entries of value W_dec[feature]. Differentiable in the values and in W_dec."""
+    result: Tensor = _Decode.apply(entries, values, W_dec)
+    return result
+
+
+def _bag_sums(
+    bags: Int64[Tensor, " entry"], starts: Tensor, table: Float[Tensor, "row d_in"], weights: Float[Tensor, " entry"]
+) -> Float[Tensor, "bag d_in"]:
+    """sum over each bag's entries of weight table[row]."""
+    return functional.embedding_bag(bags, table, starts, per_sample_weights=weights, mode="sum")
+
+
+class _PreActivationsAt(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, entries: Entries, z: Tensor, x: Tensor, encoder: Tensor, b_enc: Tensor) -> Tensor:
+        ctx.entries = entries
+        ctx.save_for_backward(x, encoder)
+        return z[entries.rows, entries.features]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        entries: Entries = ctx.entries
+        x, encoder = ctx.saved_tensors
+        grad_x = grad_encoder = grad_bias = None
+        if ctx.needs_input_grad[2]:
+            grad_x = _bag_sums(entries.features, entries.row_starts, encoder, grad)
+        if ctx.needs_input_grad[3]:
+            grad_encoder = _bag_sums(entries.rows_by_feature, entries.feature_starts, x, grad[entries.order])
+        if ctx.needs_input_grad[4]:
+            grad_bias = grad.new_zeros(encoder.shape[0]).index_add_(0, entries.features, grad)
+        return None, None, grad_x, grad_encoder, grad_bias
+
+
+class _Decode(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, entries: Entries, values: Tensor, W_dec: Tensor) -> Tensor:
+        ctx.entries = entries
+        ctx.save_for_backward(values, W_dec)
+        return _bag_sums(entries.features, entries.row_starts, W_dec, values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        entries: Entries = ctx.entries
+        values, W_dec = ctx.saved_tensors
+        grad_values = grad_W_dec = None
+        if ctx.needs_input_grad[1]:
+            # The dot products grad[row] . W_dec[feature], one per entry: embedding_bag's gradient of its weights.
+            grad_values = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+                grad.contiguous(), W_dec, entries.features, entries.row_starts, entries.rows, 0, -1
+            )
+        if ctx.needs_input_grad[2]:
+            grad_W_dec = _bag_sums(entries.rows_by_feature, entries.feature_starts, grad, values[entries.order])
+        return None, grad_values, grad_W_dec

@@ -1,0 +1,145 @@
+"""`train` and `train_sweep`: from a table of activations to checkpoints, resumable at any moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saescope.progress import SILENT, Progress
+from saescope.sources.protocol import ActivationTable
+from saescope.store.errors import UserError
+from saescope.training.config import Recipe, TrainingConfig
+from saescope.training.data import Shuffle, TrainingData
+from saescope.training.input_transform import fit
+from saescope.training.objectives import DataSize, objective
+from saescope.training.run import Run
+from saescope.training.run_folder import RunFolder
+
+STATE_SECONDS = 10.0
+"""A state is saved about this often, and less often where saving takes more than a fiftieth of the time."""
+SMALL_PRODUCT = 2**25
+"""Steps whose encoder product (batch x d_in x n_features) is below this run on one thread: waking others costs more."""
+
+
+def train(
+    table: ActivationTable,
+    config: TrainingConfig,
+    out: Path,
+    *,
+    description: dict[str, Any],
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> Path:
+    """Trains one SAE on `table` and writes its checkpoint, curve and state to the folder `out`, which it returns.
+
+    `description` is the training source's `describe()` with `held_out` ({"seed", "fraction"} or None). A run that was
+    cut goes on from its last state and ends with the same bits; a finished one with the same settings is left as it
+    is. `device` is a torch device, or auto: CUDA where there is one. Raises `UserError` for a folder with other
+    contents, unusable data, and a run that diverges.
+    """
+    return train_sweep(table, [config], [out], description=description, device=device, progress=progress)[0]
+
+
+def train_sweep(
+    table: ActivationTable,
+    configs: Sequence[TrainingConfig],
+    outs: Sequence[Path],
+    *,
+    description: dict[str, Any],
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> list[Path]:
+    """`train` for several configs on one table. Each run ends with the same bits as alone.
+
+    The input transform is fitted once. A table that fits into memory is transformed once, and the runs go one after
+    another; otherwise runs with equal batches share each batch, so that the table is read once for all of them.
+    """
+    if len(configs) != len(outs) or len({Path(out).resolve() for out in outs}) != len(outs):
+        raise UserError(f"{len(configs)} runs need as many different folders, {len(outs)} given")
+    if table.n_rows < 1:
+        raise UserError("there are no activations to train on")
+    where = _device(device)
+    size = DataSize(table.n_rows, table.d_in)
+    resolved = [objective(c.architecture).resolve(c, size) for c in configs]
+    folders = [RunFolder(Path(out), c, description) for c, out in zip(resolved, outs, strict=True)]
+    open_folders = [folder for folder in folders if not folder.finished()]
+    for kind, epsilon in dict.fromkeys((f.config.input_transform, f.config.zca_epsilon) for f in open_folders):
+        members = [f for f in open_folders if (f.config.input_transform, f.config.zca_epsilon) == (kind, epsilon)]
+        kept = [t for t in (f.kept_transform() for f in members) if t is not None]
+        progress.update("measuring the data", 0, 1)
+        data = TrainingData(table, kept[0] if kept else fit(table, kind, epsilon), where)
+        for together in _groups(members, data):
+            _advance_together(together, data, progress)
+    return [folder.root for folder in folders]
+
+
+def _groups(folders: list[RunFolder], data: TrainingData) -> list[list[RunFolder]]:
+    """Runs to advance batch by batch together."""
+    if data.is_cached:
+        return [[folder] for folder in folders]
+    groups: dict[tuple[int, int], list[RunFolder]] = {}
+    for folder in folders:
+        groups.setdefault((folder.config.batch_size, folder.config.seed), []).append(folder)
+    return list(groups.values())
+
+
+def _advance_together(folders: list[RunFolder], data: TrainingData, progress: Progress) -> None:
+    configs = [folder.config for folder in folders]
+    batch_size, seed = configs[0].batch_size, configs[0].seed
+    widest = max(batch_size * data.table.d_in * c.n_features for c in configs)
+    with _threads(1 if data.device.type == "cpu" and widest < SMALL_PRODUCT else None):
+        runs = [Run(config, data) for config in configs]
+        for folder, run in zip(folders, runs, strict=True):
+            folder.restore_state(run)
+        shuffle = Shuffle(data.table.n_rows, batch_size, seed)
+        stage, notes = _stage(configs), ""
+        total = sum(run.steps for run in runs)
+        saved, pause = time.monotonic(), STATE_SECONDS
+        for step in range(min(run.step for run in runs), max(run.steps for run in runs)):
+            x = data.rows(shuffle.indices(step))
+            for run in runs:
+                if run.step == step < run.steps:
+                    notes = run.advance(x) or notes
+            progress.update(stage, sum(run.step for run in runs), total, notes)
+            if time.monotonic() - saved > pause:
+                started = time.monotonic()
+                for folder, run in zip(folders, runs, strict=True):
+                    folder.save_state(run)
+                saved = time.monotonic()
+                pause = max(STATE_SECONDS, 50 * (saved - started))
+        for folder, run in zip(folders, runs, strict=True):
+            folder.finish(run)
+
+
+def _stage(configs: list[Recipe]) -> str:
+    first = configs[0]
+    values = ", ".join(f"{c.sparsity[1]:g}" for c in configs)
+    return f"training {first.architecture} {first.sparsity[0]}={values}"
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device {name!r}", "use auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("device cuda was asked for, but torch sees none", "use --device cpu, or a torch with CUDA")
+    return device
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if number is not None:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

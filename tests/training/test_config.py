@@ -1,0 +1,71 @@
+"""Bad combinations are refused on construction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from saescope.store.errors import UserError
+from saescope.training import TrainingConfig
+from saescope.training.objectives import DataSize, objective, objectives
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"architecture": "topkk", "k": 3}, "unknown architecture 'topkk'"),
+        ({"n_features": 0}, "n_features is 0"),
+        ({"k": 0}, "k is 0"),
+        ({"k": 17}, "k is 17"),
+        ({"k": None}, "topk takes one sparsity setting, --k; none given"),
+        ({"l1": 1.0}, "--k and --l1 given"),
+        ({"architecture": "relu"}, "relu takes one sparsity setting, --l1; --k given"),
+        ({"architecture": "relu", "k": None, "l1": -1.0}, "l1 is -1.0"),
+        ({"architecture": "relu", "k": None, "l1": float("nan")}, "l1 is nan"),
+        ({"architecture": "kl", "k": None, "rho": 0.0}, "rho is 0.0"),
+        ({"architecture": "kl", "k": None, "rho": 1.0}, "rho is 1.0"),
+        ({"steps": 0}, "steps is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"lr": 0.0}, "lr is 0.0"),
+        ({"lr": float("inf")}, "lr is inf"),
+        ({"lr_warmup": 1.5}, "lr_warmup is 1.5"),
+        ({"lr_warmup": 0.6, "lr_decay": 0.6}, "together exceed"),
+        ({"seed": -1}, "seed is -1"),
+        ({"revival": "resample"}, "topk revives by auxk or none"),
+        ({"l1_reduction": "mean"}, "relu's penalty"),
+        (
+            {"architecture": "relu", "k": None, "l1": 1.0, "l1_reduction": "mean", "input_transform": "zca"},
+            "takes raw inputs",
+        ),
+        (
+            {"architecture": "relu", "k": None, "l1": 1.0, "l1_weighting": "decoder_norm", "decoder_norm": "unit"},
+            "no difference with unit norms",
+        ),
+        ({"architecture": "relu", "k": None, "l1": 1.0, "tied": True, "refit": 0.1}, "tied weights forbid"),
+    ],
+)
+def test_refused(fields: dict[str, Any], message: str) -> None:
+    settings: dict[str, Any] = {"architecture": "topk", "n_features": 16, "k": 3, **fields}
+    with pytest.raises(UserError) as caught:
+        TrainingConfig(**settings)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["topk", "relu", "kl"])
+def test_recipes_leave_nothing_open_and_keep_what_was_given(name: str) -> None:
+    sparsity: dict[str, Any] = {"topk": {"k": 3}, "relu": {"l1": 1.0}, "kl": {"rho": 0.1}}[name]
+    config = TrainingConfig(name, 16, lr=0.123, **sparsity)
+    recipe = objective(name).resolve(config, DataSize(1000, 8))
+    assert recipe.lr == 0.123
+    assert recipe.sparsity == config.sparsity
+    assert not [k for k, v in recipe.to_dict().items() if v is None and k not in ("k", "l1", "rho")]
+
+
+def test_a_small_table_limits_the_batch() -> None:
+    recipe = objective("topk").resolve(TrainingConfig("topk", 16, k=3), DataSize(40, 8))
+    assert recipe.batch_size <= 40
+
+
+def test_objectives_are_found_by_themselves() -> None:
+    assert {"topk", "relu", "kl"} <= set(objectives())

@@ -104,7 +104,7 @@ def figure(
         "data": list(traces),
         "layout": {
             "height": height,
-            "margin": {"l": 8, "r": 12, "t": 12, "b": 8},
+            "margin": {"l": 8, "r": 12, "t": 12, "b": 8, "pad": 0},
             "xaxis": x.layout(),
             "yaxis": y.layout(),
             "showlegend": legend,

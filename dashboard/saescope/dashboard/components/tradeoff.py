@@ -111,7 +111,7 @@ def figure(
     references = _near(references, points)
     every_x = [p.x for p in points] + [px for r in references for px, _, _ in r.points]
     every_y = [p.y for p in points] + [py for r in references for _, py, _ in r.points]
-    x_limits, y_limits = _limits(every_x, 0.05, 0.2), _limits(every_y, 0.08, 0.08)
+    x_limits, y_limits = _limits(every_x, 0.05, 0.05), _limits(every_y, 0.08, 0.08)
     traces: list[charts.Trace] = []
     ends: list[tuple[str, str, float, float]] = []
     front = pareto_front(points)
@@ -167,4 +167,5 @@ def figure(
         height=HEIGHT,
         legend=len(front) > 1,
         annotations=_end_labels(ends, y_limits),
+        margin={"l": 8, "r": 16 + min(150, 6.5 * max(len(title) for title, *_ in ends)), "t": 12, "b": 8, "pad": 0},
     )

@@ -89,7 +89,7 @@ def density_figure(densities: np.ndarray, n_positions: int) -> charts.Figure:
             charts.note("dead", np.log10(dead_place), 1.0, font={"size": 11, "color": grey}, **above),
         ],
         barmode="overlay",
-        margin={"l": 8, "r": 12, "t": 24, "b": 8},
+        margin={"l": 8, "r": 12, "t": 24, "b": 8, "pad": 0},
     )
 
 

@@ -1,4 +1,4 @@
-"""The small real store, made once per session."""
+"""The small real store, made once per session for all tests that read one."""
 
 from __future__ import annotations
 

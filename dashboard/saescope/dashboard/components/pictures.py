@@ -203,6 +203,15 @@ def image_sprite(images: Sequence[bytes]) -> Sprite:
     return _sprite(tiles)
 
 
+def image_pixels(image: bytes, shape: PictureShape) -> Floats | None:
+    """An encoded picture as values in 0 ... 1, float64 [h, w, c]; None where it does not have `shape`."""
+    opened = Image.open(io.BytesIO(image))
+    if (opened.height, opened.width) != (shape.height, shape.width):
+        return None
+    pixels = np.asarray(opened.convert("L" if shape.channels == 1 else "RGB"), dtype=np.float64) / 255
+    return pixels.reshape(shape.height, shape.width, shape.channels)
+
+
 @dataclass(frozen=True)
 class PatchGrid:
     """Where the positions of a patch source lie: `rows` x `columns` patches, `stride` pixels apart, row-major."""

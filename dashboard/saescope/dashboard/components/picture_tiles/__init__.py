@@ -21,7 +21,7 @@ Tone = Literal["", "dead", "dense", "current"]
 _mount = st.components.v2.component(
     "saescope_picture_tiles",
     html='<div class="root"></div>',
-    css=assets.text_of("browser/pictures.css", "picture_tiles/picture_tiles.css"),
+    css=assets.text_of("browser/pictures.css", "browser/tooltips.css", "picture_tiles/picture_tiles.css"),
     js=assets.text_of(
         "browser/sprites.js", "browser/opening.js", "browser/tooltips.js", "picture_tiles/picture_tiles.js"
     ),
@@ -34,7 +34,7 @@ class Tile:
 
     `value` is what a click reports (None: not clickable); `tip` the lines shown on hover, separated by newlines;
     `picture` the index in the sprite (None: the tile's own index); `frame` a rectangle (top, left, height, width) in
-    pixels of the picture.
+    pixels of the picture; `mark` the activation that is marked on the page's histogram while the tile is pointed at.
     """
 
     value: int | None
@@ -43,6 +43,7 @@ class Tile:
     picture: int | None = None
     frame: tuple[int, int, int, int] | None = None
     tone: Tone = ""
+    mark: float | None = None
 
     def payload(self) -> dict[str, Any]:
         """The fields that are not at their default, for the browser; `value` always."""
@@ -52,6 +53,7 @@ class Tile:
             "picture": self.picture,
             "frame": self.frame,
             "tone": self.tone,
+            "mark": self.mark,
         }
         return {"value": self.value, **{k: v for k, v in optional.items() if v not in ("", None)}}
 

@@ -35,6 +35,13 @@ function tile(component, data, index) {
     caption.textContent = item.caption;
     link.append(caption);
   }
+  if (item.mark !== undefined) {
+    const mark = (value) => () => document.dispatchEvent(new CustomEvent("saescope:mark", { detail: value }));
+    link.addEventListener("pointerenter", mark(item.mark));
+    link.addEventListener("focus", mark(item.mark));
+    link.addEventListener("pointerleave", mark(null));
+    link.addEventListener("blur", mark(null));
+  }
   link._tip = item.tip ?? "";
   if (item.tip) link.setAttribute("aria-label", item.tip.replaceAll("\n", ", "));
   return link;

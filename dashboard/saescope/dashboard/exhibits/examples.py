@@ -1,0 +1,129 @@
+"""What makes a feature fire: pictures (with the place, for patches), or a table of items that have none to show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from saescope.dashboard import links, panels
+from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
+from saescope.dashboard.components.pictures import PatchGrid, heat_sprite, image_sprite, patch_grid
+from saescope.dashboard.components.table import Cell, Column, Row, table
+from saescope.dashboard.formats import count, significant, signed
+
+if TYPE_CHECKING:
+    from saescope.store import Entry
+    from saescope.store.records import Example
+
+SIDE = 96
+"""Aim for the longer side of an example, in CSS pixels."""
+
+Items = Mapping[int, Mapping[str, Any]]
+
+
+def show(entry: Entry, examples: Sequence[Example], *, key: str, strongest: float, room: int = 0) -> None:
+    """Draw `examples` of one feature in the order given.
+
+    `strongest` (the feature's largest |activation|) is full colour, so that colours compare across its intervals.
+    `room` is the least height in pixels that is kept free.
+    """
+    items = {row["item_id"]: row for row in entry.items([e.item_id for e in examples]).to_pylist()}
+    kept = [e for e in examples if e.item_id in items]
+    if kept and all(items[e.item_id].get("image") for e in kept):
+        _pictures(entry, kept, items, key=key, strongest=strongest, room=room)
+    elif examples:
+        _rows(entry, examples, items, key=key)
+    else:
+        panels.empty("No position fired in this interval.")
+
+
+def metadata_lines(item: Mapping[str, Any]) -> list[str]:
+    """An item's label and metadata as 'name: value', without its data."""
+    hidden = {"item_id", "image", "tokens", "token_ids"}
+    lines = []
+    for name, value in item.items():
+        if name in hidden or value is None:
+            continue
+        shown = significant(value) if isinstance(value, float) else str(value)
+        lines.append(f"{name}: {shown[:80]}")
+    return lines
+
+
+def _strip_scale(height: int, width: int) -> int:
+    return max(1, round(SIDE / max(height, width)))
+
+
+def _pictures(
+    entry: Entry, examples: Sequence[Example], items: Items, *, key: str, strongest: float, room: int
+) -> None:
+    sprite = image_sprite([items[e.item_id]["image"] for e in examples])
+    grid = patch_grid(entry.manifest.source)
+    if grid is not None and (grid.height, grid.width) != (sprite.height, sprite.width):
+        grid = None  # the pictures were reduced: places in them would be wrong
+    overlay = None
+    if grid is not None:
+        overlay = heat_sprite(np.stack([_heat(grid, e) for e in examples]), strongest)
+    tiles = []
+    for example in examples:
+        place = None if grid is None else (*grid.corner(example.position), grid.patch, grid.patch)
+        tip = [f"activation {_number(example.activation)}", f"item {count(example.item_id)}"]
+        if grid is not None:
+            row, column = divmod(example.position, grid.columns)
+            tip.append(f"patch {example.position} (row {row}, column {column})")
+        tiles.append(
+            Tile(
+                example.item_id,
+                "\n".join(tip + metadata_lines(items[example.item_id])),
+                _number(example.activation),
+                frame=place,
+                mark=float(example.activation),
+            )
+        )
+    opened = picture_tiles(
+        tiles,
+        sprite,
+        key=key,
+        label="Examples",
+        layout="strip",
+        scale=_strip_scale(sprite.height, sprite.width),
+        overlay=overlay,
+        href=links.href("reconstructions", sae=entry.sae_id) + "&item=",
+        min_height=room,
+    )
+    if opened is not None:
+        links.go("reconstructions", sae=entry.sae_id, item=opened)
+
+
+def _number(activation: float) -> str:
+    return significant(activation) if activation >= 0 else signed(activation)
+
+
+def _heat(grid: PatchGrid, example: Example) -> np.ndarray:
+    if example.window_activations is None:
+        return np.zeros((grid.height, grid.width))
+    return grid.spread(np.asarray(example.window_activations), example.window_start or 0)
+
+
+def _rows(entry: Entry, examples: Sequence[Example], items: Items, *, key: str) -> None:
+    """Items without a picture: their numbers and metadata."""
+    columns = (
+        Column("activation", "this feature's activation at the position"),
+        Column("item", "index of the item in the source's order"),
+        Column("position", "position inside the item"),
+        Column("metadata", "what the source says about the item", "left"),
+    )
+    rows = [
+        Row(
+            str(place),
+            (
+                Cell(_number(e.activation)),
+                Cell(count(e.item_id)),
+                Cell(count(e.position)),
+                Cell(" · ".join(metadata_lines(items.get(e.item_id, {}))) or "–", muted=True),
+            ),
+        )
+        for place, e in enumerate(examples)
+    ]
+    table(columns, rows, key)

@@ -1,0 +1,224 @@
+"""Input, reconstruction and residual of the sampled items, with the features that build each picture.
+
+Address: `sae`, `page`, or `item` for a single one. The sample is the same for every SAE of a sweep, so moving along
+the sweep keeps the items.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+
+from saescope.dashboard import links, panels, theme
+from saescope.dashboard.components.pictures import Sprite, colour_sprite, signed_sprite, value_sprite
+from saescope.dashboard.components.reconstruction_rows import Builder, Row, Title, reconstruction_rows
+from saescope.dashboard.exhibits import atoms
+from saescope.dashboard.exhibits.examples import metadata_lines
+from saescope.dashboard.exhibits.labels import labels
+from saescope.dashboard.exhibits.rebuilding import Rebuilt, rebuild
+from saescope.dashboard.formats import count, percent, significant
+from saescope.store.errors import UserError
+
+if TYPE_CHECKING:
+    from saescope.store import Entry, FeatureStore
+    from saescope.store.reader import Sweep
+
+ROWS = 8
+N_BUILDERS = 12
+PICTURE_SIDE = 96
+SINGLE_SIDE = 168
+ATOM_SIDE = 36
+_LIMITS = (1.0, 0.5, 0.25, 0.1, 0.05, 0.025, 0.01, 0.001)
+
+TITLES = (
+    Title("item", "index in the source's order, and what the source says about it"),
+    Title("input", "the picture as the SAE saw it"),
+    Title("reconstruction", "what the code decodes to, raw units, clipped to the range of the data"),
+    Title("residual", "input - reconstruction: red where the input is brighter, blue where it is darker"),
+    Title("error", "mean squared error over the item's positions and dimensions, raw units²"),
+    Title(
+        "built from",
+        "features by their share in the reconstruction: activation × atom, projected on the whole (without the "
+        "decoder's bias); shares sum to 100 %, a negative one works against the rest",
+    ),
+)
+
+
+def render(store: FeatureStore) -> None:
+    """Draw the page. Raises `UnknownEntry`, or `UserError` for an item that the store does not keep."""
+    entry = links.current_entry(store)
+    st.markdown("## Reconstructions")
+    _along_the_sweep(store, entry)
+    sample = entry.sample_item_ids()
+    chosen = _chosen_item()
+    if chosen is not None:
+        _single(store, entry, chosen, sample)
+    elif not sample:
+        panels.empty(
+            "This entry keeps no codes of single items, so there is nothing to rebuild.", "Build it again to add them."
+        )
+    else:
+        _page(store, entry, sample)
+
+
+def _chosen_item() -> int | None:
+    """`?item=`; raises `UserError` where it is no item."""
+    given = st.query_params.get("item")
+    if not given:
+        return None
+    if not given.isascii() or not given.isdigit() or len(given) > 18:
+        raise UserError(f"not an item: {given[:40]!r}", "items are numbered from 0")
+    return int(given)
+
+
+# the SAEs of the sweep
+
+
+def _sweep_of(store: FeatureStore, entry: Entry) -> Sweep | None:
+    for sweep in store.sweeps():
+        if any(other.sae_id == entry.sae_id for other in sweep.entries):
+            return sweep if len(sweep.entries) > 1 else None
+    return None
+
+
+def _pick_sae() -> None:
+    links.move(sae=st.session_state["_reconstructions_sae"])
+
+
+def _along_the_sweep(store: FeatureStore, entry: Entry) -> None:
+    """One button per SAE of the sweep, from sparse to dense."""
+    sweep = _sweep_of(store, entry)
+    if sweep is None:
+        return
+    titles = {}
+    for other in sweep.entries:
+        parameter = other.manifest.sweep or {}
+        value = parameter.get("value")
+        number = significant(value) if isinstance(value, float) and value != int(value) else f"{value:g}"
+        titles[other.sae_id] = f"{sweep.parameter} {number} · L0 {significant(other.metrics.get('l0'))}"
+    st.session_state["_reconstructions_sae"] = entry.sae_id
+    st.segmented_control(
+        f"{sweep.architecture} SAEs of the sweep {sweep.name}, from sparse to dense (the items stay)",
+        list(titles),
+        format_func=titles.__getitem__,
+        key="_reconstructions_sae",
+        on_change=_pick_sae,
+        required=True,
+    )
+
+
+# rows
+
+
+def _page(store: FeatureStore, entry: Entry, sample: list[int]) -> None:
+    n_pages = -(-len(sample) // ROWS)
+    page = min(max(links.whole_number("page", 1), 1), n_pages)
+    _rows(store, entry, rebuild(entry, sample[(page - 1) * ROWS : page * ROWS]), PICTURE_SIDE)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if n_pages > 1:
+            st.pagination(n_pages, key="page", bind="query-params")
+        st.caption(f"{count(len(sample))} sampled items, the same for every SAE of a sweep")
+
+
+def _single(store: FeatureStore, entry: Entry, item_id: int, sample: list[int]) -> None:
+    rebuilt = rebuild(entry, [item_id])
+    if not rebuilt:
+        raise UserError(
+            f"{entry.sae_id} does not keep item {item_id}", "it keeps its sample and the items of its examples"
+        )
+    if sample:
+        st.button(
+            "All sampled items",
+            icon=":material/arrow_back:",
+            key="_reconstructions_all",
+            on_click=links.move,
+            kwargs={"item": None},
+        )
+    _rows(store, entry, rebuilt, SINGLE_SIDE)
+    if item_id not in set(sample):
+        panels.empty(
+            f"Item {count(item_id)} is an example of a feature, not one of the {count(len(sample))} sampled items: "
+            "its reconstruction and its whole code are not kept."
+        )
+
+
+def _rows(store: FeatureStore, entry: Entry, rebuilt: list[Rebuilt], side: int) -> None:
+    look = atoms.look(entry)
+    features = sorted({int(i) for r in rebuilt for i in r.features[:N_BUILDERS]}) if look is not None else []
+    named = labels(store, entry, features)
+    inputs, reconstructions, residuals, limit = _pictures(rebuilt)
+    if inputs is None and reconstructions is None:
+        panels.empty("The items of this source are no pictures: errors and features stand without them.")
+    residual_title = TITLES[3] if limit is None else Title(f"residual (±{limit:g})", TITLES[3].help)
+    first = inputs or reconstructions
+    opened = reconstruction_rows(
+        [_row(r, features, named) for r in rebuilt],
+        [*TITLES[:3], residual_title, *TITLES[4:]],
+        inputs=inputs,
+        reconstructions=reconstructions,
+        residuals=residuals,
+        atoms=atoms.sprite(entry, features) if features else None,
+        scale=1 if first is None else max(1, round(side / max(first.height, first.width))),
+        atom_scale=1 if look is None else look.scale(ATOM_SIDE),
+        key="_reconstruction_rows",
+        href=links.href("feature", sae=entry.sae_id) + "&feature=",
+    )
+    if opened is not None:
+        links.go("feature", sae=entry.sae_id, feature=opened)
+
+
+def _row(rebuilt: Rebuilt, features: list[int], named: dict[int, str]) -> Row:
+    tile = {feature: place for place, feature in enumerate(features)}
+    builders = []
+    for feature, share, activation in zip(rebuilt.features, rebuilt.shares, rebuilt.activations, strict=True):
+        if feature not in tile or len(builders) == N_BUILDERS:
+            continue
+        written = f"{'−' if share < 0 else ''}{percent(abs(float(share)))}"
+        tip = f"#{feature} {named.get(int(feature), '')}\nshare {written}\nactivation {significant(float(activation))}"
+        builders.append(Builder(int(feature), float(share), written, tip, tile[int(feature)]))
+    hidden = len(rebuilt.features) - len(builders)
+    rest = ""
+    if hidden and builders:
+        rest = f"+ {count(hidden)} more: {percent(float(rebuilt.shares[len(builders) :].sum()))}"
+    errors = [] if rebuilt.mse is None else [f"MSE {significant(rebuilt.mse)}"]
+    if rebuilt.n_positions:
+        l0 = rebuilt.n_firing / rebuilt.n_positions
+        errors.append(f"L0 {significant(l0)}" + (" per patch" if rebuilt.n_positions > 1 else ""))
+    return Row(f"item {count(rebuilt.item_id)}", metadata_lines(rebuilt.item)[:4], errors, builders, rest)
+
+
+def _pictures(rebuilt: list[Rebuilt]) -> tuple[Sprite | None, Sprite | None, Sprite | None, float | None]:
+    """Sprites of inputs, reconstructions and residuals (a missing one is blank), and the limit of the residuals.
+
+    The limit is common to all rows and a round number, so that rows and SAEs compare.
+    """
+    shapes = {p.shape for r in rebuilt for p in (r.original, r.reconstruction) if p is not None}
+    if len(shapes) != 1:
+        return None, None, None, None
+    shape = shapes.pop()
+
+    def stacked(pictures: list[np.ndarray | None]) -> np.ndarray | None:
+        if all(p is None for p in pictures):
+            return None
+        return np.stack([np.zeros(shape) if p is None else p for p in pictures])
+
+    low, high = rebuilt[0].value_range
+    originals, copies = stacked([r.original for r in rebuilt]), stacked([r.reconstruction for r in rebuilt])
+    residuals = stacked([r.residual for r in rebuilt])
+    limit = None
+    residual_sprite = None
+    if residuals is not None:
+        reach = float(np.quantile(np.abs(residuals), 0.995))
+        limit = min((v * (high - low) for v in _LIMITS if v * (high - low) >= reach), default=high - low)
+        if shape[-1] == 3:
+            residual_sprite = colour_sprite(residuals, limit=limit)
+        else:
+            residual_sprite = signed_sprite(residuals[..., 0], limit=limit, scheme=theme.scheme())
+    return (
+        None if originals is None else value_sprite(originals, low, high),
+        None if copies is None else value_sprite(copies, low, high),
+        residual_sprite,
+        limit,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from saescope.dashboard.components.activation_histogram import Bars, bars, interval_names
 from saescope.dashboard.formats import significant
 

@@ -11,7 +11,7 @@ from saescope.dashboard import links, panels
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.pictures import PatchGrid, heat_sprite, image_sprite, patch_grid
 from saescope.dashboard.components.table import Cell, Column, Row, table
-from saescope.dashboard.formats import count, significant, signed
+from saescope.dashboard.formats import count, signed, significant
 
 if TYPE_CHECKING:
     from saescope.store import Entry

@@ -52,7 +52,7 @@ def signed(palette: SignedPalette, scheme: theme.Scheme = "light") -> Table:
     return diverging(scheme) if palette == "diverging" else grey()
 
 
-def sequential(strongest_alpha: float = 0.8) -> Table:
+def sequential(strongest_alpha: float = 0.55) -> Table:
     """Transparent (zero) to saturated orange; uint8 [STEPS, 4]. A picture below stays visible at full strength."""
     table = np.zeros((STEPS, 4), dtype=np.uint8)
     table[:, :3] = rgb(theme.ACTIVATION)

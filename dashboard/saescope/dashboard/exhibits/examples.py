@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from saescope.store import Entry
     from saescope.store.records import Example
 
-SIDE = 96
+SIDE = 80
 """Aim for the longer side of an example, in CSS pixels."""
 
 Items = Mapping[int, Mapping[str, Any]]

@@ -15,7 +15,7 @@ from saescope.store.errors import StoreError
 if TYPE_CHECKING:
     from saescope.store import Entry
 
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def chained_order(neighbours: Ids, start_order: Ids) -> Ids:
     n_features = len(neighbours)
     visited = np.zeros(n_features, dtype=bool)
     nearest = neighbours.tolist()
-    order = []
+    order: list[int] = []
     waiting = iter(start_order.tolist())
     here = -1
     while len(order) < n_features:

@@ -12,9 +12,9 @@ import pyarrow as pa
 import streamlit as st
 
 from saescope.dashboard import links, panels
+from saescope.dashboard.components.paging import current_page, first_page, page_numbers
 from saescope.dashboard.components.picture_tiles import Tile, Tone, picture_tiles
 from saescope.dashboard.exhibits import atoms
-from saescope.dashboard.exhibits.labels import labels
 from saescope.dashboard.exhibits.similarity import chained_order, spread_order
 from saescope.dashboard.formats import count, density, significant
 from saescope.store.errors import QueryError
@@ -31,14 +31,14 @@ ORDERS: dict[str, tuple[str, bool]] = {
     "density": ("density", True),
     "max": ("max_activation", True),
     "norm": ("decoder_norm", True),
-    "label": ("auto_label", False),
+    "label": ("label", False),
     "similar": ("", False),
     "id": ("feature_id", False),
 }
-COLUMNS = ["feature_id", "density", "max_activation", "is_dead", "is_dense"]
+COLUMNS = ["feature_id", "label", "density", "max_activation", "is_dead", "is_dense"]
 MOST_SIMILAR = 65_536
 """The order 'similar' is offered up to this many features: it is made here, from all of them."""
-SHOWN = {"all": "", "live": "not is:dead", "dead": "is:dead", "dense": "is:dense"}
+SHOWN = {"all": "", "live": "is:live", "dead": "is:dead", "dense": "is:dense"}
 
 
 def render(store: FeatureStore) -> None:
@@ -62,28 +62,26 @@ def render(store: FeatureStore) -> None:
     if not total:
         panels.empty("No feature matches.", "Change the search or show all features.")
         return
-    _grid(store, entry, page, look, mode, size)
+    _grid(entry, page, look, mode, size)
     _pages(total, PAGE_SIZES[size])
 
 
 def _controls(look: atoms.AtomLook, n_features: int) -> tuple[str, str, Any, str]:
     """The row above the grid: search, which features, order, colouring, size."""
-    search, shown, sort, colour, size = st.columns([5, 4, 4, 3, 3], vertical_alignment="bottom", gap="small")
-    with search:
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         text = st.text_input(
             "search",
             key="query",
             bind="query-params",
-            placeholder="digit 7, density > 0.01 and max_activation >= 5, starred",
-            help='Words of labels, a "quoted phrase", #12, comparisons such as density > 0.01, is:dead, starred; '
-            "joined by and, or, not and parentheses.",
-            on_change=_first_page,
+            placeholder="digit 7, density > 0.01",
+            help='Words of labels, a "quoted phrase", #12, comparisons such as density > 0.01 and max_activation >= 5, '
+            "is:dead, starred; joined by and, or, not and parentheses.",
+            on_change=first_page,
+            width=230,
         )
-    with shown:
         kind = st.segmented_control(
-            "show", list(SHOWN), default="all", key="show", bind="query-params", required=True, on_change=_first_page
+            "show", list(SHOWN), default="all", key="show", bind="query-params", required=True, on_change=first_page
         )
-    with sort:
         order = st.selectbox(
             "order",
             [name for name in ORDERS if name != "similar" or n_features <= MOST_SIMILAR],
@@ -91,9 +89,9 @@ def _controls(look: atoms.AtomLook, n_features: int) -> tuple[str, str, Any, str
             bind="query-params",
             help="density, max (activation) and norm (of the atom): largest first; label: A to Z; similar: a walk from "
             "each atom to its nearest neighbour not yet shown",
-            on_change=_first_page,
+            on_change=first_page,
+            width=130,
         )
-    with colour:
         mode = st.segmented_control(
             "colour",
             list(look.modes),
@@ -104,18 +102,17 @@ def _controls(look: atoms.AtomLook, n_features: int) -> tuple[str, str, Any, str
             help="diverging: blue below zero, red above, each atom on its own symmetric scale; grey: black to white "
             "around mid-grey; colour: around mid-grey",
         )
-    with size:
-        chosen = st.segmented_control(
-            "size", list(SIDES), default="medium", key="size", bind="query-params", required=True
+        size = st.segmented_control(
+            "size",
+            list(SIDES),
+            default="medium",
+            key="size",
+            bind="query-params",
+            required=True,
+            on_change=first_page,
         )
     parts = [f"({text.strip()})" if text.strip() else "", SHOWN[kind]]
-    return " and ".join(part for part in parts if part), order, mode, chosen
-
-
-def _first_page() -> None:
-    """Another selection starts at its first page."""
-    if st.session_state.get("page", 1) != 1:
-        st.session_state["page"] = 1
+    return " and ".join(part for part in parts if part), order, mode, size
 
 
 # which features
@@ -123,14 +120,18 @@ def _first_page() -> None:
 
 def _features(store: FeatureStore, entry: Entry, query: str, order: str, size: int) -> tuple[list[dict[str, Any]], int]:
     """The page's rows of table `features` (as far as the tiles show them) and how many match. Raises `QueryError`."""
-    page = max(0, links.whole_number("page", 1) - 1)
     column, descending = ORDERS[order]
     if column:
-        found = entry.features_page(query, sort=column, descending=descending, page=page, page_size=size)
+        asked = current_page(n_pages=entry.n_features)
+        found = entry.features_page(query, sort=column, descending=descending, page=asked, page_size=size)
+        page = current_page(found.n_pages)
+        if page != asked:
+            found = entry.features_page(query, sort=column, descending=descending, page=page, page_size=size)
         return _rows(found.rows), found.total
     matching = _matching(entry.sae_id, entry.version, query, store.annotations.revision(), entry)
     everything = _similar(entry.sae_id, entry.version, entry)
     ids = matching["feature_id"].to_numpy()
+    page = current_page(-(-len(ids) // size))
     walk = everything[np.isin(everything, ids)][page * size : (page + 1) * size]
     return _rows(matching.take(np.searchsorted(ids, walk))), len(ids)
 
@@ -143,7 +144,8 @@ def _rows(table: pa.Table) -> list[dict[str, Any]]:
 @st.cache_data(show_spinner=False, max_entries=16)
 def _matching(sae_id: str, version: str, query: str, revision: int, _entry: Any) -> pa.Table:
     """The `COLUMNS` of all features that match, by id. `revision` of the annotations: queries see labels and stars."""
-    parts, size = [], 1000
+    parts: list[pa.Table] = []
+    size = 1000
     while not parts or len(parts[-1]) == size:
         found = _entry.features_page(query, sort="feature_id", descending=False, page=len(parts), page_size=size)
         parts.append(found.rows.select(COLUMNS))
@@ -166,13 +168,10 @@ def _similar(sae_id: str, version: str, _entry: Any) -> np.ndarray:
 # the grid
 
 
-def _grid(
-    store: FeatureStore, entry: Entry, rows: list[dict[str, Any]], look: atoms.AtomLook, mode: Any, size: str
-) -> None:
+def _grid(entry: Entry, rows: list[dict[str, Any]], look: atoms.AtomLook, mode: Any, size: str) -> None:
     ids = [int(row["feature_id"]) for row in rows]
-    named = labels(store, entry, ids)
     opened = picture_tiles(
-        [_tile(row, named.get(int(row["feature_id"]), "")) for row in rows],
+        [_tile(row) for row in rows],
         atoms.sprite(entry, ids, mode),
         key="_atoms_grid",
         label="Atoms",
@@ -184,10 +183,10 @@ def _grid(
         links.go("feature", sae=entry.sae_id, feature=opened)
 
 
-def _tile(row: dict[str, Any], label: str) -> Tile:
+def _tile(row: dict[str, Any]) -> Tile:
     tone: Tone = "dead" if row["is_dead"] else "dense" if row["is_dense"] else ""
     state = "dead: never fired" if row["is_dead"] else f"density {density(row['density'])}"
-    lines = [f"#{row['feature_id']} {label}".strip(), state]
+    lines = [f"#{row['feature_id']} {row['label'] or ''}".strip(), state]
     if not row["is_dead"]:
         lines.append(f"max {significant(row['max_activation'])}")
     return Tile(int(row["feature_id"]), "\n".join(lines), tone=tone)
@@ -196,6 +195,5 @@ def _tile(row: dict[str, Any], label: str) -> Tile:
 def _pages(total: int, size: int) -> None:
     n_pages = -(-total // size)
     with st.container(horizontal=True, vertical_alignment="center"):
-        if n_pages > 1:
-            st.pagination(n_pages, key="page", bind="query-params")
+        page_numbers(n_pages)
         st.caption(f"{count(total)} features" + (f", {count(size)} on a page" if n_pages > 1 else ""))

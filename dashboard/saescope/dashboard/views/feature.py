@@ -29,8 +29,10 @@ STRIP_ROOM = 214
 
 STYLE = """
 <style>
-.st-key-feature-title p { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; margin: 0; }
-.st-key-feature-title h3 { padding: 0; }
+.st-key-feature-title h3 { padding: 0 !important; line-height: 1.35; }
+.st-key-feature-title h3, .st-key-feature-title p { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+.st-key-feature-title [data-testid="stMarkdownContainer"], .st-key-feature-title p { margin: 0 !important; }
+.st-key-feature-tools input { text-align: center; }
 .feature-numbers { display: flex; flex-wrap: wrap; gap: 2px 26px; margin: 0; }
 .feature-numbers dt { font-size: 0.82rem; opacity: 0.75; white-space: nowrap; cursor: help; }
 .feature-numbers dd { margin: 0; font-size: 1.08rem; white-space: nowrap; font-variant-numeric: tabular-nums; }
@@ -71,7 +73,12 @@ def _header(entry: Entry, feature: Feature) -> None:
     with title, st.container(key="feature-title", gap=None):
         st.markdown(f"### \\#{i:04d} &nbsp;{_title(feature)}")
         st.caption(_about_label(feature))
-    with tools, st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
+    with (
+        tools,
+        st.container(
+            key="feature-tools", horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"
+        ),
+    ):
         _annotate(entry, feature)
         st.button("prev", key="_feature_prev", on_click=_open, args=(i - 1,), disabled=i == 0, shortcut="left")
         st.session_state["_feature_number"] = i
@@ -229,8 +236,8 @@ def _examples(entry: Entry, feature: Feature) -> None:
     if feature.is_dead:
         with st.container(key="feature-examples", height=STRIP_ROOM + 46, border=False):
             panels.empty(
-                f"A dead feature has no examples: it fired at {dead(entry.n_positions)} evaluated positions.",
-                "The bound is one-sided at 95 % and assumes independent positions.",
+                f"No examples: the feature fired at none of the {count(entry.n_positions)} evaluated positions.",
+                "The upper bound on its density is one-sided, at 95 %, and assumes independent positions.",
             )
         return
     names = interval_names(feature.interval_lower, feature.max_activation, significant)

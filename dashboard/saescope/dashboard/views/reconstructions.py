@@ -12,6 +12,7 @@ import numpy as np
 import streamlit as st
 
 from saescope.dashboard import links, panels, theme
+from saescope.dashboard.components.paging import current_page, page_numbers
 from saescope.dashboard.components.pictures import Sprite, colour_sprite, signed_sprite, value_sprite
 from saescope.dashboard.components.reconstruction_rows import Builder, Row, Title, reconstruction_rows
 from saescope.dashboard.exhibits import atoms
@@ -114,11 +115,10 @@ def _along_the_sweep(store: FeatureStore, entry: Entry) -> None:
 
 def _page(store: FeatureStore, entry: Entry, sample: list[int]) -> None:
     n_pages = -(-len(sample) // ROWS)
-    page = min(max(links.whole_number("page", 1), 1), n_pages)
-    _rows(store, entry, rebuild(entry, sample[(page - 1) * ROWS : page * ROWS]), PICTURE_SIDE)
+    start = current_page(n_pages) * ROWS
+    _rows(store, entry, rebuild(entry, sample[start : start + ROWS]), PICTURE_SIDE)
     with st.container(horizontal=True, vertical_alignment="center"):
-        if n_pages > 1:
-            st.pagination(n_pages, key="page", bind="query-params")
+        page_numbers(n_pages)
         st.caption(f"{count(len(sample))} sampled items, the same for every SAE of a sweep")
 
 
@@ -171,7 +171,7 @@ def _rows(store: FeatureStore, entry: Entry, rebuilt: list[Rebuilt], side: int) 
 
 def _row(rebuilt: Rebuilt, features: list[int], named: dict[int, str]) -> Row:
     tile = {feature: place for place, feature in enumerate(features)}
-    builders = []
+    builders: list[Builder] = []
     for feature, share, activation in zip(rebuilt.features, rebuilt.shares, rebuilt.activations, strict=True):
         if feature not in tile or len(builders) == N_BUILDERS:
             continue

@@ -16,7 +16,7 @@ function line(text, className) {
   return element;
 }
 
-function builder(component, data, item) {
+function builder(component, data, item, largest) {
   const link = opener(component, item.feature, data.href);
   link.className = "builder";
   const frame = document.createElement("span");
@@ -24,7 +24,7 @@ function builder(component, data, item) {
   frame.append(picture("atoms", data.atoms, item.tile, data.atom_scale));
   const bar = document.createElement("span");
   bar.className = `bar ${item.share < 0 ? "against" : ""}`;
-  bar.style.width = `${Math.min(100, Math.abs(item.share) * 100)}%`;
+  bar.style.width = `${(Math.abs(item.share) / largest) * 100}%`;
   const share = document.createElement("span");
   share.className = "share";
   share.textContent = item.text;
@@ -49,7 +49,8 @@ function row(component, data, item, index) {
     shown.push(place);
   }
   shown.push(cell("error", ...item.errors.map((text, i) => line(text, i ? "weak" : "strong"))));
-  const builders = cell("builders", ...item.builders.map((b) => builder(component, data, b)));
+  const largest = Math.max(1e-9, ...item.builders.map((b) => Math.abs(b.share)));
+  const builders = cell("builders", ...item.builders.map((b) => builder(component, data, b, largest)));
   if (item.rest) builders.append(line(item.rest, "rest weak"));
   shown.push(builders);
   const element = cell("row", ...shown);

@@ -123,7 +123,7 @@ def current_entry(store: FeatureStore) -> Entry:
 def current_feature_id(entry: Entry) -> int:
     """`?feature=` as a feature of `entry` (0 where it is missing); raises `UnknownFeature`."""
     given = st.query_params.get("feature", "0")
-    if not given.isascii() or not given.isdigit() or int(given) >= entry.n_features:
+    if not given.isascii() or not given.isdigit() or len(given) > 18 or int(given) >= entry.n_features:
         raise UnknownFeature(
             f"no feature {given[:40]!r} in {entry.sae_id}", f"its features are 0 to {entry.n_features - 1}"
         )

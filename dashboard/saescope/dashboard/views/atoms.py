@@ -1,50 +1,63 @@
 """Decoder atoms as a grid of pictures, sorted and filtered; a click opens the feature.
 
-Address: `sae`, `query` (the search language), `show` (all, live, dead, dense), `sort`, `colour`, `size`, `page`.
+Address: `sae`, `q` (the store's query language), `show`, `sort`, `colour`, `size`, `page`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
 import streamlit as st
 
-from saescope.dashboard import links, panels
-from saescope.dashboard.components.paging import current_page, first_page, page_numbers
+from saescope.dashboard import controls, links, panels
 from saescope.dashboard.components.picture_tiles import Tile, Tone, picture_tiles
+from saescope.dashboard.components.pictures import AtomMode
 from saescope.dashboard.exhibits import atoms
 from saescope.dashboard.exhibits.similarity import chained_order, spread_order
 from saescope.dashboard.formats import count, density, significant
+from saescope.dashboard.views.features import compose
 from saescope.store.errors import QueryError
 
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore
 
+SEARCH_HELP = (
+    'Words of labels, a "quoted phrase", #12, comparisons such as density > 0.01 and max_activation >= 5, is:dead; '
+    "joined by and, or, not and brackets."
+)
+ORDER_HELP = (
+    "Density, max activation and decoder norm: largest first; label: A to Z; similar side by side: a walk from each "
+    "atom to its nearest neighbour not yet shown."
+)
+COLOUR_HELP = (
+    "diverging: blue below zero, red above, each atom on its own symmetric scale; grey: black to white around "
+    "mid-grey; colour: as it is, around mid-grey."
+)
 PAGE_SIZES = {"small": 1000, "medium": 512, "large": 128}
 SIDES = {"small": 32, "medium": 60, "large": 120}
 
 
-# name in the address and on the page -> (column of table features, descending); 'similar' is made here
-ORDERS: dict[str, tuple[str, bool]] = {
-    "density": ("density", True),
-    "max": ("max_activation", True),
-    "norm": ("decoder_norm", True),
-    "label": ("label", False),
-    "similar": ("", False),
-    "id": ("feature_id", False),
+ORDERS = {
+    "density": "density",
+    "max_activation": "max activation",
+    "decoder_norm": "decoder norm",
+    "label": "label",
+    "similar": "similar side by side",
+    "feature_id": "feature number",
 }
+_ASCENDING = {"label", "feature_id"}
 COLUMNS = ["feature_id", "label", "density", "max_activation", "is_dead", "is_dense"]
 MOST_SIMILAR = 65_536
 """The order 'similar' is offered up to this many features: it is made here, from all of them."""
-SHOWN = {"all": "", "live": "is:live", "dead": "is:dead", "dense": "is:dense"}
+SHOW = {name: name for name in ("all", "live", "dead", "dense", "starred")}
 
 
 def render(store: FeatureStore) -> None:
     """Draw the page. Raises `UnknownEntry`."""
     entry = links.current_entry(store)
-    st.markdown("## Atoms")
+    st.title("Atoms")
     look = atoms.look(entry)
     if look is None:
         panels.empty(
@@ -66,53 +79,24 @@ def render(store: FeatureStore) -> None:
     _pages(total, PAGE_SIZES[size])
 
 
-def _controls(look: atoms.AtomLook, n_features: int) -> tuple[str, str, Any, str]:
-    """The row above the grid: search, which features, order, colouring, size."""
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        text = st.text_input(
-            "search",
-            key="query",
-            bind="query-params",
-            placeholder="digit 7, density > 0.01",
-            help='Words of labels, a "quoted phrase", #12, comparisons such as density > 0.01 and max_activation >= 5, '
-            "is:dead, starred; joined by and, or, not and parentheses.",
-            on_change=first_page,
-            width=230,
-        )
-        kind = st.segmented_control(
-            "show", list(SHOWN), default="all", key="show", bind="query-params", required=True, on_change=first_page
-        )
-        order = st.selectbox(
-            "order",
-            [name for name in ORDERS if name != "similar" or n_features <= MOST_SIMILAR],
-            key="sort",
-            bind="query-params",
-            help="density, max (activation) and norm (of the atom): largest first; label: A to Z; similar: a walk from "
-            "each atom to its nearest neighbour not yet shown",
-            on_change=first_page,
-            width=130,
-        )
-        mode = st.segmented_control(
-            "colour",
-            list(look.modes),
-            default=look.modes[0],
-            key="colour",
-            bind="query-params",
-            required=True,
-            help="diverging: blue below zero, red above, each atom on its own symmetric scale; grey: black to white "
-            "around mid-grey; colour: around mid-grey",
-        )
-        size = st.segmented_control(
-            "size",
-            list(SIDES),
-            default="medium",
-            key="size",
-            bind="query-params",
-            required=True,
-            on_change=first_page,
-        )
-    parts = [f"({text.strip()})" if text.strip() else "", SHOWN[kind]]
-    return " and ".join(part for part in parts if part), order, mode, size
+def _controls(look: atoms.AtomLook, n_features: int) -> tuple[str, str, AtomMode, str]:
+    """The row above the grid: search and filter (as one query), order, colouring, size."""
+    page = ("page",)
+    search, show, sort, colour, size = st.columns([230, 268, 150, 130, 178], vertical_alignment="bottom", gap="small")
+    with search:
+        q = controls.search("Search", "q", placeholder="digit 7, density > 0.01", help=SEARCH_HELP, also_clear=page)
+    with show:
+        shown = controls.choice("Show", "show", SHOW, style="segmented", also_clear=page)
+    with sort:
+        orders = {name: title for name, title in ORDERS.items() if name != "similar" or n_features <= MOST_SIMILAR}
+        order = controls.choice("Order", "sort", orders, help=ORDER_HELP, also_clear=page)
+    with colour:
+        modes = {str(mode): str(mode) for mode in look.modes}
+        mode = controls.choice("Colour", "colour", modes, style="segmented", help=COLOUR_HELP)
+    with size:
+        sizes = {name: name for name in SIDES}
+        chosen = controls.choice("Size", "size", sizes, style="segmented", default="medium", also_clear=page)
+    return compose(q, shown, None, "", ""), order, cast(AtomMode, mode), chosen
 
 
 # which features
@@ -120,19 +104,17 @@ def _controls(look: atoms.AtomLook, n_features: int) -> tuple[str, str, Any, str
 
 def _features(store: FeatureStore, entry: Entry, query: str, order: str, size: int) -> tuple[list[dict[str, Any]], int]:
     """The page's rows of table `features` (as far as the tiles show them) and how many match. Raises `QueryError`."""
-    column, descending = ORDERS[order]
-    if column:
-        asked = current_page(n_pages=entry.n_features)
-        found = entry.features_page(query, sort=column, descending=descending, page=asked, page_size=size)
-        page = current_page(found.n_pages)
-        if page != asked:
-            found = entry.features_page(query, sort=column, descending=descending, page=page, page_size=size)
+    page = max(1, links.whole_number("page", 1)) - 1
+    if order != "similar":
+        found = entry.features_page(query, order, order not in _ASCENDING, page, size)
+        if page >= found.n_pages:
+            found = entry.features_page(query, order, order not in _ASCENDING, found.n_pages - 1, size)
         return _rows(found.rows), found.total
     matching = _matching(entry.sae_id, entry.version, query, store.annotations.revision(), entry)
     everything = _similar(entry.sae_id, entry.version, entry)
     ids = matching["feature_id"].to_numpy()
-    page = current_page(-(-len(ids) // size))
-    walk = everything[np.isin(everything, ids)][page * size : (page + 1) * size]
+    start = min(page, max(0, -(-len(ids) // size) - 1)) * size
+    walk = everything[np.isin(everything, ids)][start : start + size]
     return _rows(matching.take(np.searchsorted(ids, walk))), len(ids)
 
 
@@ -195,5 +177,5 @@ def _tile(row: dict[str, Any]) -> Tile:
 def _pages(total: int, size: int) -> None:
     n_pages = -(-total // size)
     with st.container(horizontal=True, vertical_alignment="center"):
-        page_numbers(n_pages)
+        controls.page_number("page", n_pages)
         st.caption(f"{count(total)} features" + (f", {count(size)} on a page" if n_pages > 1 else ""))

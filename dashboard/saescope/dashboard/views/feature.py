@@ -6,6 +6,7 @@ for every feature, so that the eye need not search when the next one loads.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ ATOM_SIDE = 168
 CHIP_SIDE = 32
 N_CHIPS = 12
 STRIP_ROOM = 214
+_TROUBLE = "_feature_trouble"
 
 STYLE = """
 <style>
@@ -46,6 +48,9 @@ def render(store: FeatureStore) -> None:
     feature = entry.feature(links.current_feature_id(entry))
     st.html(STYLE)
     _header(entry, feature)
+    trouble = st.session_state.pop(_TROUBLE, None)
+    if trouble is not None:
+        panels.show(trouble, way_back=False)
     _overview(entry, feature)
     _examples(entry, feature)
     _relatives(entry, feature)
@@ -122,31 +127,28 @@ def _about_label(feature: Feature) -> str:
 
 
 def _annotate(entry: Entry, feature: Feature) -> None:
-    """The star and the label's editor."""
+    """The star and the label's editor. What cannot be kept (a store on a read-only disk) is told, not lost silently."""
+    i = feature.feature_id
 
-    def star() -> None:
-        entry.star(feature.feature_id, not feature.is_starred)
+    def keep(change: Callable[[], None]) -> None:
+        try:
+            change()
+        except UserError as error:
+            st.session_state[_TROUBLE] = error
 
     st.button(
         "Starred" if feature.is_starred else "Star",
         key="_feature_star",
         icon=":material/star:",
         type="primary" if feature.is_starred else "secondary",
-        on_click=star,
+        on_click=lambda: keep(lambda: entry.star(i, not feature.is_starred)),
     )
     with st.popover("Label", icon=":material/edit:"):
-        name = f"_label_{entry.sae_id}_{feature.feature_id}"
+        name = f"_label_{entry.sae_id}_{i}"
         with st.form(f"{name}_form", border=False):
-            text = st.text_input("your label", value=feature.user_label or "", key=name, max_chars=200)
+            st.text_input("your label", value=feature.user_label or "", key=name, max_chars=200)
             st.caption("Shown in place of the automatic label, to everybody who uses this store. Empty takes it away.")
-            saved = st.form_submit_button("Save")
-        if saved:
-            try:
-                entry.label(feature.feature_id, text)
-            except UserError as error:
-                panels.show(error, way_back=False)
-            else:
-                st.rerun()
+            st.form_submit_button("Save", on_click=lambda: keep(lambda: entry.label(i, st.session_state[name])))
 
 
 # numbers and histogram

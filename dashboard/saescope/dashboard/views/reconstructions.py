@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from saescope.dashboard import links, panels, theme
-from saescope.dashboard.components.paging import current_page, page_numbers
+from saescope.dashboard import controls, links, panels, reads, theme
 from saescope.dashboard.components.pictures import Sprite, colour_sprite, signed_sprite, value_sprite
 from saescope.dashboard.components.reconstruction_rows import Builder, Row, Title, reconstruction_rows
 from saescope.dashboard.exhibits import atoms
@@ -50,7 +49,7 @@ TITLES = (
 def render(store: FeatureStore) -> None:
     """Draw the page. Raises `UnknownEntry`, or `UserError` for an item that the store does not keep."""
     entry = links.current_entry(store)
-    st.markdown("## Reconstructions")
+    st.title("Reconstructions")
     _along_the_sweep(store, entry)
     sample = entry.sample_item_ids()
     chosen = _chosen_item()
@@ -78,7 +77,7 @@ def _chosen_item() -> int | None:
 
 
 def _sweep_of(store: FeatureStore, entry: Entry) -> Sweep | None:
-    for sweep in store.sweeps():
+    for sweep in reads.sweeps(store):
         if any(other.sae_id == entry.sae_id for other in sweep.entries):
             return sweep if len(sweep.entries) > 1 else None
     return None
@@ -115,10 +114,11 @@ def _along_the_sweep(store: FeatureStore, entry: Entry) -> None:
 
 def _page(store: FeatureStore, entry: Entry, sample: list[int]) -> None:
     n_pages = -(-len(sample) // ROWS)
-    start = current_page(n_pages) * ROWS
+    page = min(max(links.whole_number("page", 1), 1), n_pages)
+    start = (page - 1) * ROWS
     _rows(store, entry, rebuild(entry, sample[start : start + ROWS]), PICTURE_SIDE)
     with st.container(horizontal=True, vertical_alignment="center"):
-        page_numbers(n_pages)
+        controls.page_number("page", n_pages)
         st.caption(f"{count(len(sample))} sampled items, the same for every SAE of a sweep")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +31,7 @@ def load_npy(path: Path) -> np.ndarray:
     try:
         # Copy-on-write: the file is never changed, and torch takes the array without a copy.
         return np.load(path, mmap_mode="c", allow_pickle=False).view(np.ndarray)
-    except (ValueError, EOFError, OSError) as error:
+    except Exception as error:  # NumPy's reader raises whatever a damaged header leads it to
         raise UserError(f"{path}: {_reason(error)}", "write it again with numpy.save") from error
 
 
@@ -54,7 +52,7 @@ def _open_npz(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
     with path.open("rb") as file:
         try:
             loaded = np.load(file, allow_pickle=False)
-        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        except Exception as error:
             raise UserError(f"{path}: {_reason(error)}", "write it again with numpy.savez") from error
         if isinstance(loaded, np.ndarray):
             raise UserError(f"{path}: named .npz, but holds a single .npy array", "rename it to .npy")
@@ -65,7 +63,7 @@ def _open_npz(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
 def _member(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
     try:
         return arrays[name]
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:
         raise UserError(f"{path}: array {name!r}: {_reason(error)}", "write it again with numpy.savez") from error
 
 

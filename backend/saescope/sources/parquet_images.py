@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -62,6 +63,9 @@ class ParquetPictures:
             return self._kept[group]
         file, number = self._groups[group]
         table = _guarded(self._paths[file], lambda: self._files[file].read_row_group(number, columns=[self._column]))
+        promised = int(self._starts[group + 1] - self._starts[group])
+        if len(table) != promised:
+            _refuse_count(self._paths[file], len(table), promised)
         values = table[self._column].combine_chunks()
         if pa.types.is_struct(values.type):
             values = pc.struct_field(values, "bytes")
@@ -101,6 +105,9 @@ class ParquetData:
         tables = [
             _guarded(path, lambda file=file: file.read(columns=read)) for file, path in zip(files, paths, strict=True)
         ]
+        for table, file, path in zip(tables, files, paths, strict=True):
+            if read and len(table) != file.metadata.num_rows:
+                _refuse_count(path, len(table), file.metadata.num_rows)
         columns = {name: _one_array([t[name] for t in tables]) for name in read}
         labels = None if label is None else _named(columns.pop(label), schema, label)
         metadata = {n: v for n, v in columns.items() if _may_label(v.type)}
@@ -132,13 +139,24 @@ def find_in_folder(folder: Path, options: SourceOptions) -> ParquetData | None:
 def _open(path: Path) -> pq.ParquetFile:
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty; expected a Parquet file")
-    return _guarded(path, lambda: pq.ParquetFile(path))
+    file: pq.ParquetFile = _guarded(path, lambda: pq.ParquetFile(path))
+    rows = [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
+    if min(rows, default=0) < 0 or sum(rows) != file.metadata.num_rows:
+        _refuse_count(path, sum(rows), file.metadata.num_rows)
+    return file
+
+
+def _refuse_count(path: Path, found: int, promised: int) -> NoReturn:
+    raise UserError(
+        f"{path}: holds {found} rows where its metadata promises {promised}",
+        "the file is damaged: write or copy it again",
+    )
 
 
 def _guarded(path: Path, read):  # type: ignore[no-untyped-def]
     try:
         return read()
-    except (pa.ArrowException, OSError) as error:
+    except Exception as error:  # damaged metadata leads Arrow to more than its own exceptions
         text = str(error).splitlines()[0] if str(error) else repr(error)
         raise UserError(
             f"{path}: not a whole Parquet file ({text})", "it may be half-written or damaged: write or copy it again"

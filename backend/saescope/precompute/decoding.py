@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
@@ -9,29 +13,34 @@ from torch import Tensor
 from torch.nn import functional
 
 from saescope.autoencoders import Autoencoder
+from saescope.precompute import kernels
 from saescope.precompute.blocks import CodeBlock
 from saescope.store.errors import UserError
 
-SPARSE_GAIN = 24
-"""A gathered multiply-add costs about as much as this many of a dense matrix product (measured on x86)."""
+GATHER_COST = 3.0
+"""Adding one firing's atom costs about as much as this many features of a dense product (measured on x86)."""
+N_THREADS = os.cpu_count() or 1
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(N_THREADS)
 
 
 class Decoder:
-    """Decodes blocks: by gathered atoms where few features fire, by the dense product otherwise."""
+    """Decodes blocks: by adding the atoms that fire where they are few, by the dense product otherwise."""
 
     def __init__(self, sae: Autoencoder) -> None:
         self.sae = sae
-        self.atoms: Tensor | None
-        try:
-            self.atoms = sae.atoms.detach().contiguous()
-        except UserError:
-            self.atoms = None
+        self.atoms: Tensor | None = None
         bias = sae.decoder_bias
-        self.bias = None if bias is None else bias.detach()
-        # a threshold above zero hides codes that reconstruction needs, so only the dense way is right
-        self.gathers = (
-            self.atoms is not None and sae.config.firing_threshold == 0 and type(sae).forward is Autoencoder.forward
-        )
+        # a threshold above zero hides codes that reconstruction needs, so only the dense way is right there
+        if sae.config.firing_threshold == 0 and bias is not None:
+            try:
+                self.atoms = sae.atoms.detach().float().contiguous()
+                self.bias = bias.detach().float().contiguous()
+            except UserError:
+                pass
 
     @torch.inference_mode()
     def __call__(
@@ -41,30 +50,34 @@ class Decoder:
         rows: Int64[np.ndarray, " chosen"] | None = None,
     ) -> Float[Tensor, "chosen d_out"]:
         """Reconstructions of a block whose input is `x`, or of its chosen rows."""
-        if self.gathers and self.atoms is not None:
-            n_rows = len(codes.row_ptr) - 1
-            if codes.selection is not None:
-                indices, values = codes.selection
-                if rows is not None:
-                    chosen = torch.from_numpy(rows).to(indices.device)
-                    indices, values = indices[chosen], values[chosen]
-                return self._add_bias(
-                    functional.embedding_bag(indices, self.atoms, per_sample_weights=values, mode="sum")
-                )
-            if len(codes.features) * SPARSE_GAIN < n_rows * self.sae.n_features and not self.atoms.is_cuda:
-                gathered = functional.embedding_bag(
-                    torch.from_numpy(codes.features),
-                    self.atoms,
-                    offsets=torch.from_numpy(codes.row_ptr.astype(np.int32)),
-                    per_sample_weights=torch.from_numpy(codes.values),
-                    mode="sum",
-                    include_last_offset=True,
-                )
-                return self._add_bias(gathered if rows is None else gathered[torch.from_numpy(rows)])
+        if self.atoms is not None and self.atoms.is_cuda and codes.selection is not None:
+            indices, values = (t if rows is None else t[_on(rows, t)] for t in codes.selection)
+            return functional.embedding_bag(indices, self.atoms, per_sample_weights=values, mode="sum") + self.bias
+        few = len(codes.features) * GATHER_COST < (len(codes.row_ptr) - 1) * self.sae.n_features
+        if self.atoms is not None and not self.atoms.is_cuda and (few or codes.dense is None):
+            return self._gather(self.atoms, codes, np.arange(len(codes.row_ptr) - 1) if rows is None else rows)
         dense = codes.dense if codes.dense is not None else self.sae.encode(x)
-        if rows is not None:
-            dense = dense[torch.from_numpy(rows).to(dense.device)]
-        return self.sae.decode(dense)
+        return self.sae.decode(dense if rows is None else dense[_on(rows, dense)])
 
-    def _add_bias(self, reconstruction: Tensor) -> Tensor:
-        return reconstruction if self.bias is None else reconstruction.add_(self.bias)
+    def _gather(self, atoms: Tensor, codes: CodeBlock, rows: Int64[np.ndarray, " chosen"]) -> Tensor:
+        out = np.empty((len(rows), atoms.shape[1]), np.float32)
+        pieces = np.array_split(np.arange(len(rows)), N_THREADS)
+
+        def part(piece: np.ndarray) -> None:
+            if len(piece):
+                kernels.gather(
+                    rows[piece],
+                    codes.row_ptr,
+                    codes.features,
+                    codes.values,
+                    atoms.numpy(),
+                    self.bias.numpy(),
+                    out[piece[0] : piece[-1] + 1],
+                )
+
+        list(_threads().map(part, pieces))
+        return torch.from_numpy(out)
+
+
+def _on(rows: Int64[np.ndarray, " chosen"], like: Tensor) -> Tensor:
+    return torch.from_numpy(rows).to(like.device)

@@ -396,6 +396,53 @@ def rows_of_categories(row_item: I64, category: I64, counts: I64) -> None:
             counts[c] += 1
 
 
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def gather(chosen: I64, row_ptr: I64, features: I32, values: F32, atoms: F32, bias: F32, out: F32) -> None:
+    """Reconstructions of the chosen rows: bias plus the sum of value times atom, four atoms at a time."""
+    width = atoms.shape[1]
+    for i in range(chosen.size):
+        row = out[i]
+        row[:] = bias
+        e, end = row_ptr[chosen[i]], row_ptr[chosen[i] + 1]
+        while e + 4 <= end:
+            a, b, c, d = atoms[features[e]], atoms[features[e + 1]], atoms[features[e + 2]], atoms[features[e + 3]]
+            s, t, u, v = values[e], values[e + 1], values[e + 2], values[e + 3]
+            for j in range(width):
+                row[j] += s * a[j] + t * b[j] + u * c[j] + v * d[j]
+            e += 4
+        while e < end:
+            a, s = atoms[features[e]], values[e]
+            for j in range(width):
+                row[j] += s * a[j]
+            e += 1
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def row_sums(x: F32, rebuilt: F32, shift: F32, per_row: F64, per_column: F64) -> None:
+    """The sums that reconstruction metrics are made of, in float64.
+
+    `per_row[r]` is ||x - rebuilt||^2, ||x - shift||^2, x . rebuilt, ||x||^2, ||rebuilt||^2 of row r; x - shift is added
+    to `per_column`.
+    """
+    n_rows, width = x.shape
+    for r in range(n_rows):
+        residual = squares = dot = norm = norm_rebuilt = 0.0
+        for j in range(width):
+            a, b = np.float64(x[r, j]), np.float64(rebuilt[r, j])
+            centred = a - np.float64(shift[j])
+            residual += (a - b) * (a - b)
+            squares += centred * centred
+            dot += a * b
+            norm += a * a
+            norm_rebuilt += b * b
+            per_column[j] += centred
+        per_row[r, 0] = residual
+        per_row[r, 1] = squares
+        per_row[r, 2] = dot
+        per_row[r, 3] = norm
+        per_row[r, 4] = norm_rebuilt
+
+
 @numba.njit(cache=True, nogil=True)
 def count_pairs(
     first: int,
@@ -418,10 +465,24 @@ def count_pairs(
     together = np.zeros(n_features, np.int64)
     touched = np.empty(n_features, np.int64)
     for f in range(first, last):
+        n_pairs = 0
+        for p in range(pointers[f], pointers[f + 1]):
+            n_pairs += row_ptr[rows[p] + 1] - row_ptr[rows[p]]
+        if n_pairs > n_features:  # looking at every feature afterwards is cheaper than remembering which occurred
+            for p in range(pointers[f], pointers[f + 1]):
+                for e in range(row_ptr[rows[p]], row_ptr[rows[p] + 1]):
+                    together[features[e]] += 1
+            together[f] = 0
+            for g in range(n_features):
+                both = together[g]
+                if both:
+                    together[g] = 0
+                    score = both / (n_firing[f] + n_firing[g] - both)
+                    keep_best(f - first, g, both, score, others, n_both, jaccard, n_found)
+            continue
         n_touched = 0
         for p in range(pointers[f], pointers[f + 1]):
-            r = rows[p]
-            for e in range(row_ptr[r], row_ptr[r + 1]):
+            for e in range(row_ptr[rows[p]], row_ptr[rows[p] + 1]):
                 g = features[e]
                 if together[g] == 0:
                     touched[n_touched] = g
@@ -432,23 +493,55 @@ def count_pairs(
             g = touched[t]
             both = together[g]
             together[g] = 0
-            if g == f:
-                continue
-            keep_best(f - first, g, both, both / (n_firing[f] + n_firing[g] - both), others, n_both, jaccard, n_found)
+            if both:
+                score = both / (n_firing[f] + n_firing[g] - both)
+                keep_best(f - first, g, both, score, others, n_both, jaccard, n_found)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def bits_set(word: np.uint64) -> np.uint64:
+    """Number of one bits, as compilers know to make one instruction of."""
+    word = word - ((word >> _U(1)) & _U(0x5555555555555555))
+    word = (word & _U(0x3333333333333333)) + ((word >> _U(2)) & _U(0x3333333333333333))
+    word = (word + (word >> _U(4))) & _U(0x0F0F0F0F0F0F0F0F)
+    return (word * _U(0x0101010101010101)) >> _U(56)
+
+
+@numba.njit(cache=True, nogil=True)
+def set_bits(start: int, end: int, row_ptr: I64, features: I32, bits: U64) -> None:
+    """Bit r - start of feature f's run of words is set where row r in start ... end - 1 fires f."""
+    for r in range(start, end):
+        word, bit = (r - start) >> 6, _U(1) << _U((r - start) & 63)
+        for e in range(row_ptr[r], row_ptr[r + 1]):
+            bits[features[e], word] |= bit
+
+
+@numba.njit(cache=True, nogil=True)
+def count_common_bits(first: int, last: int, bits: U64, counts: I64) -> None:
+    """Add, for features first ... last - 1 and all features, the number of bits that both have set."""
+    n_features, n_words = bits.shape
+    for f in range(first, last):
+        mine = bits[f]
+        for g in range(n_features):
+            other = bits[g]
+            both = _U(0)
+            for w in range(n_words):
+                both += bits_set(mine[w] & other[w])
+            counts[f - first, g] += both
 
 
 @numba.njit(cache=True, nogil=True)
 def best_of_counts(
-    first: int, counts: F64, n_firing: I64, others: I64, n_both: I64, jaccard: F64, n_found: I64
+    first: int, counts: I64, n_firing: I64, others: I64, n_both: I64, jaccard: F64, n_found: I64
 ) -> None:
     """As `count_pairs`, from a dense matrix: `counts[i, g]` positions where features first + i and g both fire."""
     for i in range(counts.shape[0]):
         f = first + i
         for g in range(counts.shape[1]):
-            both = int(counts[i, g])
-            if both == 0 or g == f:
-                continue
-            keep_best(i, g, both, both / (n_firing[f] + n_firing[g] - both), others, n_both, jaccard, n_found)
+            both = counts[i, g]
+            if both and g != f:
+                score = both / (n_firing[f] + n_firing[g] - both)
+                keep_best(i, g, both, score, others, n_both, jaccard, n_found)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
+
+from saescope.precompute import kernels
 
 FORMULAS: dict[str, str] = {
     "l0": "mean over positions of the number of firing features, |f_j| > firing_threshold",
@@ -34,6 +36,47 @@ DENSE_DENSITY = 0.1
 """A feature with a larger density is called dense."""
 
 
+class RowSums(NamedTuple):
+    """What reconstruction metrics are made of, in float64: five numbers per row, and one per column."""
+
+    residual: Float64[np.ndarray, " row"]
+    """||x - x_hat||^2"""
+    centred: Float64[np.ndarray, " row"]
+    """||x - shift||^2"""
+    dot: Float64[np.ndarray, " row"]
+    """x . x_hat"""
+    norm: Float64[np.ndarray, " row"]
+    """||x||^2"""
+    norm_rebuilt: Float64[np.ndarray, " row"]
+    """||x_hat||^2"""
+    columns: Float64[np.ndarray, " d"]
+    """sum over rows of x - shift"""
+
+
+def row_sums(x: Float[Tensor, "row d"], rebuilt: Float[Tensor, "row d"], shift: Float[Tensor, " d"]) -> RowSums:
+    """Sums of a block, on whichever device it lies."""
+    if x.device.type == "cpu":
+        per_row, columns = np.empty((len(x), 5)), np.zeros(x.shape[1])
+        kernels.row_sums(x.contiguous().numpy(), rebuilt.contiguous().numpy(), shift.numpy(), per_row, columns)
+        residual, squares, dot, norm, norm_rebuilt = per_row.T
+        return RowSums(residual, squares, dot, norm, norm_rebuilt, columns)
+    wide, other = x.double(), rebuilt.double()
+    centred, residual = wide - shift.double(), wide - other
+    return RowSums(
+        residual=_dots(residual, residual),
+        centred=_dots(centred, centred),
+        dot=_dots(wide, other),
+        norm=_dots(wide, wide),
+        norm_rebuilt=_dots(other, other),
+        columns=centred.sum(0).cpu().numpy(),
+    )
+
+
+def _dots(a: Float[Tensor, "row d"], b: Float[Tensor, "row d"]) -> Float64[np.ndarray, " row"]:
+    dots: Float64[np.ndarray, " row"] = torch.linalg.vecdot(a, b).cpu().numpy()
+    return dots
+
+
 @dataclass
 class VarianceSums:
     """Residual and variance of one space, in float64. `shift` keeps the sums small; any value gives the same result."""
@@ -43,12 +86,13 @@ class VarianceSums:
     squares: float = 0.0
     total: Float64[np.ndarray, " d"] | None = None
 
-    def add(self, x: Float[Tensor, "row d"], residual: Float[Tensor, "row d"]) -> None:
-        self.residual += float(row_squares(residual).sum())
-        centred = x - self.shift
-        self.squares += float(row_squares(centred).sum())
-        total = centred.sum(0, dtype=torch.float64).cpu().numpy()
-        self.total = total if self.total is None else self.total + total
+    def add(self, x: Float[Tensor, "row d"], rebuilt: Float[Tensor, "row d"]) -> RowSums:
+        """Add rows; returns their sums."""
+        sums = row_sums(x, rebuilt, self.shift)
+        self.residual += float(sums.residual.sum())
+        self.squares += float(sums.centred.sum())
+        self.total = sums.columns if self.total is None else self.total + sums.columns
+        return sums
 
     def fvu(self, n: int) -> float | None:
         """Fraction of variance unexplained over the `n` rows added; None where the variance is zero."""
@@ -83,17 +127,14 @@ class MetricSums:
         """Add rows: `n_firing` of their code entries fire, `l1` is the sum of |f_j| over all of them."""
         if self.raw is None:
             self.raw = VarianceSums(target.mean(0))
-        residual = target - reconstruction
-        self.raw.add(target, residual)
+        sums = self.raw.add(target, reconstruction)
         if self.whitening is not None:
             if self.transformed is None:
                 self.transformed = VarianceSums(target.mean(0) @ self.whitening)
-            self.transformed.add(target @ self.whitening, residual @ self.whitening)
-        norms, rebuilt = row_squares(target).sqrt(), row_squares(reconstruction).sqrt()
-        dots = (target * reconstruction).sum(1).double()
-        scale = norms * rebuilt
-        self.cosine += float(torch.where(scale > 0, dots / scale.clamp_min(1e-300), 0.0).sum())
-        self.n_zero_inputs += int((norms == 0).sum())
+            self.transformed.add(target @ self.whitening, reconstruction @ self.whitening)
+        scale = np.sqrt(sums.norm * sums.norm_rebuilt)
+        self.cosine += float(np.divide(sums.dot, scale, out=np.zeros_like(scale), where=scale > 0).sum())
+        self.n_zero_inputs += int((sums.norm == 0).sum())
         self.n += len(target)
         self.n_firing += n_firing
         self.l1 += l1
@@ -141,11 +182,6 @@ class MetricSums:
                 residual, squares = (float(v) for v in saved[f"{name}_squares"])
                 shift = torch.from_numpy(np.array(saved[f"{name}_shift"])).to(device)
                 setattr(self, name, VarianceSums(shift, residual, squares, np.array(saved[f"{name}_total"])))
-
-
-def row_squares(x: Float[Tensor, "row d"]) -> Float[Tensor, " row"]:
-    """Squared Euclidean norm of each row, as float64 (each row is summed in float32)."""
-    return torch.linalg.vecdot(x, x).double()
 
 
 def dead_bound(n_positions: int, confidence: float = 0.95) -> float:

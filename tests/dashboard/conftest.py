@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -114,12 +114,15 @@ def _free_port() -> int:
 Serve = Callable[[Path], str]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serve_store() -> Iterator[Serve]:
-    """`serve_store(path)`: the address of a running dashboard over that store; stopped after the test."""
-    running: list[subprocess.Popen[Any]] = []
+    """`serve_store(path)`: the address of a running dashboard over that store; one server per store and session."""
+    running: list[subprocess.Popen[bytes]] = []
+    addresses: dict[Path, str] = {}
 
     def start(store: Path) -> str:
+        if store in addresses:
+            return addresses[store]
         port = _free_port()
         process = subprocess.Popen(
             serve.command("127.0.0.1", port),
@@ -132,7 +135,8 @@ def serve_store() -> Iterator[Serve]:
         while True:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5):
-                    return f"http://127.0.0.1:{port}"
+                    addresses[store] = f"http://127.0.0.1:{port}"
+                    return addresses[store]
             except (urllib.error.URLError, OSError):
                 assert process.poll() is None, "the server ended"
                 assert time.monotonic() < deadline, "the server did not start"

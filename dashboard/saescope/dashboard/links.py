@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 
 import streamlit as st
 
+from saescope.dashboard.components.following import follow
 from saescope.store.errors import UnknownEntry, UnknownFeature
 
 _REGISTERED = "_saescope_pages"
@@ -60,9 +61,8 @@ def page_link(label: str, page: str, *, help: str | None = None, **parameters: o
 
 def go(page: str, **parameters: object) -> None:
     """Leave for `page` now, ending this run. To another state of the same page use `move`."""
-    target = _registered(page)
-    if target is not None:
-        st.switch_page(target, query_params=_texts(parameters))
+    follow(href(page, **parameters))
+    st.stop()
 
 
 def move(**parameters: object) -> None:

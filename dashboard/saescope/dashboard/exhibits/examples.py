@@ -81,7 +81,7 @@ def _pictures(
                 mark=float(example.activation),
             )
         )
-    opened = picture_tiles(
+    picture_tiles(
         tiles,
         sprite,
         key=key,
@@ -92,8 +92,6 @@ def _pictures(
         href=links.href("reconstructions", sae=entry.sae_id) + "&item=",
         min_height=room,
     )
-    if opened is not None:
-        links.go("reconstructions", sae=entry.sae_id, item=opened)
 
 
 def _number(activation: float) -> str:

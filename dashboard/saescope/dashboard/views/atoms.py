@@ -152,7 +152,7 @@ def _similar(sae_id: str, version: str, _entry: Any) -> np.ndarray:
 
 def _grid(entry: Entry, rows: list[dict[str, Any]], look: atoms.AtomLook, mode: Any, size: str) -> None:
     ids = [int(row["feature_id"]) for row in rows]
-    opened = picture_tiles(
+    picture_tiles(
         [_tile(row) for row in rows],
         atoms.sprite(entry, ids, mode),
         key="_atoms_grid",
@@ -161,8 +161,6 @@ def _grid(entry: Entry, rows: list[dict[str, Any]], look: atoms.AtomLook, mode: 
         scale=look.scale(SIDES[size]),
         href=links.href("feature", sae=entry.sae_id) + "&feature=",
     )
-    if opened is not None:
-        links.go("feature", sae=entry.sae_id, feature=opened)
 
 
 def _tile(row: dict[str, Any]) -> Tile:

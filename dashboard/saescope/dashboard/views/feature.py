@@ -171,7 +171,7 @@ def _overview(entry: Entry, feature: Feature) -> None:
     with right:
         st.html(_numbers(entry, feature))
         names = interval_names(feature.interval_lower, feature.max_activation, significant)
-        opened = activation_histogram(
+        activation_histogram(
             bars(feature.hist_counts, entry.manifest.histogram_edges),
             key="_feature_histogram",
             borders=feature.interval_lower,
@@ -183,7 +183,6 @@ def _overview(entry: Entry, feature: Feature) -> None:
             empty=f"Never fired: {dead(entry.n_positions)}. It may still fire on other data.",
             on_open=lambda interval: links.move(tab=interval + 1),
         )
-        del opened
 
 
 def _numbers(entry: Entry, feature: Feature) -> str:

@@ -140,7 +140,7 @@ def _pair_tiles(entry: Entry, pairs: list[tuple[int, int, float]]) -> None:
         else:
             sprite = pictures.barcode_sprite(two, width=64, height=24, scheme=scheme)
         with row.container(width=2 * across + 12, gap=None):
-            opened = picture_tiles(
+            picture_tiles(
                 [
                     Tile(i, f"{name(i)}\nfires at {density(float(densities[i]))} of positions", name(i))
                     for i in (first, second)
@@ -152,8 +152,6 @@ def _pair_tiles(entry: Entry, pairs: list[tuple[int, int, float]]) -> None:
                 href=links.href("feature", sae=entry.sae_id) + "&feature=",
             )
             st.caption(f"cosine {cosine:.3f}")
-        if opened is not None:
-            links.go("feature", sae=entry.sae_id, feature=opened)
 
 
 def _near_duplicates(entry: Entry) -> None:

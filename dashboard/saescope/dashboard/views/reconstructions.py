@@ -153,7 +153,7 @@ def _rows(store: FeatureStore, entry: Entry, rebuilt: list[Rebuilt], side: int) 
         panels.empty("The items of this source are no pictures: errors and features stand without them.")
     residual_title = TITLES[3] if limit is None else Title(f"residual (±{limit:g})", TITLES[3].help)
     first = inputs or reconstructions
-    opened = reconstruction_rows(
+    reconstruction_rows(
         [_row(r, features, named) for r in rebuilt],
         [*TITLES[:3], residual_title, *TITLES[4:]],
         inputs=inputs,
@@ -165,8 +165,6 @@ def _rows(store: FeatureStore, entry: Entry, rebuilt: list[Rebuilt], side: int) 
         key="_reconstruction_rows",
         href=links.href("feature", sae=entry.sae_id) + "&feature=",
     )
-    if opened is not None:
-        links.go("feature", sae=entry.sae_id, feature=opened)
 
 
 def _row(rebuilt: Rebuilt, features: list[int], named: dict[int, str]) -> Row:

@@ -140,7 +140,7 @@ def _atoms(entries: list[Entry]) -> None:
             st.caption(f"L0 {significant(value(metrics, 'l0'))} · FVU {significant(value(metrics, 'fvu'))}")
             densities = reads.densities(entry)
             sprite = pictures.atom_sprite(reads.atoms(entry, tuple(ids)), shape, scheme=theme.scheme())
-            opened = picture_tiles(
+            picture_tiles(
                 [
                     Tile(
                         i,
@@ -155,8 +155,6 @@ def _atoms(entries: list[Entry]) -> None:
                 scale=shape.scale_for(44),
                 href=links.href("feature", sae=entry.sae_id) + "&feature=",
             )
-            if opened is not None:
-                links.go("feature", sae=entry.sae_id, feature=opened)
 
 
 def _default_picks(curves: list[tradeoff.Curve]) -> list[str]:

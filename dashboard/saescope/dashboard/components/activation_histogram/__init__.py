@@ -76,8 +76,8 @@ def activation_histogram(
     empty: str = "never fired",
     height: int = 130,
     on_open: Callable[[int], None] | None = None,
-) -> int | None:
-    """Draw `shown`, `height` px high; a click reports the interval that was clicked (before the run, to `on_open`).
+) -> None:
+    """Draw `shown`, `height` px high; a click calls `on_open` with the interval, before the run that it starts.
 
     `borders` are the lower bounds of the intervals, strongest first; `names` say what each spans; `chosen` is the one
     whose examples are on the page.
@@ -102,5 +102,4 @@ def activation_histogram(
         "height": height,
         "label": f"Histogram of {axis} over {total:,} firings" if total else empty,
     }
-    result = _mount(key=key, data=data, height=height, on_open_change=clicked)
-    return opened_value(result, intervals)
+    _mount(key=key, data=data, height=height, on_open_change=clicked)

@@ -1,17 +1,27 @@
 // Things that open something: real links, so that the middle button, copying and the keyboard work as everywhere;
 // a plain click is answered inside the running page.
 
-function opener(component, value, hrefPrefix) {
-  const link = document.createElement(value === null || value === undefined ? "span" : "a");
-  if (link.tagName === "SPAN") return link;
-  link.href = hrefPrefix ? hrefPrefix + encodeURIComponent(value) : "#";
+// Goes to `href` (an address of this app) inside the running session: one entry in the browser's history, and the app
+// reads its new address as it does after Back. A page change asked of the server would leave a second, wrong entry.
+function follow(href) {
+  history.pushState({}, "", href);
+  window.dispatchEvent(new PopStateEvent("popstate", { state: {} }));
+}
+
+// A link for `value`: `data.href` with the value appended is its address. A plain click follows it, or, where
+// `data.tells` is set, tells the server (which stays on the page and changes its address).
+function opener(component, value, data) {
+  if (value === null || value === undefined) return document.createElement("span");
+  const link = document.createElement("a");
+  link.href = data.href ? data.href + encodeURIComponent(value) : "#";
   link.dataset.value = String(value);
   link.addEventListener("click", (event) => {
-    const own = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
-    if (!own && hrefPrefix) return;
+    const plain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
+    if (!plain && data.href) return;
     event.preventDefault();
     link.classList.add("opening");
-    component.setTriggerValue("open", value);
+    if (data.tells) component.setTriggerValue("open", value);
+    else if (data.href) follow(link.href);
   });
   return link;
 }

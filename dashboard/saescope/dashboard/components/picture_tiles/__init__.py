@@ -79,13 +79,13 @@ def picture_tiles(
     href: str | None = None,
     on_open: Callable[[int], None] | None = None,
     min_height: int | None = None,
-) -> int | None:
-    """Show `tiles`; return the value of the one that was clicked in this run, else None.
+) -> None:
+    """Show `tiles`.
 
     `label` names the group for screen readers. `scale` is the whole number of CSS pixels for a pixel of a picture.
     `overlay` is a sprite of the same geometry laid over the pictures. `href`, with a value appended, is the address
-    that a tile leads to, for the middle button. `on_open` is called before the run that the click starts.
-    `min_height` (px) keeps what follows in its place when the number of tiles changes.
+    that a tile leads to. `on_open` is for tiles that lead to another state of this page: a plain click calls it with
+    the value, before the run that the click starts, instead of following the link. `min_height` (px) keeps what follows in its place when the number of tiles changes.
     """
     values = [tile.value for tile in tiles]
 
@@ -102,7 +102,7 @@ def picture_tiles(
         "overlay": overlay.payload() if overlay is not None else None,
         "tiles": [tile.payload() for tile in tiles],
         "href": href,
+        "tells": on_open is not None,
         "min_height": min_height,
     }
-    result = _mount(key=key, data=data, on_open_change=clicked)
-    return opened_value(result, values)
+    _mount(key=key, data=data, on_open_change=clicked)

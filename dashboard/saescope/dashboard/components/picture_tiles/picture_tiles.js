@@ -5,7 +5,7 @@ const TURN = new WeakMap();
 function tile(component, data, index) {
   const { sprite, overlay, scale } = data;
   const item = data.tiles[index];
-  const link = opener(component, item.value, data.href);
+  const link = opener(component, item.value, data);
   link.className = `tile ${item.tone ?? ""}`;
   const stack = document.createElement("span");
   stack.className = "stack";

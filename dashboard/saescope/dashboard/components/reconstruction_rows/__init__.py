@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import streamlit as st
 
 from saescope.dashboard.components import assets
-from saescope.dashboard.components.picture_tiles import opened_value
 from saescope.dashboard.components.pictures import Sprite
 
 _mount = st.components.v2.component(
@@ -64,12 +63,11 @@ def reconstruction_rows(
     atom_scale: int,
     key: str,
     href: str,
-) -> int | None:
+) -> None:
     """Draw the rows; tile i of each sprite of pictures belongs to row i. `titles`: one for each of the six columns.
 
-    Returns the feature that was clicked in this run, else None; `href` with a feature appended is its address.
+    `href` with a feature appended is its address.
     """
-    builders = [builder.feature_id for row in rows for builder in row.builders]
     data = {
         "titles": [{"text": title.text, "help": title.help} for title in titles],
         "rows": [
@@ -93,5 +91,4 @@ def reconstruction_rows(
         "atom_scale": atom_scale,
         "href": href,
     }
-    result = _mount(key=key, data=data, on_open_change=lambda: None)
-    return opened_value(result, builders)
+    _mount(key=key, data=data)

@@ -17,7 +17,7 @@ function line(text, className) {
 }
 
 function builder(component, data, item, largest) {
-  const link = opener(component, item.feature, data.href);
+  const link = opener(component, item.feature, data);
   link.className = "builder";
   const frame = document.createElement("span");
   frame.className = "stack";

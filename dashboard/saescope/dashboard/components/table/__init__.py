@@ -45,7 +45,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """`id` is what a click reports; `href` is the address for a new tab; `marked` rows stand out."""
+    """A click follows `href`, or, where there is none, reports `id`; `marked` rows stand out."""
 
     id: str
     cells: Sequence[Cell]
@@ -55,7 +55,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Event:
-    """What the reader did, once: `opened` is a row's id, `sorted_by` a column's `sort_key`."""
+    """What the reader did, once: `opened` is the id of a row without address, `sorted_by` a column's `sort_key`."""
 
     opened: str | None = None
     sorted_by: str | None = None
@@ -73,7 +73,7 @@ _mount = st.components.v2.component(
     "saescope_table",
     html='<div class="root"></div>',
     css=assets.text_of("table/table.css"),
-    js=assets.text_of("browser/sprites.js", "table/table.js"),
+    js=assets.text_of("browser/sprites.js", "browser/opening.js", "table/table.js"),
 )
 
 

@@ -55,7 +55,7 @@ function cell(content, column, data) {
 
 function line(component, data, row) {
   const tr = element("tr", data.opens && "opens", row.marked && "marked");
-  const open = () => component.setTriggerValue("opened", row.id);
+  const open = () => (row.href ? follow(row.href) : component.setTriggerValue("opened", row.id));
   let linked = !data.opens;
   row.cells.forEach((content, i) => {
     const td = cell(content, data.columns[i], data);

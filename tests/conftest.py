@@ -9,6 +9,7 @@ import pytest
 
 from saescope.store import FeatureStore
 from tests.store.fixture_store import write_store
+from tests.store.tiny import make_parts
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +24,9 @@ def digits_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(digits_store: Path) -> Iterator[FeatureStore]:
     with FeatureStore(digits_store) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two versions of a tiny entry, as folders (see `tiny`)."""
+    return make_parts(tmp_path_factory.mktemp("parts"))

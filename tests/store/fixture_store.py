@@ -199,21 +199,22 @@ def item_table(data: Data, ids: npt.NDArray[np.int64]) -> pa.Table:
 
 def neighbour_table(w_dec: Floats) -> pa.Table:
     unit = w_dec / np.maximum(np.linalg.norm(w_dec, axis=1, keepdims=True), 1e-12)
+    n_near = min(N_NEAR, len(unit) - 1)
     ids, cosines = [], []
     for start in range(0, len(unit), 1024):
         block = unit[start : start + 1024] @ unit.T
         rows = np.arange(len(block))
         block[rows, start + rows] = -np.inf
-        near = np.argpartition(-block, N_NEAR, axis=1)[:, :N_NEAR]
+        near = np.argpartition(-block, n_near - 1, axis=1)[:, :n_near]
         values = np.take_along_axis(block, near, axis=1)
         order = np.lexsort((near, -values))
         ids.append(np.take_along_axis(near, order, axis=1))
         cosines.append(np.take_along_axis(values, order, axis=1))
-    feature = np.repeat(np.arange(len(unit)), N_NEAR)
+    feature = np.repeat(np.arange(len(unit)), n_near)
     return pa.table(
         {
             "feature_id": feature.astype(np.int32),
-            "rank": np.tile(np.arange(N_NEAR), len(unit)).astype(np.int16),
+            "rank": np.tile(np.arange(n_near), len(unit)).astype(np.int16),
             "neighbour_id": np.concatenate(ids).ravel().astype(np.int32),
             "cosine": np.clip(np.concatenate(cosines).ravel(), -1, 1).astype(np.float32),
         }
@@ -222,13 +223,14 @@ def neighbour_table(w_dec: Floats) -> pa.Table:
 
 def coactivation_table(codes: Floats, counts: npt.NDArray[np.int64]) -> pa.Table:
     fires = (codes != 0).astype(np.float32)
+    n_near = min(N_NEAR, codes.shape[1] - 1)
     features, ranks, others, boths, jaccards = [], [], [], [], []
     for start in range(0, codes.shape[1], 1024):
         both = np.rint(fires[:, start : start + 1024].T @ fires).astype(np.int64)
         rows = np.arange(len(both))
         both[rows, start + rows] = 0
         jaccard = both / np.maximum(counts[start : start + 1024, None] + counts - both, 1)
-        near = np.sort(np.argpartition(-jaccard, N_NEAR, axis=1)[:, :N_NEAR], axis=1)
+        near = np.sort(np.argpartition(-jaccard, n_near - 1, axis=1)[:, :n_near], axis=1)
         order = np.take_along_axis(
             near, np.argsort(-np.take_along_axis(jaccard, near, axis=1), axis=1, kind="stable"), axis=1
         )

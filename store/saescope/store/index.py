@@ -32,6 +32,7 @@ INDEX_LAYOUT = 1
 _ROWS_PER_GROUP = 8_192  # a lookup reads whole groups: small ones make it 2 to 3 times faster
 _ROWS_PER_GROUP_LARGE = 65_536
 _LARGE_BYTES = 200_000_000
+_SMALL_BYTES = 2_000_000
 
 _Settings = dict[str, str | bool | int | float | list[str]]
 _BUILD_SETTINGS: _Settings = {
@@ -62,9 +63,11 @@ def build_index(version: VersionPaths, tables: list[str], out: Path) -> None:
     temporary = temporary_name(out)
     try:
         n_bytes = sum(version.table(name).stat().st_size for name in tables)
-        rows = _ROWS_PER_GROUP if n_bytes < _LARGE_BYTES else _ROWS_PER_GROUP_LARGE
+        layout = f"ROW_GROUP_SIZE {_ROWS_PER_GROUP if n_bytes < _LARGE_BYTES else _ROWS_PER_GROUP_LARGE}"
+        if n_bytes < _SMALL_BYTES:
+            layout += ", BLOCK_SIZE 16384"  # a table takes one block at least, by default of 256 kB
         with duckdb.connect(config=_BUILD_SETTINGS) as connection:
-            connection.execute(f"ATTACH {_quoted(temporary)} AS made (ROW_GROUP_SIZE {rows})")
+            connection.execute(f"ATTACH {_quoted(temporary)} AS made ({layout})")
             for name in tables:
                 source = f"read_parquet({_quoted(version.table(name))}, hive_partitioning = false)"
                 connection.execute(f'CREATE TABLE made."{name}" AS SELECT * FROM {source}')  # noqa: S608 - our names
@@ -72,6 +75,8 @@ def build_index(version: VersionPaths, tables: list[str], out: Path) -> None:
         temporary.replace(out)
     except (duckdb.Error, OSError) as error:
         words = str(error).splitlines()[0]
+        if "space left" in words.lower() or "too large" in words.lower():
+            raise StorageError(f"cannot write the index {out}: {words}", "free some space and run it again") from error
         raise StoreError(f"cannot build the index of {version.root}: {words}", "run saescope verify") from error
     finally:
         for leftover in (temporary, temporary.with_name(temporary.name + ".wal")):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from saescope.store.atomic import make_folder, write_text
+from saescope.store.atomic import make_folder, storage_errors, write_text
 from saescope.store.errors import StoreError
 from saescope.store.paths import StorePaths
 from saescope.store.schema import FORMAT_NAME, FORMAT_VERSION
@@ -13,6 +13,11 @@ from saescope.store.schema import FORMAT_NAME, FORMAT_VERSION
 
 def read_marker(paths: StorePaths) -> int:
     """The format version of a store. Raises `StoreError` if it is no store or of a newer format."""
+    with storage_errors(f"open the store {paths.root}"):
+        return _read(paths)
+
+
+def _read(paths: StorePaths) -> int:
     root = paths.root
     if root.is_file():
         raise StoreError(f"{root} is a file, expected the folder of a store", "give the folder that holds store.json")
@@ -56,6 +61,14 @@ def create_store(root: Path | str) -> StorePaths:
     Raises `StoreError` for a file, a folder of other things or a newer format; `StorageError` where the disk refuses.
     """
     paths = StorePaths(Path(root))
+    with storage_errors(f"open the store {root}"):
+        _make(paths)
+    read_marker(paths)
+    make_folder(paths.entries)
+    return paths
+
+
+def _make(paths: StorePaths) -> None:
     if paths.root.is_dir() and not paths.marker.exists():
         foreign = sorted(p.name for p in paths.root.iterdir() if not p.name.startswith("."))
         if foreign:
@@ -67,6 +80,3 @@ def create_store(root: Path | str) -> StorePaths:
         make_folder(paths.root)
         marker = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION}
         write_text(paths.marker, json.dumps(marker) + "\n")
-    read_marker(paths)
-    make_folder(paths.entries)
-    return paths

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from saescope.store.annotations import Annotations
+from saescope.store.atomic import storage_errors
 from saescope.store.entry import Entry
 from saescope.store.errors import StoreError, UnknownEntry
 from saescope.store.index import IndexPool
@@ -87,10 +88,11 @@ class FeatureStore:
 
     def ids(self) -> list[str]:
         """The sae_ids of the published entries, sorted."""
-        if not self.paths.entries.is_dir():
-            return []
-        folders = [p.name for p in self.paths.entries.iterdir() if SAE_ID_PATTERN.fullmatch(p.name)]
-        return sorted(name for name in folders if self.paths.entry(name).current.is_file())
+        with storage_errors(f"read the store {self.paths.root}"):
+            if not self.paths.entries.is_dir():
+                return []
+            folders = [p.name for p in self.paths.entries.iterdir() if SAE_ID_PATTERN.fullmatch(p.name)]
+            return sorted(name for name in folders if self.paths.entry(name).current.is_file())
 
     def __len__(self) -> int:
         return len(self.ids())

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,6 +42,7 @@ from saescope.store.schema import TABLES
 from saescope.store.tables import write_parquet
 
 _STATE_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_TIME_IN_NAMES = "%Y%m%dt%H%M%S%fz"
 _CHECKPOINT_FILES = ("sae/cfg.json", "sae/sae.safetensors")
 
 
@@ -190,7 +191,7 @@ class EntryWriter:
             files |= {name: _hash_file(self.paths.file(name)) for name in _CHECKPOINT_FILES}
             self._sweep_temporary()
             digest = hashlib.sha256(repr(sorted((n, f["sha256"]) for n, f in files.items())).encode()).hexdigest()
-            name = self._fresh_name(f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}", digest[:8])
+            name = self._fresh_name(digest[:8])
             manifest = replace(
                 manifest,
                 sae_id=self.sae_id,
@@ -219,10 +220,14 @@ class EntryWriter:
         self.close()
         return name
 
-    def _fresh_name(self, time: str, digest: str) -> str:
-        taken = set(self._entry.versions())
-        candidates = [f"{time}-{digest}", *(f"{time}-{digest}-{n}" for n in range(2, 1000))]
-        return next(name for name in candidates if name not in taken)
+    def _fresh_name(self, digest: str) -> str:
+        """A name that sorts after every version there is, even where the clock was set back."""
+        time = datetime.now(UTC)
+        for newest in self._entry.versions()[-1:]:
+            with suppress(ValueError):
+                last = datetime.strptime(newest.partition("-")[0], _TIME_IN_NAMES).replace(tzinfo=UTC)
+                time = max(time, last + timedelta(microseconds=1))
+        return f"{time.strftime(_TIME_IN_NAMES)}-{digest}"
 
     def _point_to(self, name: str) -> None:
         write_text(self._entry.current, name + "\n")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from saescope.sources import SourceOptions, open_source
-from saescope.sources.moments import mean_norm, measure_moments, unit_scale
+from saescope.sources.moments import measure_moments
 from saescope.sources.whitening import Whitening, fit_whitening
 from saescope.store.errors import UserError
 
@@ -72,17 +72,3 @@ def test_data_of_full_rank_whitens_to_the_identity_without_epsilon() -> None:
     assert isinstance(whitening, Whitening)
     white = whitening.apply(table.values.double()).numpy()
     np.testing.assert_allclose(np.cov(white.T, bias=True), np.eye(5), atol=1e-9)
-
-
-def test_mean_norm_and_scale(monkeypatch: pytest.MonkeyPatch) -> None:
-    table, values = digits()
-    monkeypatch.setattr("saescope.sources.moments._BLOCK_VALUES", 64 * 77)
-    mean = values.mean(axis=0)
-    norm = np.linalg.norm(values - mean, axis=1).mean()
-    assert mean_norm(table, mean) == pytest.approx(norm, rel=1e-12)
-    assert unit_scale(table, mean) * norm == pytest.approx(8.0, rel=1e-12)  # sqrt(64)
-    whitening = fit_whitening(table, 0.01)
-    white = np.linalg.norm((values - mean) @ whitening.matrix, axis=1).mean()
-    assert mean_norm(table, mean, whitening.matrix) == pytest.approx(white, rel=1e-9)
-    with pytest.raises(UserError, match="all activations are equal"):
-        unit_scale(Rows(np.ones((4, 3))), np.ones(3))

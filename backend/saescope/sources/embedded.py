@@ -30,7 +30,10 @@ _SKIMAGE_GREY = ("brick.png", "camera.png", "coins.png", "grass.png", "gravel.pn
 
 @dataclass(frozen=True)
 class EmbeddedData:
-    """'digits': 1,797 images of 8 x 8, values 0..16. 'photos': crops of 64 x 64 that do not overlap."""
+    """'digits': 1,797 images of 8 x 8, values 0..16. 'photos': crops of 64 x 64 that do not overlap.
+
+    Crops of one photograph resemble each other: what is held out among them is easier than another photograph.
+    """
 
     name: str
     options: SourceOptions

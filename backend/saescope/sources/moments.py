@@ -1,16 +1,15 @@
-"""Mean, covariance and mean norm of a table of activations, in blocks, in float64.
+"""Mean and covariance of a table of activations, in blocks, in float64.
 
 Memory is bounded by the width of an activation and the block, not by the number of rows.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import ActivationTable
@@ -49,38 +48,6 @@ def measure_moments(table: ActivationTable, progress: Progress = SILENT) -> Mome
     offset = total / n_rows
     covariance = products / n_rows - np.outer(offset, offset)
     return Moments(n_rows, shift + offset, (covariance + covariance.T) / 2)
-
-
-def mean_norm(
-    table: ActivationTable,
-    mean: Float[np.ndarray, " d_in"],
-    matrix: Float[np.ndarray, "d_in d_in"] | None = None,
-    progress: Progress = SILENT,
-) -> float:
-    """Mean over rows of ||x - mean||, or of ||(x - mean) @ matrix||."""
-    total = 0.0
-    for done, block in _blocks(table):
-        block -= mean
-        if matrix is not None:
-            block = block @ matrix
-        total += float(np.sqrt(np.einsum("rd,rd->r", block, block)).sum())
-        progress.update("measuring norms", done, table.n_rows)
-    if table.n_rows == 0:
-        raise UserError("the data has no positions to measure; expected at least 1")
-    return total / table.n_rows
-
-
-def unit_scale(
-    table: ActivationTable,
-    mean: Float[np.ndarray, " d_in"],
-    matrix: Float[np.ndarray, "d_in d_in"] | None = None,
-    progress: Progress = SILENT,
-) -> float:
-    """The scale s that gives s * (x - mean) [@ matrix] the mean norm sqrt(d_in). `UserError` if all rows are equal."""
-    norm = mean_norm(table, mean, matrix, progress)
-    if norm == 0.0:
-        raise UserError("all activations are equal, so they have no scale; expected data that varies")
-    return math.sqrt(table.d_in) / norm
 
 
 def _blocks(table: ActivationTable) -> Iterator[tuple[int, Float64[np.ndarray, "row d_in"]]]:

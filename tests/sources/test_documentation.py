@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from saescope.sources import SourceOptions, open_source
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "sources.md"
+
+
+def test_every_recorded_key_is_documented(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((2, 3)))
+    recorded = set(open_source(SourceOptions(activations=str(tmp_path / "x.npy"))).describe())
+    for patch in (None, 4):
+        recorded |= set(open_source(SourceOptions(images="embedded:digits", patch=patch)).describe())
+    rows = PAGE.read_text(encoding="utf-8").split("## What is recorded")[1].splitlines()
+    keys = [row.split("|")[1] for row in rows if row.startswith("| `")]
+    assert set(re.findall(r"`(\w+)`", " ".join(keys))) == recorded

@@ -72,7 +72,8 @@ STYLE = """
 <style>
 [data-testid="stMainBlockContainer"] { padding: 1.4rem 2.2rem 2.5rem; max-width: 1900px; }
 [data-testid="stMain"] [data-testid="stVerticalBlock"] { gap: 0.75rem; }
-[data-testid="stHeading"] h1 { padding: 0.2rem 0 0.75rem; }
+[data-testid="stHeading"] h1 { padding: 0.2rem 0 0.4rem; }
+[data-testid="stCaptionContainer"] { padding-bottom: 0.3rem; }
 [data-testid="stMarkdownContainer"] h4 { padding: 0.5rem 0 0.3rem; }
 [data-testid="stHeader"] { background: transparent; height: 2.2rem; min-height: 0; }
 [data-testid="stSidebarHeader"] { height: 2.4rem; min-height: 0; margin-bottom: 0; }

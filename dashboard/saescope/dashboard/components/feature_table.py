@@ -41,10 +41,11 @@ def _label(row: Mapping[str, Any]) -> Cell:
         return Cell(row["user_label"])
     if not row.get("auto_label"):
         return Cell("", muted=True)
-    precision, base = row.get("label_precision"), row.get("label_base_rate")
+    label, precision, base = row["auto_label"], row.get("label_precision"), row.get("label_base_rate")
+    if "% of firings" in label:  # the label tells its precision itself
+        return Cell(label.split(", recall")[0], muted=True, help=f"automatic: {label}")
     share = f": {percent(precision)} of firings" if precision is not None else ""
-    help = f"automatic; base rate {percent(base)}" if base is not None else "automatic"
-    return Cell(f"{row['auto_label']}{share}", muted=True, help=help)
+    return Cell(f"{label}{share}", muted=True, help="automatic" + (f"; base rate {percent(base)}" if base else ""))
 
 
 def _row(row: Mapping[str, Any], entry: Entry, tile: int | None) -> Row:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from saescope.dashboard.formats import count
+
+if TYPE_CHECKING:
+    from saescope.store import Entry
 
 
 def name(source: Mapping[str, Any]) -> str:
@@ -45,7 +48,8 @@ def line(source: Mapping[str, Any]) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def identity(source: Mapping[str, Any]) -> tuple[str, ...]:
-    """Equal for SAEs whose numbers may be drawn in one chart: same data, same cut into positions, same hook."""
-    keys = ("kind", "data_sha256", "path", "split", "patch", "stride", "image_mode", "model", "hook", "n_positions")
-    return tuple(str(source.get(key)) for key in keys)
+def entry_line(entry: Entry) -> str:
+    """'digits-topk-k8 · topk · 256 features · digits · 8 × 8 grey images · ...': what a page about one SAE is about."""
+    return f"{entry.sae_id} · {entry.manifest.architecture} · {count(entry.n_features)} features · " + line(
+        entry.manifest.source
+    )

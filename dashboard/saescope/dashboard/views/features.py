@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from saescope.dashboard import charts, controls, links, panels, reads
-from saescope.dashboard.components import feature_scatter
+from saescope.dashboard.components import feature_scatter, sources
 from saescope.dashboard.components.feature_scatter import Box
 from saescope.dashboard.components.feature_table import STATISTICS, feature_table
 from saescope.dashboard.components.table import Sort
@@ -93,8 +93,9 @@ def _scatter(entry: Entry, query: str, x: str, y: str, height: int) -> None:
 def _axes() -> tuple[str, str]:
     titles = {column: title for column, (title, _) in STATISTICS.items()}
     with st.container(horizontal=True):
-        x = controls.choice("x", "x", titles, default="density", also_clear=("box",))
-        y = controls.choice("y", "y", titles, default="max_activation", also_clear=("box",))
+        meaning = "; ".join(f"{title}: {definition}" for title, definition in STATISTICS.values())
+        x = controls.choice("x axis", "x", titles, default="density", also_clear=("box",), help=meaning)
+        y = controls.choice("y axis", "y", titles, default="max_activation", also_clear=("box",))
     return x, y
 
 
@@ -139,6 +140,7 @@ def render(store: FeatureStore) -> None:
     """Draw the page."""
     entry = links.current_entry(store)
     st.title("Features")
+    st.caption(plain(sources.entry_line(entry)))
     typed, help, show = st.columns([5, 1.3, 3.6], vertical_alignment="bottom")
     with typed:
         q = controls.search(

@@ -13,7 +13,7 @@ import pyarrow as pa
 import streamlit as st
 
 from saescope.dashboard import charts, controls, links, panels, reads, theme
-from saescope.dashboard.components import pictures
+from saescope.dashboard.components import pictures, sources
 from saescope.dashboard.components.feature_table import name
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.table import Cell, Column, Row, table
@@ -246,6 +246,7 @@ def render(store: FeatureStore) -> None:
     """Draw the page."""
     entry = links.current_entry(store)
     st.title("Health")
+    st.caption(plain(sources.entry_line(entry)))
     _counts(entry)
     left, right = st.columns([3, 2], gap="medium")
     with left:

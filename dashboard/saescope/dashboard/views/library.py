@@ -36,7 +36,7 @@ def _sweep(title: str, entries: list[Entry], key: str) -> None:
     """The SAEs of one sweep: its name and source, its rows, its curve."""
     st.markdown(f"#### {plain(title)}")
     st.caption(plain(sources.line(entries[0].manifest.source)))
-    rows, picture = st.columns([4, 1.25], gap="medium", vertical_alignment="top")
+    rows, picture = st.columns([4.6, 1.2], gap="medium", vertical_alignment="top")
     with picture:
         sparkline(_curves(entries))
         picked = [entry.sae_id for entry in entries][:MAX_PICKED]

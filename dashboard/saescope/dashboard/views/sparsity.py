@@ -183,6 +183,12 @@ def _source_choice(sweeps: Sequence[Sweep]) -> list[Sweep]:
     return next(group for group in ordered if group[0].name == picked)
 
 
+def _metric_choice(label: str, name: str, offered: Sequence[str]) -> Metric:
+    titles = {metric: METRICS[metric].short for metric in offered}
+    meaning = "; ".join(f"{METRICS[metric].short}: {METRICS[metric].help}" for metric in offered)
+    return METRICS[controls.choice(label, name, titles, style="segmented", help=plain(meaning))]
+
+
 def render(store: FeatureStore) -> None:
     """Draw the page."""
     st.title("Sparsity vs. reconstruction")
@@ -198,11 +204,9 @@ def render(store: FeatureStore) -> None:
     with left:
         across, up, click = st.columns(3)
         with across:
-            x = METRICS[
-                controls.choice("Sparsity (x)", "x", {n: METRICS[n].short for n in offered_x}, style="segmented")
-            ]
+            x = _metric_choice("Sparsity (x)", "x", offered_x)
         with up:
-            y = METRICS[controls.choice("Error (y)", "y", {n: METRICS[n].short for n in offered_y}, style="segmented")]
+            y = _metric_choice("Error (y)", "y", offered_y)
         with click:
             controls.choice(
                 "A click on a point", "click", {"opens": "opens it", "picks": "picks it"}, style="segmented"

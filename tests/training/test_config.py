@@ -32,7 +32,10 @@ from saescope.training.objectives import DataSize, objective, objectives
         ({"lr_warmup": 1.5}, "lr_warmup is 1.5"),
         ({"lr_warmup": 0.6, "lr_decay": 0.6}, "together exceed"),
         ({"seed": -1}, "seed is -1"),
-        ({"revival": "resample"}, "topk revives by auxk or none"),
+        (
+            {"architecture": "relu", "k": None, "l1": 1.0, "revival": "auxk"},
+            "relu revives by resample or none, not by auxk",
+        ),
         ({"l1_reduction": "mean"}, "relu's penalty"),
         (
             {"architecture": "relu", "k": None, "l1": 1.0, "l1_reduction": "mean", "input_transform": "zca"},

@@ -11,7 +11,7 @@ from saescope.store.errors import UserError
 from saescope.training.input_transform import TransformKind
 
 Reduction = Literal["sum", "mean"]
-Revival = Literal["auxk", "resample", "none"]
+Revival = Literal["auxk", "resample", "both", "none"]
 DecoderNorm = Literal["unit", "free"]
 L1Weighting = Literal["none", "decoder_norm"]
 SPARSITY = ("k", "l1", "rho")
@@ -76,7 +76,7 @@ class TrainingConfig:
     kl_weight: float | None = None
     """kl: weight of sum_j KL(rho || mean activation of j) beside sum (x - x_hat)^2 / 2 per position."""
     revival: Revival | None = None
-    """What brings dead features back: `auxk` (topk), `resample` (relu, kl) or `none`."""
+    """What brings dead features back: `auxk` (topk), `resample`, `both` (topk) or `none`."""
     dead_after: int | None = None
     """Positions without firing after which a feature counts as dead in training."""
     aux_weight: float | None = None
@@ -134,7 +134,11 @@ class TrainingConfig:
             raise UserError("weighting by decoder norms makes no difference with unit norms", "use a free decoder")
         if self.tied and self.refit:
             raise UserError("a refit frees the decoder from the encoder, which tied weights forbid", "use refit 0")
-        fitting = {"topk": ("auxk", "none"), "relu": ("resample", "none"), "kl": ("resample", "none")}
+        fitting = {
+            "topk": ("auxk", "resample", "both", "none"),
+            "relu": ("resample", "none"),
+            "kl": ("resample", "none"),
+        }
         allowed = fitting.get(self.architecture)
         if self.revival is not None and allowed is not None and self.revival not in allowed:
             raise UserError(f"{self.architecture} revives by {' or '.join(allowed)}, not by {self.revival}")

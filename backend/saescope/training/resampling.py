@@ -1,8 +1,9 @@
-"""Resampling of dead features (Bricken et al. 2023): they start again from inputs that are reconstructed badly.
+"""Resampling of dead features (after Bricken et al. 2023): they start again on what is reconstructed badly.
 
-Inputs are drawn with probability proportional to their squared error. A resampled atom is the input's direction, its
-encoder row the same direction at 0.2 times the mean norm of the living features' rows, its bias 0; the optimiser's
-moments of these slices are cleared.
+Positions are drawn with probability proportional to their squared error. A resampled atom is the direction of such an
+error (the paper takes the input's, which repeats what living features hold where one direction dominates the data),
+its encoder row the same direction at `encoder_norm` times the mean norm of the living features' rows, its bias 0; the
+optimiser's moments of these slices are cleared.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from torch import Tensor
 
 from saescope.autoencoders.linear import LinearAutoencoder
 
-ENCODER_SHRINK = 0.2
-
 
 def resample(
     model: LinearAutoencoder,
@@ -22,7 +21,7 @@ def resample(
     dead: Int64[Tensor, " dead"],
     inputs: Float[Tensor, "batch d_in"],
     generator: torch.Generator,
-    bias: float = 0.0,
+    encoder_norm: float,
 ) -> None:
     """Gives the features `dead` a new start from `inputs` (in the space of training)."""
     with torch.no_grad():
@@ -31,7 +30,7 @@ def resample(
         if not float(loss.sum()) > 0:
             return
         drawn = torch.multinomial(loss, len(dead), replacement=len(dead) > len(loss), generator=generator)
-        directions = (inputs - model.b_dec)[drawn.to(inputs.device)]
+        directions = error[drawn.to(inputs.device)]
         directions /= torch.linalg.vector_norm(directions, dim=1, keepdim=True).clamp(min=1e-12)
         living = torch.ones(model.n_features, dtype=torch.bool, device=dead.device)
         living[dead] = False
@@ -41,8 +40,8 @@ def resample(
         atom_norm = atom_norms[living].mean() if bool(living.any()) else atom_norms.mean()
         model.W_dec[dead] = directions * atom_norm
         if not model.config.tied:
-            model.encoder[dead] = directions * typical * ENCODER_SHRINK
-        model.b_enc[dead] = bias
+            model.encoder[dead] = directions * typical * encoder_norm
+        model.b_enc[dead] = 0.0
         for parameter in (model.W_dec, model.encoder_rows, model.b_enc):
             state = optimiser.state.get(parameter, {})
             for name in ("exp_avg", "exp_avg_sq"):

@@ -97,7 +97,7 @@ class Run:
 
     def _revive(self) -> None:
         c = self.config
-        if c.revival != "resample" or self.step == 0:
+        if c.revival not in ("resample", "both") or self.step == 0:
             return
         if self.step % c.resample_every or self.step > c.resample_until * c.steps:
             return
@@ -105,7 +105,9 @@ class Run:
         if len(dead) == 0:
             return
         generator = torch.Generator().manual_seed(c.seed * 1_000_003 + self.step)
-        resample(self.model, self.optimiser, dead, self._sample(self.step), generator)
+        resample(
+            self.model, self.optimiser, dead, self._sample(self.step), generator, self.objective.resampled_encoder_norm
+        )
         self.silent[dead] = 0
 
     def _decay_weights(self, weight: float) -> None:

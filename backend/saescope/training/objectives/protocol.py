@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int64
@@ -57,6 +58,9 @@ class StepLoss:
 
 class Objective(ABC):
     """How one architecture is trained."""
+
+    resampled_encoder_norm: ClassVar[float] = 0.2
+    """Norm of a resampled feature's encoder row over the mean norm of the living ones'."""
 
     def __init__(self, config: Recipe) -> None:
         self.config = config

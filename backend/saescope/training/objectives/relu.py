@@ -45,7 +45,7 @@ class ReluObjective(Objective):
             )
         own = config.filled(
             revival="resample",
-            l1_warmup=0.1,
+            l1_warmup=0.3,
             refit=0.0 if config.tied else 0.1,
             decoder_norm="free" if config.l1_weighting == "decoder_norm" else "unit",
         )

@@ -5,6 +5,9 @@
 V is the variance of the data, e = x - x_hat (no gradient), e_hat = sum over the aux_k largest pre-activations of dead
 features, ReLU applied, of their atoms (no bias), and E = mean ||e - mean(e)||^2. So both terms are fractions of
 variance unexplained. With fewer dead features than aux_k the second is scaled down in proportion.
+
+The second term is there where `revival` is `auxk` or `both`. The default is resampling alone: with small k it leaves
+fewer dead features than AuxK, at a lower cost (AuxK encodes every dead feature densely at every step).
 """
 
 from __future__ import annotations
@@ -28,9 +31,11 @@ from saescope.training.objectives.registry import register
 class TopkObjective(Objective):
     """See the module."""
 
+    resampled_encoder_norm = 1.0
+
     @classmethod
     def resolve(cls, config: TrainingConfig, size: DataSize) -> Recipe:
-        own = config.filled(revival="auxk", aux_weight=0.1, aux_k=64)
+        own = config.filled(revival="resample", aux_weight=0.1, aux_k=64)
         return with_shared_defaults(own, size)
 
     def new_model(self, d_in: int) -> LinearAutoencoder:
@@ -65,7 +70,7 @@ class TopkObjective(Objective):
         squared = error.square().sum() / x.shape[0]
         total = squared / inputs.variance
         terms: dict[str, Tensor] = {}
-        if self.config.revival == "auxk":
+        if self.config.revival in ("auxk", "both"):
             auxiliary = self._auxiliary(model, inputs, error.detach())
             if auxiliary is not None:
                 terms["auxiliary"] = auxiliary.detach()

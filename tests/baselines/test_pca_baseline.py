@@ -55,7 +55,7 @@ def test_equals_scikit_learn_on_held_out_digits() -> None:
 
 
 def test_whitened_fvu_equals_pca_of_whitened_data() -> None:
-    source = open_source(SourceOptions(images="embedded:photos", patch=6, stride=16))
+    source = open_source(SourceOptions(images="embedded:photos", patch=6, stride=32))
     held = held_out(source.n_items)
     train, test = source.table(~held), source.table(held)
     whitening = fit_whitening(train, epsilon=1e-3)

@@ -100,7 +100,7 @@ def fit(x: Floats, dictionary: Floats, architecture: str, k: int | None, bias: f
 
 def write_checkpoint(model: Model, folder: Path) -> None:
     config = {
-        "format": "saescope",
+        "format": "saescope-sae",
         "architecture": model.architecture,
         "d_in": len(model.w_enc),
         "d_out": model.w_dec.shape[1],

@@ -70,7 +70,7 @@ def source_options(command: F) -> F:
     decorated: Any = gathered
     for option in reversed(_OPTIONS):
         decorated = option(decorated)
-    return decorated  # type: ignore[no-any-return]
+    return decorated
 
 
 def parsed(source: dict[str, Any]) -> SourceOptions:

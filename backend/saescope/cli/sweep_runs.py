@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from saescope.store.paths import StorePaths, validate_sae_id
 from saescope.store.version import program_version
 from saescope.store.writer import create_store
 from saescope.training import TrainingConfig, train_sweep
+from saescope.training.objectives import DataSize, objective
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -141,10 +143,12 @@ def _configs(plan: SweepPlan) -> list[tuple[str, float, TrainingConfig]]:
         raise UserError("no values are given", f"give {parameter} values, e.g. --values 8,16,32")
     made = []
     for value in plan.values:
+        if not math.isfinite(value):
+            raise UserError(f"{parameter} is {value}; expected finite numbers", "give values such as --values 8,16,32")
         if parameter == "k" and value != int(value):
             raise UserError(f"k is {value}, but it counts features", "give whole numbers, e.g. --values 8,16,32")
         exact = int(value) if parameter == "k" else float(value)
-        config = TrainingConfig(**plan.training, **{parameter: exact})
+        config = TrainingConfig(**{**plan.training, parameter: exact})
         made.append((entry_name(plan.name, config.architecture, parameter, exact), exact, config))
     names = [sae_id for sae_id, _, _ in made]
     twice = sorted({n for n in names if names.count(n) > 1})
@@ -154,9 +158,11 @@ def _configs(plan: SweepPlan) -> list[tuple[str, float, TrainingConfig]]:
 
 
 def _settings(plan: SweepPlan, config: TrainingConfig, data: DividedSource, judge: Source) -> str:
+    """Hash of all that decides an entry: the recipe with its defaults filled in, the data and the build's options."""
+    recipe = objective(config.architecture).resolve(config, DataSize(data.table.n_rows, data.table.d_in))
     parts = {
         "program": program_version(),
-        "training": config.to_dict(),
+        "training": recipe.to_dict(),
         "data": data.source.data_sha256,
         "held_out": data.held_out,
         "evaluated": judge.data_sha256,

@@ -101,7 +101,7 @@ def training_options(sparsity: bool) -> Callable[[F], F]:
         decorated: Any = gathered
         for option in reversed(options.values()):
             decorated = option(decorated)
-        return decorated  # type: ignore[no-any-return]
+        return decorated
 
     return decorate
 

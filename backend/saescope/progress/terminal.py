@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,49 +18,44 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_REDRAWS = 0.1
+SECONDS_NOT_WORTH_A_LINE = 1.0
 
 
 class PlainProgress:
-    """A line when a stage starts, every ten seconds while it lasts, and when it ends."""
+    """A line once a stage has lasted a second, then every ten seconds, and when it ends. Shorter stages say nothing."""
 
-    def __init__(
-        self,
-        stream: IO[str],
-        clock: Callable[[], float] = time.monotonic,
-        seconds_between_lines: float = SECONDS_BETWEEN_LINES,
-    ) -> None:
+    def __init__(self, stream: IO[str], clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._clock = clock
-        self._pause = seconds_between_lines
         self._estimate: Estimate | None = None
-        self._said = 0.0
-        self._ended = False
+        self._said: float | None = None
+        """When the running stage last said something; None before its first line, infinity once it has ended."""
 
     def update(self, stage: str, done: int, total: int, note: str = "") -> None:
         now = self._clock()
         estimate = self._estimate
         if estimate is None or estimate.stage != stage or done < estimate.done:
             estimate = self._estimate = Estimate(stage, done, now)
-            self._ended = False
-            if done < total:
-                self._say(f"{stage}: {done:,} of {total:,}", now)
+            self._said = None
         estimate.done = done
-        if self._ended:
-            return
+        lasted = now - estimate.started
         extra = f", {note}" if note else ""
         if done >= total:
-            self._ended = True
-            self._say(f"{stage}: done in {duration(now - estimate.started)}{extra}", now)
-        elif now - self._said >= self._pause:
+            if self._said != math.inf and lasted >= SECONDS_NOT_WORTH_A_LINE:
+                self._say(f"{stage}: done in {duration(lasted)}{extra}")
+            self._said = math.inf
+        elif (self._said is None and lasted >= SECONDS_NOT_WORTH_A_LINE) or (
+            self._said is not None and now - self._said >= SECONDS_BETWEEN_LINES
+        ):
+            self._said = now
             left = estimate.seconds_left(done, total, now)
             remaining = f", {duration(left)} left" if left is not None else ""
-            self._say(f"{stage}: {done / total:.0%} ({done:,} of {total:,}){remaining}{extra}", now)
+            self._say(f"{stage}: {done / total:.0%} ({done:,} of {total:,}){remaining}{extra}")
 
-    def _say(self, text: str, now: float) -> None:
-        self._said = now
+    def _say(self, text: str) -> None:
         try:
             print(text, file=self._stream, flush=True)
-        except (OSError, ValueError):
+        except (OSError, ValueError):  # nobody reads it
             return
 
 

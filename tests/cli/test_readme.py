@@ -1,0 +1,46 @@
+"""The README's notebook example runs as it is printed, and its commands and pictures exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from saescope.cli.app import COMMANDS
+from saescope.store import FeatureStore
+from tests.store.fixture_store import write_store
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [
+    README,
+    *((ROOT / "docs" / n).read_text(encoding="utf-8") for n in ("hosting.md", "training.md", "command-line.md")),
+]
+
+
+def test_the_notebook_example_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert len([line for line in program.splitlines() if line.strip()]) <= 12
+    monkeypatch.chdir(tmp_path)
+    write_store(tmp_path / "saescope-demo", 32)
+    names: dict[str, object] = {}
+    exec(compile(program, "README.md", "exec"), names)
+    assert capsys.readouterr().out.count("\n") >= 2
+    feature, entry = names["feature"], names["entry"]
+    again = FeatureStore("saescope-demo")[entry.sae_id].feature(feature.feature_id)  # type: ignore[attr-defined]
+    assert again.label == "what I think it is"
+
+
+def test_every_command_that_the_pages_show_exists() -> None:
+    shown = {name for page in PAGES for name in re.findall(r"^ +(?:[\w./]+/)?saescope ([a-z]+)", page, re.M)}
+    assert {"serve", "sweep", "show"} <= shown
+    assert shown <= set(COMMANDS)
+
+
+def test_every_file_that_the_readme_names_is_there() -> None:
+    targets = re.findall(r"\]\(((?!http)[^)#]+)", README)
+    assert targets
+    assert [t for t in targets if not (ROOT / t).is_file()] == []

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from saescope.dashboard import reads
 from saescope.dashboard.serve import APP, STORE_VARIABLE
 from saescope.store import FeatureStore
 from tests.dashboard.pages import checked, run_page, tables, texts
+from tests.store.fixture_store import write_store
 
 
 def _app(monkeypatch: pytest.MonkeyPatch, store: Path | None, **parameters: str) -> AppTest:
@@ -127,3 +129,17 @@ def test_one_unreadable_entry_hides_no_other(
     at = _app(monkeypatch, copy)
     assert "This store cannot be read" in texts(at)
     assert sum(len(table["SAE"]) for table in tables(at)) == 3
+
+
+def test_a_cached_read_belongs_to_one_version_of_one_store(digits_store: Path, tmp_path: Path) -> None:
+    write_store(tmp_path / "other", n_features=8, ks=(2,))
+    with FeatureStore(digits_store) as one, FeatureStore(tmp_path / "other") as other:
+        assert len(reads.densities(one["digits-topk-k2"])) == 64
+        assert len(reads.densities(other["digits-topk-k2"])) == 8
+        assert (
+            reads.leading_features(one["digits-relu"], "density", 5)
+            == [
+                f.feature_id
+                for f in sorted(one["digits-relu"].search("", limit=64), key=lambda f: (-f.density, f.feature_id))
+            ][:5]
+        )

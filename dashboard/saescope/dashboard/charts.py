@@ -75,6 +75,7 @@ class Axis:
             "tickfont": {"size": 11, "color": theme.MUTED[scheme]},
             "automargin": True,
         }
+        axis["tickformat"] = ",~r" if not self.log else ""
         if self.percent:
             axis["tickformat"] = "~p"
         if self.range:

@@ -295,6 +295,53 @@ def test_readers_see_a_new_version_without_restart(tmp_path: Path, parts: list[P
             old.table("features")
 
 
+def test_a_version_that_is_gone_says_so(tmp_path: Path, parts: list[Path]) -> None:
+    publish(tmp_path, parts[0], "one")
+    with FeatureStore(tmp_path) as store:
+        old = store[SAE_ID]
+        publish(tmp_path, parts[1], "two")
+        publish(tmp_path, parts[0], "three")
+        with pytest.raises(StoreError, match=r"is gone.*\n.*open the entry again: store\['tiny'\]"):
+            old.feature(0)
+
+
+def test_readers_never_fail_while_versions_are_published(tmp_path: Path, parts: list[Path]) -> None:
+    publish(tmp_path, parts[0], "start")
+    done = threading.Event()
+
+    def read(store: FeatureStore) -> int:
+        n = 0
+        while not done.is_set() or not n:
+            entry = store[SAE_ID]
+            assert entry.n_features in (8, 12)
+            try:
+                assert entry.feature(7).n_features == entry.n_features
+            except StoreError as error:  # only for a reader that slept through two publications
+                assert "open the entry again" in (error.hint or "")  # noqa: PT017
+            n += 1
+        return n
+
+    with FeatureStore(tmp_path) as store, ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(read, store) for _ in range(3)]
+        try:
+            for i in range(5):
+                publish(tmp_path, parts[(i + 1) % 2], f"k{i}")
+        finally:
+            done.set()
+        assert all(reader.result() > 0 for reader in readers)
+
+
+def test_one_damaged_entry_does_not_hide_the_others(digits_store: Path, tmp_path: Path) -> None:
+    root = _copy(digits_store, tmp_path / "store")
+    (StorePaths(root).entry("digits-relu").current).write_text("20990101t000000000000z-00000000\n")
+    with FeatureStore(root) as store:
+        assert "digits-relu" in store.ids()
+        with pytest.raises(StoreError, match="which is not there"):
+            store.entries()
+        assert [s.name for s in store.sweeps()] == ["digits-patches", "digits-topk"]
+        assert store["digits-patches"].feature(1).feature_id == 1
+
+
 def test_a_new_entry_appears(tmp_path: Path, parts: list[Path]) -> None:
     publish(tmp_path, parts[0], "one")
     with FeatureStore(tmp_path) as store:

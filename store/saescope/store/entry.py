@@ -123,12 +123,13 @@ class Entry:
             [ids],
         )
         by_id = {row[0]: dict(zip(_FEATURE_NAMES, row, strict=True)) for row in rows}
+        notes = self.annotations()
         counts, strengths = self._ranking
         n = len(counts)
         found = []
         for i in ids:
             columns = by_id[i]
-            note = self.annotation(i)
+            note = notes.get(i) or Annotation(i)
             strength = columns["max_activation"]
             rank = None
             if strength is not None:

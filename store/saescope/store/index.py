@@ -119,6 +119,11 @@ def connect(version: VersionPaths, manifest: Manifest) -> duckdb.DuckDBPyConnect
 
     Raises `StoreError` where it can be built nowhere (a Parquet file is damaged, or every disk is full).
     """
+    if not version.manifest.is_file():
+        raise StoreError(
+            f"version {manifest.version} of {manifest.sae_id} is gone: it was replaced by newer ones",
+            f"open the entry again: store[{manifest.sae_id!r}]",
+        )
     tables = [name for name in TABLES if f"{name}.parquet" in manifest.files]
     mark = fingerprint(manifest)
     failure: StoreError | None = None
@@ -148,17 +153,24 @@ class IndexPool:
         self._capacity = capacity
         self._open: OrderedDict[Path, duckdb.DuckDBPyConnection] = OrderedDict()
         self._lock = threading.Lock()
+        self._opening: dict[Path, threading.Lock] = {}
 
     def cursor(self, version: VersionPaths, manifest: Manifest) -> duckdb.DuckDBPyConnection:
-        """A connection of its own for one call: threads must not share one."""
+        """A connection of its own for one call: threads must not share one. Only an index being built is waited for."""
         with self._lock:
-            connection = self._open.get(version.root)
-            if connection is None:
-                connection = self._open[version.root] = connect(version, manifest)
+            opening = self._opening.setdefault(version.root, threading.Lock())
+        with opening:
+            with self._lock:
+                known = self._open.get(version.root)
+                if known is not None:
+                    self._open.move_to_end(version.root)
+                    return known.cursor()
+            made = connect(version, manifest)
+            with self._lock:
+                self._open[version.root] = made
                 while len(self._open) > self._capacity:
                     self._open.popitem(last=False)
-            self._open.move_to_end(version.root)
-            return connection.cursor()
+                return made.cursor()
 
     def close(self) -> None:
         """Close every index now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow as pa
 from saescope.store.annotations import Annotations
 from saescope.store.atomic import storage_errors
 from saescope.store.entry import Entry
-from saescope.store.errors import StoreError, UnknownEntry
+from saescope.store.errors import StoreError, UnknownEntry, UserError
 from saescope.store.index import IndexPool
 from saescope.store.manifest import Manifest
 from saescope.store.marker import open_store
@@ -55,6 +56,10 @@ def source_key(source: dict[str, Any]) -> tuple[Any, ...]:
     """What tells sources apart: kind, data, split, and how the data is cut into positions."""
     names = ("kind", "data_sha256", "split", "patch", "stride", "image_mode", "model", "hook", "context")
     return tuple(str(source.get(name)) for name in names)
+
+
+class _Gone(StoreError):
+    """A version that was swept between two reads."""
 
 
 class FeatureStore:
@@ -107,21 +112,31 @@ class FeatureStore:
         """The live version of an entry. Raises `UnknownEntry`, or `StoreError` where it cannot be read."""
         if not isinstance(sae_id, str) or not SAE_ID_PATTERN.fullmatch(sae_id):
             raise UnknownEntry(f"not a valid sae_id: {sae_id!r}", self._known())
+        for _ in range(3):  # a version may be replaced twice, and swept, between reading CURRENT and its manifest
+            with suppress(_Gone):
+                return self._live(sae_id)
+        return self._live(sae_id)
+
+    def _live(self, sae_id: str) -> Entry:
         paths = self.paths.entry(sae_id)
         version = read_current(paths)
         if version is None:
             raise UnknownEntry(f"the store has no entry {sae_id!r}", self._known())
         with self._lock:
             entry = self._entries.get(sae_id)
-        if entry is None or entry.version != version:
-            files = paths.version(version)
+        if entry is not None and entry.version == version:
+            return entry
+        files = paths.version(version)
+        try:
             entry = Entry(self, files, Manifest.read(files.manifest))
-            if (entry.sae_id, entry.version) != (sae_id, version):
-                raise StoreError(
-                    f"{files.manifest} is of {entry.sae_id}, version {entry.version}", "run saescope verify"
-                )
-            with self._lock:
-                self._entries[sae_id] = entry
+        except StoreError as error:
+            if files.manifest.exists():
+                raise
+            raise _Gone(error.message, error.hint) from error
+        if (entry.sae_id, entry.version) != (sae_id, version):
+            raise StoreError(f"{files.manifest} is of {entry.sae_id}, version {entry.version}", "run saescope verify")
+        with self._lock:
+            self._entries[sae_id] = entry
         return entry
 
     def _known(self) -> str:
@@ -134,9 +149,17 @@ class FeatureStore:
         return [self[sae_id] for sae_id in self.ids()]
 
     def sweeps(self) -> list[Sweep]:
-        """Every entry exactly once, grouped into curves, sorted by name and architecture."""
+        """Every entry exactly once, grouped into curves, sorted by name and architecture.
+
+        An entry that cannot be read is left out, so that one damaged entry does not hide the others; `entries()` and
+        `verify` tell what is wrong with it.
+        """
         groups: dict[tuple[Any, ...], list[Entry]] = {}
-        for entry in self.entries():
+        for sae_id in self.ids():
+            try:
+                entry = self[sae_id]
+            except UserError:
+                continue
             m = entry.manifest
             name = m.sweep["name"] if m.sweep else entry.sae_id
             key = (str(name), m.architecture, m.sweep is None, source_key(m.source))

@@ -48,15 +48,20 @@ _CHECKPOINT_FILES = ("sae/cfg.json", "sae/sae.safetensors")
 
 def read_current(entry: EntryPaths) -> str | None:
     """Name of the live version, or None where CURRENT is missing. Raises `StoreError` where it names none."""
-    try:
-        name = entry.current.read_text(encoding="utf-8").strip()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"cannot read {entry.current}: {error}", "run saescope verify") from error
-    if not entry.version(name).manifest.is_file():
-        raise StoreError(f"{entry.current} names the version {name!r}, which is not there", "build the entry again")
-    return name
+    name = None
+    for _ in range(3):  # between the two reads newer versions may come, and this one be swept
+        before = name
+        try:
+            name = entry.current.read_text(encoding="utf-8").strip()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise StoreError(f"cannot read {entry.current}: {error}", "run saescope verify") from error
+        if entry.version(name).manifest.is_file():
+            return name
+        if name == before:
+            break
+    raise StoreError(f"{entry.current} names the version {name!r}, which is not there", "build the entry again")
 
 
 def _hash_file(path: Path) -> dict[str, Any]:

@@ -61,9 +61,9 @@ def row_sums(x: Float[Tensor, "row d"], rebuilt: Float[Tensor, "row d"], shift: 
         residual, squares, dot, norm, norm_rebuilt = per_row.T
         return RowSums(residual, squares, dot, norm, norm_rebuilt, columns)
     wide, other = x.double(), rebuilt.double()
-    centred, residual = wide - shift.double(), wide - other
+    centred, missed = wide - shift.double(), wide - other
     return RowSums(
-        residual=_dots(residual, residual),
+        residual=_dots(missed, missed),
         centred=_dots(centred, centred),
         dot=_dots(wide, other),
         norm=_dots(wide, wide),

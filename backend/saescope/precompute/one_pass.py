@@ -6,7 +6,6 @@ pass goes on where it was last saved and ends in the same bits as one that was n
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from saescope.precompute.spill import SpillWriter
 from saescope.precompute.state import FeatureState
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source
+from saescope.store.atomic import replacing, storage_errors
 from saescope.store.errors import UserError
 
 
@@ -201,17 +201,14 @@ class _Run:
     def save(self, folder: PassFolder) -> None:
         """Write the whole state: first what it refers to, then itself, in one rename."""
         assert self.spill is not None
-        self.spill.flush()
+        with storage_errors("write the firings of the pass"):
+            self.spill.flush()
         at = (self.start.item, self.start.positions, self.start.row, self.spill.firings, int(self.done))
         arrays = {f"state.{name}": value for name, value in self.state.arrays().items()}
         if self.sums is not None:
             arrays |= {f"sums.{name}": value for name, value in self.sums.to_dict().items()}
-        temporary = folder.state.with_suffix(".partial")
-        with temporary.open("wb") as file:
+        with replacing(folder.state) as temporary, temporary.open("wb") as file:
             np.savez(file, at=np.array(at, np.int64), **arrays)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(folder.state)
 
 
 def _under(saved: np.lib.npyio.NpzFile, prefix: str) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64
 
 from saescope.precompute import kernels
+from saescope.store.atomic import storage_errors
 
 _DTYPES: dict[str, np.dtype] = {
     "features": np.dtype(np.int32),
@@ -57,8 +58,9 @@ class SpillWriter:
             "items": items,
             "positions": positions,
         }
-        for name, array in parts.items():
-            self._files[name].write(np.ascontiguousarray(array, _DTYPES[name]).data)
+        with storage_errors("write the firings of the pass"):
+            for name, array in parts.items():
+                self._files[name].write(np.ascontiguousarray(array, _DTYPES[name]).data)
         self.rows += len(items)
         self.firings += len(features)
 
@@ -67,8 +69,9 @@ class SpillWriter:
             file.flush()
 
     def close(self) -> None:
-        for file in self._files.values():
-            file.close()
+        with storage_errors("write the firings of the pass"):
+            for file in self._files.values():
+                file.close()
 
 
 @dataclass(frozen=True)

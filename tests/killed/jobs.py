@@ -1,0 +1,71 @@
+"""Work that tests kill: each job runs in a process of its own, made from a server that has the libraries loaded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from saescope.cli.divided_source import open_to_train
+from saescope.cli.sweep_runs import SweepPlan, run_sweep
+from saescope.precompute import BuildOptions, build_entry
+from saescope.sources import SourceOptions
+from saescope.training import TrainingConfig, train, trainer
+from tests.precompute.small_builds import digits, make_sae, save_sae
+
+BUILD = BuildOptions(n_top=5, n_samples=2, n_sample_items=8, block_rows=100)
+PLAN = SweepPlan(
+    "it",
+    SourceOptions(images="embedded:digits"),
+    {"architecture": "topk", "n_features": 48, "steps": 60, "batch_size": 128, "seed": 0},
+    (2.0, 4.0),
+    BUILD,
+)
+
+
+def make_checkpoint(folder: Path) -> None:
+    save_sae(make_sae("relu", digits(4)), folder / "sae")
+
+
+def _begin(started: Path | None) -> None:
+    torch.set_num_threads(1)
+    trainer.STATE_SECONDS = 0.02
+    if started is not None:
+        started.touch()
+
+
+def train_job(folder: Path, started: Path | None = None) -> None:
+    """One training run."""
+    data = open_to_train(PLAN.source)
+    _begin(started)
+    config = TrainingConfig(architecture="topk", k=4, n_features=48, steps=600, batch_size=128, seed=0)
+    train(data.table, config, folder / "trained", description=data.description)
+
+
+def build_job(folder: Path, started: Path | None = None) -> None:
+    """One build into the store."""
+    _begin(started)
+    build_entry(folder / "sae", digits(4), folder / "store", sae_id="it", options=BUILD)
+
+
+def sweep_job(folder: Path, started: Path | None = None) -> None:
+    """A sweep of two SAEs: train, build, publish."""
+    _begin(started)
+    run_sweep(PLAN, folder / "store")
+
+
+def full_disk_job(folder: Path, limit: int) -> None:
+    """A build that may write files of at most `limit` bytes. Exits with 7 where it ends in a message to the user."""
+    import resource
+    import signal
+
+    from saescope.store.errors import UserError
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    torch.set_num_threads(1)
+    try:
+        build_entry(folder / "sae", digits(4), folder / "store", sae_id="it", options=BUILD)
+    except UserError:
+        os._exit(7)

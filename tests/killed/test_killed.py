@@ -1,0 +1,120 @@
+"""kill -9 at many random moments: nothing published is harmed, and running it again completes it, bit for bit."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from saescope.store import FeatureStore
+from saescope.store.verify import verify
+from tests.killed import jobs
+from tests.precompute.test_cut_and_resumed import assert_equal
+
+N_KILLS = 15
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["tests.killed.jobs"])
+
+
+def run(job: Callable[..., None], folder: Path, kill_after: float | None = None) -> float | None:
+    """Seconds that the job worked, or None where it was killed `kill_after` seconds from its start."""
+    started = folder / "started"
+    started.unlink(missing_ok=True)
+    process = context.Process(target=job, args=(folder, started))
+    process.start()
+    while not started.exists() and process.is_alive():
+        time.sleep(0.002)
+    begun = time.monotonic()
+    process.join(kill_after)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return None
+    assert process.exitcode == 0, "the job failed by itself"
+    return time.monotonic() - begun
+
+
+def check_store(folder: Path) -> None:
+    """Whatever is published is whole: verified, and every table can be read."""
+    if not (folder / "store" / "store.json").exists():
+        return
+    faults = verify(folder / "store")
+    assert not faults, faults
+    with FeatureStore(folder / "store") as store:
+        for entry in store.entries():
+            assert entry.table("features").num_rows == entry.n_features
+
+
+def kill_and_finish(job: Callable[..., None], folder: Path, seconds: float) -> int:
+    """Kill the job at random moments, run it again each time, let it finish at last. Returns the number of kills."""
+    rng = random.Random(0)
+    kills = 0
+    for _ in range(N_KILLS):
+        if run(job, folder, rng.uniform(0, seconds)) is None:
+            kills += 1
+        check_store(folder)
+    run(job, folder)
+    check_store(folder)
+    return kills
+
+
+@pytest.mark.slow
+def test_killed_training_ends_in_the_same_weights(tmp_path: Path) -> None:
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    seconds = run(jobs.train_job, tmp_path / "whole")
+    assert seconds is not None
+    assert kill_and_finish(jobs.train_job, tmp_path / "killed", seconds * 0.6) > 3
+    whole, killed = (load_file(tmp_path / n / "trained" / "sae.safetensors") for n in ("whole", "killed"))
+    assert whole.keys() == killed.keys()
+    assert all((whole[n] == killed[n]).all() for n in whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", [jobs.build_job, jobs.sweep_job])
+def test_killed_builds_end_in_the_same_tables(tmp_path: Path, job: Callable[..., None]) -> None:
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+        jobs.make_checkpoint(tmp_path / name)
+    seconds = run(job, tmp_path / "whole")
+    assert seconds is not None
+    assert kill_and_finish(job, tmp_path / "killed", seconds * 0.8) > 3
+    whole, killed = FeatureStore(tmp_path / "whole/store"), FeatureStore(tmp_path / "killed/store")
+    assert [e.sae_id for e in whole.entries()] == [e.sae_id for e in killed.entries()]
+    for entry in whole.entries():
+        other = killed[entry.sae_id]
+        assert_equal({n: entry.table(n) for n in entry.tables}, {n: other.table(n) for n in other.tables})
+        assert entry.weights_sha256 == other.weights_sha256
+        folder = tmp_path / "killed/store/saes" / entry.sae_id
+        assert not [p for p in folder.iterdir() if p.name.startswith(".building")]
+    whole.close()
+    killed.close()
+
+
+@pytest.mark.parametrize("limit", [4_000, 40_000, 150_000, 600_000])
+def test_a_full_disk_harms_nothing(tmp_path: Path, limit: int) -> None:
+    """A limit on the size of files stands in for the full disk: writes fail at whatever moment they reach it."""
+    jobs.make_checkpoint(tmp_path)
+    first = context.Process(target=jobs.build_job, args=(tmp_path,))
+    first.start()
+    first.join()
+    assert first.exitcode == 0
+    before = FeatureStore(tmp_path / "store")["it"].version
+    jobs.save_sae(jobs.make_sae("relu", jobs.digits(4), seed=1), tmp_path / "sae")
+    process = context.Process(target=jobs.full_disk_job, args=(tmp_path, limit))
+    process.start()
+    process.join()
+    assert process.exitcode == 7
+    assert not verify(tmp_path / "store")
+    assert FeatureStore(tmp_path / "store")["it"].version == before
+    again = context.Process(target=jobs.build_job, args=(tmp_path,))
+    again.start()
+    again.join()
+    assert again.exitcode == 0
+    assert FeatureStore(tmp_path / "store")["it"].version != before
+    assert not verify(tmp_path / "store")

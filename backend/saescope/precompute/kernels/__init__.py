@@ -1,0 +1,41 @@
+"""The inner loops of the one pass, compiled.
+
+Codes come as compressed rows: row r fires the features `features[row_ptr[r]:row_ptr[r + 1]]` with `values` alike. Every
+loop costs a few nanoseconds per firing and never visits a feature that is silent. All of them release the interpreter
+lock. Compiled code is cached beside the file that holds it, by that file's own time stamp: after a change to `hashing`,
+touch `accumulation` too.
+"""
+
+from saescope.precompute.kernels.accumulation import accumulate, merge_kept
+from saescope.precompute.kernels.codes import compress, compress_selection, l1_of_rows
+from saescope.precompute.kernels.firings import count_categories, rows_of_categories, transpose, windows
+from saescope.precompute.kernels.hashing import feature_keys, position_keys
+from saescope.precompute.kernels.pairs import (
+    best_of_counts,
+    count_common_bits,
+    count_pairs,
+    pairs_within_rows,
+    set_bits,
+)
+from saescope.precompute.kernels.reconstruction import gather, row_sums
+
+__all__ = [
+    "accumulate",
+    "best_of_counts",
+    "compress",
+    "compress_selection",
+    "count_categories",
+    "count_common_bits",
+    "count_pairs",
+    "feature_keys",
+    "gather",
+    "l1_of_rows",
+    "merge_kept",
+    "pairs_within_rows",
+    "position_keys",
+    "row_sums",
+    "rows_of_categories",
+    "set_bits",
+    "transpose",
+    "windows",
+]

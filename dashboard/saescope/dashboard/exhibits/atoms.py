@@ -23,7 +23,7 @@ from saescope.store.errors import StoreError
 if TYPE_CHECKING:
     from saescope.store import Entry
 
-BARS_WIDE, BARS_HIGH = 96, 24
+BARS_WIDE, BARS_HIGH = 84, 21
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import streamlit as st
 
 from saescope.dashboard import links, panels
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
-from saescope.dashboard.components.pictures import PatchGrid, heat_sprite, image_sprite, patch_grid
+from saescope.dashboard.components.pictures import (
+    MAX_TILE,
+    PatchGrid,
+    heat_sprite,
+    image_shape,
+    image_sprite,
+    patch_grid,
+)
 from saescope.dashboard.components.table import Cell, Column, Row, table
 from saescope.dashboard.formats import count, signed, significant
 
@@ -17,26 +25,29 @@ if TYPE_CHECKING:
     from saescope.store import Entry
     from saescope.store.records import Example
 
-SIDE = 80
-"""Aim for the longer side of an example, in CSS pixels."""
+SIDE, PATCH_SIDE = 80, 112
+"""Aims for the longer side of an example in CSS pixels; a picture with a place in it needs more."""
+
+MOST = 20
+"""Examples that there is always place for."""
 
 Items = Mapping[int, Mapping[str, Any]]
 
 
-def show(entry: Entry, examples: Sequence[Example], *, key: str, strongest: float, room: int = 0) -> None:
+def show(entry: Entry, examples: Sequence[Example], *, key: str, strongest: float) -> None:
     """Draw `examples` of one feature in the order given.
 
     `strongest` (the feature's largest |activation|) is full colour, so that colours compare across its intervals.
-    `room` is the least height in pixels that is kept free.
     """
     items = {row["item_id"]: row for row in entry.items([e.item_id for e in examples]).to_pylist()}
     kept = [e for e in examples if e.item_id in items]
     if kept and all(items[e.item_id].get("image") for e in kept):
-        _pictures(entry, kept, items, key=key, strongest=strongest, room=room)
+        _pictures(entry, kept, items, key=key, strongest=strongest)
     elif examples:
         _rows(entry, examples, items, key=key)
     else:
-        panels.empty("No position fired in this interval.")
+        with st.container(height=room(entry), border=False):
+            panels.empty("No position fired in this interval.")
 
 
 def metadata_lines(item: Mapping[str, Any]) -> list[str]:
@@ -51,13 +62,25 @@ def metadata_lines(item: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _strip_scale(height: int, width: int) -> int:
-    return max(1, round(SIDE / max(height, width)))
+def _scale(entry: Entry, height: int, width: int) -> int:
+    """Whole factor that brings a picture of this size near the side that is aimed at."""
+    aim = SIDE if patch_grid(entry.manifest.source) is None else PATCH_SIDE
+    return max(1, round(aim / max(height, width)))
 
 
-def _pictures(
-    entry: Entry, examples: Sequence[Example], items: Items, *, key: str, strongest: float, room: int
-) -> None:
+def room(entry: Entry) -> int:
+    """Height in CSS pixels that is kept free where there are no examples, so that what follows stays in its place:
+    that of `MOST` of them on a screen 1280 pixels wide."""
+    shape = image_shape(entry.manifest.source)
+    if shape is None:
+        return 300
+    height, width = min(shape.height, MAX_TILE), min(shape.width, MAX_TILE)
+    scale = _scale(entry, height, width)
+    rows = -(-MOST // max(1, 950 // (width * scale + 6)))
+    return min(rows, 3) * (height * scale + 23)
+
+
+def _pictures(entry: Entry, examples: Sequence[Example], items: Items, *, key: str, strongest: float) -> None:
     sprite = image_sprite([items[e.item_id]["image"] for e in examples])
     grid = patch_grid(entry.manifest.source)
     if grid is not None and (grid.height, grid.width) != (sprite.height, sprite.width):
@@ -87,10 +110,10 @@ def _pictures(
         key=key,
         label="Examples",
         layout="strip",
-        scale=_strip_scale(sprite.height, sprite.width),
+        scale=_scale(entry, sprite.height, sprite.width),
         overlay=overlay,
         href=links.href("reconstructions", sae=entry.sae_id) + "&item=",
-        min_height=room,
+        room=MOST,
     )
 
 
@@ -124,4 +147,4 @@ def _rows(entry: Entry, examples: Sequence[Example], items: Items, *, key: str) 
         )
         for place, e in enumerate(examples)
     ]
-    table(columns, rows, key)
+    table(columns, rows, key, opens=False, height=room(entry))

@@ -12,11 +12,12 @@ import pyarrow as pa
 import streamlit as st
 
 from saescope.dashboard import controls, links, panels
+from saescope.dashboard.components import sources
 from saescope.dashboard.components.picture_tiles import Tile, Tone, picture_tiles
 from saescope.dashboard.components.pictures import AtomMode
 from saescope.dashboard.exhibits import atoms
 from saescope.dashboard.exhibits.similarity import chained_order, spread_order
-from saescope.dashboard.formats import count, density, significant
+from saescope.dashboard.formats import count, density, plain, significant
 from saescope.dashboard.views.features import compose
 from saescope.store.errors import QueryError
 
@@ -31,10 +32,11 @@ ORDER_HELP = (
     "Density, max activation and decoder norm: largest first; label: A to Z; similar side by side: a walk from each "
     "atom to its nearest neighbour not yet shown."
 )
-COLOUR_HELP = (
-    "diverging: blue below zero, red above, each atom on its own symmetric scale; grey: black to white around "
-    "mid-grey; colour: as it is, around mid-grey."
-)
+LEGEND = {
+    "diverging": ":blue[below zero] to :red[above zero], each atom on its own symmetric scale",
+    "grey": "black below zero, white above, each atom on its own symmetric scale",
+    "colour": "zero is mid-grey, each atom on its own symmetric scale",
+}
 PAGE_SIZES = {"small": 1000, "medium": 512, "large": 128}
 SIDES = {"small": 32, "medium": 60, "large": 120}
 
@@ -58,6 +60,7 @@ def render(store: FeatureStore) -> None:
     """Draw the page. Raises `UnknownEntry`."""
     entry = links.current_entry(store)
     st.title("Atoms")
+    st.caption(plain(sources.entry_line(entry)))
     look = atoms.look(entry)
     if look is None:
         panels.empty(
@@ -82,21 +85,24 @@ def render(store: FeatureStore) -> None:
 def _controls(look: atoms.AtomLook, n_features: int) -> tuple[str, str, AtomMode, str]:
     """The row above the grid: search and filter (as one query), order, colouring, size."""
     page = ("page",)
-    search, show, sort, colour, size = st.columns([230, 268, 150, 130, 178], vertical_alignment="bottom", gap="small")
+    search, sort = st.columns([5, 2], vertical_alignment="bottom", gap="small")
     with search:
         q = controls.search("Search", "q", placeholder="digit 7, density > 0.01", help=SEARCH_HELP, also_clear=page)
-    with show:
-        shown = controls.choice("Show", "show", SHOW, style="segmented", also_clear=page)
     with sort:
         orders = {name: title for name, title in ORDERS.items() if name != "similar" or n_features <= MOST_SIMILAR}
         order = controls.choice("Order", "sort", orders, help=ORDER_HELP, also_clear=page)
-    with colour:
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        shown = controls.choice("Show", "show", SHOW, style="segmented", also_clear=page, show_label=False)
         modes = {str(mode): str(mode) for mode in look.modes}
-        mode = controls.choice("Colour", "colour", modes, style="segmented", help=COLOUR_HELP)
-    with size:
+        mode = look.modes[0]
+        if len(modes) > 1:
+            mode = cast(AtomMode, controls.choice("Colour", "colour", modes, style="segmented", show_label=False))
         sizes = {name: name for name in SIDES}
-        chosen = controls.choice("Size", "size", sizes, style="segmented", default="medium", also_clear=page)
-    return compose(q, shown, None, "", ""), order, cast(AtomMode, mode), chosen
+        chosen = controls.choice(
+            "Size", "size", sizes, style="segmented", default="medium", also_clear=page, show_label=False
+        )
+        st.caption(LEGEND[mode], width="content")
+    return compose(q, shown, None, "", ""), order, mode, chosen
 
 
 # which features

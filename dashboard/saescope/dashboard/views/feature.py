@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 ATOM_SIDE = 168
 CHIP_SIDE = 32
 N_CHIPS = 12
-STRIP_ROOM = 214
 _TROUBLE = "_feature_trouble"
 
 STYLE = """
 <style>
+.st-key-feature-title { gap: 0 !important; }
 .st-key-feature-title h3 { padding: 0 !important; line-height: 1.35; }
 .st-key-feature-title h3, .st-key-feature-title p { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .st-key-feature-title [data-testid="stMarkdownContainer"], .st-key-feature-title p { margin: 0 !important; }
+@media (max-width: 640px) { .st-key-feature-overview { flex-direction: column; } }
 .st-key-feature-tools input { text-align: center; }
 .feature-numbers { display: flex; flex-wrap: wrap; gap: 2px 26px; margin: 0; }
 .feature-numbers dt { font-size: 0.82rem; opacity: 0.75; white-space: nowrap; cursor: help; }
@@ -101,29 +102,33 @@ def _header(entry: Entry, feature: Feature) -> None:
         st.button("next", key="_feature_next", on_click=_open, args=(i + 1,), disabled=i == last, shortcut="right")
 
 
+def _name(label: str) -> str:
+    """An automatic label without the figures that it may carry ('digit 7: 93 % of firings, ...' is 'digit 7')."""
+    name, colon, rest = label.partition(": ")
+    return name if colon and "of firings" in rest else label
+
+
 def _title(feature: Feature) -> str:
-    if feature.label:
-        return plain(feature.label)
+    if feature.user_label:
+        return plain(feature.user_label)
+    if feature.auto_label:
+        return plain(_name(feature.auto_label))
     return ":gray[dead]" if feature.is_dead else ":gray[no label]"
 
 
 def _about_label(feature: Feature) -> str:
     """Where the label comes from, and how well the automatic one fits."""
     if feature.auto_label is None:
-        return (
-            "labelled by hand"
-            if feature.user_label
-            else "no automatic label fits: too few firings, or no lift over chance"
-        )
+        if feature.user_label:
+            return "labelled by hand"
+        return "no automatic label: too few firings, or no lift over chance"
     fit = (
-        f"{percent(feature.label_precision)} of firings, {percent(feature.label_recall)} of all such positions, "
-        f"base rate {percent(feature.label_base_rate)}"
+        f"{percent(feature.label_precision)} of firings (precision), {percent(feature.label_recall)} of all such "
+        f"positions (recall), base rate {percent(feature.label_base_rate)}"
     )
-    return (
-        f"labelled by hand; automatic: {plain(feature.auto_label)} ({fit})"
-        if feature.user_label
-        else f"automatic: {fit}"
-    )
+    if feature.user_label:
+        return f"labelled by hand; automatic: {plain(_name(feature.auto_label))}, {fit}"
+    return f"automatic: {fit}"
 
 
 def _annotate(entry: Entry, feature: Feature) -> None:
@@ -156,7 +161,8 @@ def _annotate(entry: Entry, feature: Feature) -> None:
 
 def _overview(entry: Entry, feature: Feature) -> None:
     look = atoms.look(entry)
-    left, right = st.columns([190, 760], gap="medium")
+    with st.container(key="feature-overview", horizontal=True, gap="medium"):
+        left, right = st.container(width=ATOM_SIDE + 6), st.container()
     with left:
         if look is None:
             panels.empty("This decoder is not linear: its features have no atoms.")
@@ -235,7 +241,7 @@ def _pick_tab() -> None:
 
 def _examples(entry: Entry, feature: Feature) -> None:
     if feature.is_dead:
-        with st.container(key="feature-examples", height=STRIP_ROOM + 46, border=False):
+        with st.container(key="feature-examples", height=examples.room(entry) + 46, border=False):
             panels.empty(
                 f"No examples: the feature fired at none of the {count(entry.n_positions)} evaluated positions.",
                 "The upper bound on its density is one-sided, at 95 %, and assumes independent positions.",
@@ -261,7 +267,7 @@ def _examples(entry: Entry, feature: Feature) -> None:
         shown = entry.examples(feature.feature_id, "top")
     else:
         shown = entry.examples(feature.feature_id, "interval", chosen)
-    examples.show(entry, shown, key="_feature_examples", strongest=abs(feature.max_activation or 0.0), room=STRIP_ROOM)
+    examples.show(entry, shown, key="_feature_examples", strongest=abs(feature.max_activation or 0.0))
 
 
 # other features
@@ -287,7 +293,7 @@ def _relatives(entry: Entry, feature: Feature) -> None:
                 (
                     c.other_id,
                     c.auto_label,
-                    f"{c.jaccard:.2f}",
+                    significant(c.jaccard, 2),
                     f"Jaccard {c.jaccard:.3f}\nboth fire at {count(c.n_both)} positions",
                 )
                 for c in both

@@ -12,13 +12,14 @@ import numpy as np
 import streamlit as st
 
 from saescope.dashboard import controls, links, panels, reads, theme
+from saescope.dashboard.components import sources
 from saescope.dashboard.components.pictures import Sprite, colour_sprite, signed_sprite, value_sprite
 from saescope.dashboard.components.reconstruction_rows import Builder, Row, Title, reconstruction_rows
 from saescope.dashboard.exhibits import atoms
 from saescope.dashboard.exhibits.examples import metadata_lines
 from saescope.dashboard.exhibits.labels import labels
 from saescope.dashboard.exhibits.rebuilding import Rebuilt, rebuild
-from saescope.dashboard.formats import count, percent, significant
+from saescope.dashboard.formats import count, percent, plain, significant
 from saescope.store.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 ROWS = 8
 N_BUILDERS = 12
+SMALLEST_SHARE = 0.001
+"""Features with less are counted, not drawn."""
 PICTURE_SIDE = 96
 SINGLE_SIDE = 168
 ATOM_SIDE = 36
@@ -50,6 +53,7 @@ def render(store: FeatureStore) -> None:
     """Draw the page. Raises `UnknownEntry`, or `UserError` for an item that the store does not keep."""
     entry = links.current_entry(store)
     st.title("Reconstructions")
+    st.caption(plain(sources.entry_line(entry)))
     _along_the_sweep(store, entry)
     sample = entry.sample_item_ids()
     chosen = _chosen_item()
@@ -171,20 +175,25 @@ def _row(rebuilt: Rebuilt, features: list[int], named: dict[int, str]) -> Row:
     tile = {feature: place for place, feature in enumerate(features)}
     builders: list[Builder] = []
     for feature, share, activation in zip(rebuilt.features, rebuilt.shares, rebuilt.activations, strict=True):
-        if feature not in tile or len(builders) == N_BUILDERS:
-            continue
-        written = f"{'−' if share < 0 else ''}{percent(abs(float(share)))}"
+        if feature not in tile or len(builders) == N_BUILDERS or abs(share) < SMALLEST_SHARE:
+            break
+        written = _share(float(share))
         tip = f"#{feature} {named.get(int(feature), '')}\nshare {written}\nactivation {significant(float(activation))}"
         builders.append(Builder(int(feature), float(share), written, tip, tile[int(feature)]))
     hidden = len(rebuilt.features) - len(builders)
     rest = ""
     if hidden and builders:
-        rest = f"+ {count(hidden)} more: {percent(float(rebuilt.shares[len(builders) :].sum()))}"
+        others = float(rebuilt.shares[len(builders) :].sum())
+        rest = f"+ {count(hidden)} more: " + (_share(others) if abs(others) >= SMALLEST_SHARE else "< 0.1 %")
     errors = [] if rebuilt.mse is None else [f"MSE {significant(rebuilt.mse)}"]
     if rebuilt.n_positions:
         l0 = rebuilt.n_firing / rebuilt.n_positions
         errors.append(f"L0 {significant(l0)}" + (" per patch" if rebuilt.n_positions > 1 else ""))
     return Row(f"item {count(rebuilt.item_id)}", metadata_lines(rebuilt.item)[:4], errors, builders, rest)
+
+
+def _share(share: float) -> str:
+    return f"{'−' if share < 0 else ''}{percent(abs(share))}"
 
 
 def _pictures(rebuilt: list[Rebuilt]) -> tuple[Sprite | None, Sprite | None, Sprite | None, float | None]:

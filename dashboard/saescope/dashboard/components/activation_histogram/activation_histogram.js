@@ -102,10 +102,14 @@ function draw(component, root) {
     svg.append(shape("line", { x1: x(tick), x2: x(tick), y1: bottom, y2: bottom + 4 }, "axis"));
     svg.append(words(short(tick), x(tick), bottom + 15, "tick"));
   }
-  const most = Math.floor(Math.log10(Math.max(...counts)));
-  for (let e = 0; e <= most; e += Math.max(1, Math.ceil((most + 1) / 4))) {
-    svg.append(shape("line", { x1: LEFT - 4, x2: LEFT, y1: y(10 ** e), y2: y(10 ** e) }, "axis"));
-    svg.append(words(short(10 ** e), LEFT - 7, y(10 ** e) + 4, "tick count"));
+  const largest = Math.max(...counts);
+  const most = Math.floor(Math.log10(largest));
+  const levels = [];
+  for (let e = 0; e <= most; e += Math.max(1, Math.ceil((most + 1) / 4))) levels.push(10 ** e);
+  if (y(levels[levels.length - 1]) - y(largest) > 14) levels.push(largest);
+  for (const level of levels) {
+    svg.append(shape("line", { x1: LEFT - 4, x2: LEFT, y1: y(level), y2: y(level) }, "axis"));
+    svg.append(words(short(level), LEFT - 7, y(level) + 4, "tick count"));
   }
   svg.append(words(axis, LEFT + inner / 2, height - 3, "title"));
   const side = words("positions (log)", 0, 0, "title");

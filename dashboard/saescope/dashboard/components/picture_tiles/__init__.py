@@ -78,14 +78,15 @@ def picture_tiles(
     overlay: Sprite | None = None,
     href: str | None = None,
     on_open: Callable[[int], None] | None = None,
-    min_height: int | None = None,
+    room: int = 0,
 ) -> None:
     """Show `tiles`.
 
     `label` names the group for screen readers. `scale` is the whole number of CSS pixels for a pixel of a picture.
     `overlay` is a sprite of the same geometry laid over the pictures. `href`, with a value appended, is the address
     that a tile leads to. `on_open` is for tiles that lead to another state of this page: a plain click calls it with
-    the value, before the run that the click starts, instead of following the link. `min_height` (px) keeps what follows in its place when the number of tiles changes.
+    the value, before the run that the click starts, instead of following the link. `room` is a number of tiles
+    that there is always place for, so that what follows does not move when there are fewer.
     """
     values = [tile.value for tile in tiles]
 
@@ -103,6 +104,6 @@ def picture_tiles(
         "tiles": [tile.payload() for tile in tiles],
         "href": href,
         "tells": on_open is not None,
-        "min_height": min_height,
+        "room": room,
     }
     _mount(key=key, data=data, on_open_change=clicked)

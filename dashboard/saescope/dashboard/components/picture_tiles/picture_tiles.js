@@ -47,6 +47,22 @@ function tile(component, data, index) {
   return link;
 }
 
+// Invisible tiles up to `data.room`: what follows stays in its place when there are fewer.
+function blanks(data) {
+  return Array.from({ length: Math.max(0, data.room - data.tiles.length) }, () => {
+    const blank = document.createElement("span");
+    blank.className = "tile blank";
+    blank.setAttribute("aria-hidden", "true");
+    const place = document.createElement("span");
+    place.style.cssText = `display:block;width:${data.sprite.width * data.scale}px;height:${data.sprite.height * data.scale}px`;
+    const caption = document.createElement("span");
+    caption.className = "caption";
+    caption.textContent = "\u00a0";
+    blank.append(place, caption);
+    return blank;
+  });
+}
+
 export default async function (component) {
   const { parentElement, data } = component;
   const root = parentElement.querySelector(".root");
@@ -65,11 +81,10 @@ export default async function (component) {
   group.setAttribute("role", "group");
   group.setAttribute("aria-label", data.label);
   group.style.setProperty("--across", `${data.sprite.width * data.scale}px`);
-  group.style.minHeight = data.min_height ? `${data.min_height}px` : "";
   swap();
-  group.replaceChildren(...data.tiles.map((_, index) => tile(component, data, index)));
+  group.replaceChildren(...data.tiles.map((_, index) => tile(component, data, index)), ...blanks(data));
   arrowKeys(group);
   tooltips(root);
-  if (focused >= 0) group.children[Math.min(focused, group.children.length - 1)]?.focus({ preventScroll: true });
+  if (focused >= 0) group.children[Math.min(focused, data.tiles.length - 1)]?.focus({ preventScroll: true });
   return () => dropSheets(root);
 }

@@ -1,6 +1,7 @@
 // Rows of input, reconstruction and residual, and the atoms that build the picture, each with its share.
 
 const TURN = new WeakMap();
+const PICTURES = ["input", "reconstruction", "residual"]; // columns that are left out where there is no picture
 
 function cell(className, ...children) {
   const element = document.createElement("div");
@@ -37,16 +38,11 @@ function builder(component, data, item, largest) {
 function row(component, data, item, index) {
   const { scale } = data;
   const shown = [cell("item", line(item.title, "strong"), ...item.lines.map((text) => line(text, "weak")))];
-  for (const name of ["input", "reconstruction", "residual"]) {
-    const sprite = data[name];
-    const place = cell("shown");
-    if (sprite) {
-      const drawn = picture(name, sprite, index, scale);
-      drawn.setAttribute("role", "img");
-      drawn.setAttribute("aria-label", `${name} of ${item.title}`);
-      place.append(drawn);
-    }
-    shown.push(place);
+  for (const name of PICTURES.filter((name) => data[name])) {
+    const drawn = picture(name, data[name], index, scale);
+    drawn.setAttribute("role", "img");
+    drawn.setAttribute("aria-label", `${name} of ${item.title}`);
+    shown.push(cell("shown", drawn));
   }
   shown.push(cell("error", ...item.errors.map((text, i) => line(text, i ? "weak" : "strong"))));
   const largest = Math.max(1e-9, ...item.builders.map((b) => Math.abs(b.share)));
@@ -75,7 +71,10 @@ export default async function (component) {
   swap();
   const across = (data.input ?? data.reconstruction)?.width * data.scale || 0;
   rows.style.setProperty("--across", `${Math.max(across, 78)}px`);
-  const head = cell("row head", ...data.titles.map((title) => {
+  const titles = data.titles.filter((_, i) => i < 1 || i > 3 || data[PICTURES[i - 1]]);
+  rows.style.setProperty("--pictures", String(titles.length - 3));
+  rows.classList.toggle("plain", titles.length === 3);
+  const head = cell("row head", ...titles.map((title) => {
     const element = line(title.text, "");
     element._tip = title.help;
     return element;

@@ -73,7 +73,7 @@ def feature_table(
     """Draw rows of `Entry.features_page`; `opened` of the event is a feature's number as text."""
     columns = [Column("feature", STATISTICS["feature_id"][1], "left", sort_key="feature_id")]
     columns.append(Column("label", "people's label, or the automatic one in grey", "left", grows=True))
-    columns += [Column(STATISTICS[c][0], STATISTICS[c][1], sort_key=c) for c in _SHOWN]
+    columns += [Column(STATISTICS[c][0].removeprefix("decoder "), STATISTICS[c][1], sort_key=c) for c in _SHOWN]
     shape = pictures.atom_shape(entry.manifest.source, entry.manifest.d_out)
     sprite, scale = None, 1
     if shape is not None and rows:

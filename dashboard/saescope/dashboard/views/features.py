@@ -70,7 +70,7 @@ def _scatter(entry: Entry, query: str, x: str, y: str, height: int) -> None:
     log = feature_scatter.log_axis(x, signed), feature_scatter.log_axis(y, signed)
     found = entry.scatter(x, y, query, log_x=log[0], log_y=log[1])
     if not found.total:
-        panels.empty("No feature here has a place on both axes.")
+        panels.empty("No feature found has a place on both axes: dead ones have none.")
         return
     st.plotly_chart(
         feature_scatter.figure(found, x, y, log, height=height),

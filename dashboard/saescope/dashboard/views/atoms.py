@@ -33,9 +33,9 @@ ORDER_HELP = (
     "atom to its nearest neighbour not yet shown."
 )
 LEGEND = {
-    "diverging": ":blue[below zero] to :red[above zero], each atom on its own symmetric scale",
-    "grey": "black below zero, white above, each atom on its own symmetric scale",
-    "colour": "zero is mid-grey, each atom on its own symmetric scale",
+    "diverging": ":blue[below zero], :red[above zero], scaled per atom",
+    "grey": "black below zero, white above, scaled per atom",
+    "colour": "zero is mid-grey, scaled per atom",
 }
 PAGE_SIZES = {"small": 1000, "medium": 512, "large": 128}
 SIDES = {"small": 32, "medium": 60, "large": 120}
@@ -180,6 +180,7 @@ def _tile(row: dict[str, Any]) -> Tile:
 
 def _pages(total: int, size: int) -> None:
     n_pages = -(-total // size)
-    with st.container(horizontal=True, vertical_alignment="center"):
+    left, right = st.columns([1, 2], vertical_alignment="center")
+    left.caption(f"{count(total)} features" + (f", {count(size)} on a page" if n_pages > 1 else ""))
+    with right:
         controls.page_number("page", n_pages)
-        st.caption(f"{count(total)} features" + (f", {count(size)} on a page" if n_pages > 1 else ""))

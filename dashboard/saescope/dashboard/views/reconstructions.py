@@ -121,9 +121,10 @@ def _page(store: FeatureStore, entry: Entry, sample: list[int]) -> None:
     page = min(max(links.whole_number("page", 1), 1), n_pages)
     start = (page - 1) * ROWS
     _rows(store, entry, rebuild(entry, sample[start : start + ROWS]), PICTURE_SIDE)
-    with st.container(horizontal=True, vertical_alignment="center"):
+    left, right = st.columns([1, 2], vertical_alignment="center")
+    left.caption(f"{count(len(sample))} sampled items, the same for every SAE of a sweep")
+    with right:
         controls.page_number("page", n_pages)
-        st.caption(f"{count(len(sample))} sampled items, the same for every SAE of a sweep")
 
 
 def _single(store: FeatureStore, entry: Entry, item_id: int, sample: list[int]) -> None:

@@ -62,8 +62,10 @@ function draw(component, root) {
     root._mark = () => undefined;
     return;
   }
-  const low = Math.log(lower[0]);
-  const span = Math.log(upper[upper.length - 1]) - low;
+  const last = upper[upper.length - 1];
+  const first = Math.min(lower[0], last / 4); // at least two octaves, so that a single bin does not fill the plot
+  const low = Math.log(first);
+  const span = Math.log(last) - low;
   const inner = width - LEFT - RIGHT;
   const x = (value) => LEFT + (Math.min(Math.max(Math.log(value) - low, 0), span) / span) * inner;
   const tallest = Math.log10(Math.max(...counts)) + 0.3;
@@ -72,7 +74,7 @@ function draw(component, root) {
   // Where a bar belongs: the strongest interval whose lower border it reaches.
   const intervalOf = (value) => borders.findIndex((border) => value >= border * 0.9999999);
   if (chosen !== null && chosen !== undefined && borders.length) {
-    const from = Math.max(x(Math.max(borders[chosen], lower[0])), LEFT);
+    const from = x(Math.max(borders[chosen], first));
     const to = chosen === 0 ? width - RIGHT : x(borders[chosen - 1]);
     svg.append(shape("rect", { x: from, width: Math.max(0, to - from), y: TOP, height: bottom - TOP }, "chosen"));
   }
@@ -94,10 +96,10 @@ function draw(component, root) {
     svg.append(catcher);
   });
   for (const border of borders) {
-    if (border <= lower[0]) continue;
+    if (border <= first) continue;
     svg.append(shape("line", { x1: x(border), x2: x(border), y1: TOP - 4, y2: bottom }, "border"));
   }
-  const ticks = roundTicks(lower[0], upper[upper.length - 1], Math.max(3, Math.floor(inner / 70)));
+  const ticks = roundTicks(first, last, Math.max(3, Math.floor(inner / 70)));
   for (const tick of ticks) {
     svg.append(shape("line", { x1: x(tick), x2: x(tick), y1: bottom, y2: bottom + 4 }, "axis"));
     svg.append(words(short(tick), x(tick), bottom + 15, "tick"));

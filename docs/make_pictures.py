@@ -21,9 +21,7 @@ from saescope.dashboard import serve
 from saescope.store import Entry, FeatureStore
 
 PICTURES = Path(__file__).parent / "pictures"
-WIDTH, HEIGHT = 1280, 900
-COLOURS = 128
-"""Of the saved pictures' palette: screenshots have few, and files stay small."""
+WIDTH, HEIGHT, SHORTEST = 1280, 900, 560
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 IDLE = """() => {
   const app = document.querySelector('[data-testid="stApp"]');
@@ -31,6 +29,8 @@ IDLE = """() => {
     && !document.querySelector('[data-testid="stSkeleton"], [data-testid="stSpinner"]')
     && [...document.images].every(i => i.complete)
 }"""
+BOTTOM = """() => Math.max(0, ...[...document.querySelectorAll('[data-testid="stElementContainer"]')]
+  .map(e => e.getBoundingClientRect().bottom))"""
 
 
 def main() -> int:
@@ -90,9 +90,10 @@ def photograph(page: Page, address: str, out: Path) -> None:
     page.wait_for_function(IDLE, timeout=60_000)
     page.wait_for_timeout(1500)  # charts draw after the script has run
     page.wait_for_function(IDLE, timeout=60_000)
+    bottom = min(HEIGHT, max(SHORTEST, int(page.evaluate(BOTTOM)) + 24))
     page.screenshot(path=str(out))
     with Image.open(out) as picture:
-        picture.convert("RGB").quantize(COLOURS).save(out, optimize=True)
+        picture.convert("RGB").crop((0, 0, WIDTH, bottom)).save(out, optimize=True)
     print(f"{out.name}: {out.stat().st_size / 1024:.0f} kB")
 
 

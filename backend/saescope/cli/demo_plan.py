@@ -1,7 +1,7 @@
 """What the demo trains: two sources, two architectures, four sparsities each.
 
-Fewer steps than training takes by itself, so that all is there after about two minutes; benchmarks/demo.py prints what the
-SAEs come to.
+Fewer steps than training takes by itself, so that all is there after about two minutes; benchmarks/demo.py prints what
+the SAEs come to.
 """
 
 from __future__ import annotations

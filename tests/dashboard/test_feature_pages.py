@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from saescope.dashboard.formats import density, significant
@@ -207,3 +208,30 @@ def test_an_item_outside_the_sample_is_told_honestly(digits_store: Path, open_pa
     missing = next(i for i in range(2000) if i not in kept)
     for item, said in ((missing, f"does not keep item {missing}"), ("x1", "Not an item"), ("-3", "Not an item")):
         assert said in texts(open_page(digits_store, "reconstructions", sae=SAE, item=item))
+
+
+def test_a_source_without_pictures_gets_lists_and_strips(
+    digits_store: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_pictures = Entry.items
+    monkeypatch.setattr(Entry, "items", lambda entry, ids: with_pictures(entry, ids).drop_columns(["image"]))
+    monkeypatch.setattr("saescope.dashboard.exhibits.atoms.atom_shape", lambda source, d_out: None)
+    monkeypatch.setattr("saescope.dashboard.exhibits.rebuilding.image_shape", lambda source: None)
+    st.cache_data.clear()  # sprites of the same atoms, drawn as pictures
+    try:
+        app = open_page(digits_store, "feature", sae=SAE, feature=5)
+        with FeatureStore(digits_store) as store:
+            top = store[SAE].examples(5, "top")
+        rows = component(app, "_feature_examples")["rows"]
+        assert [row["cells"][0]["text"] for row in rows] == [significant(e.activation) for e in top]
+        assert component(app, "_feature_atom")["sprite"]["width"] == 64
+        atoms = open_page(digits_store, "atoms", sae=SAE)
+        assert "drawn as a strip" in texts(atoms)
+        assert component(atoms, "_atoms_grid")["sprite"]["width"] == 64
+        rebuilt = open_page(digits_store, "reconstructions", sae=SAE)
+        assert "no pictures" in texts(rebuilt)
+        shown = component(rebuilt, "_reconstruction_rows")
+        assert shown["input"] is None
+        assert shown["rows"][0]["builders"]
+    finally:
+        st.cache_data.clear()

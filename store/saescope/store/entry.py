@@ -118,10 +118,8 @@ class Entry:
 
     def _features(self, ids: list[int]) -> list[records.Feature]:
         """Records in the order of `ids`."""
-        rows = self._rows(
-            f"SELECT {_FEATURE_COLUMNS} FROM features WHERE feature_id IN (SELECT unnest(?::INTEGER[]))",  # noqa: S608
-            [ids],
-        )
+        chosen = _among("feature_id", len(ids))
+        rows = self._rows(f"SELECT {_FEATURE_COLUMNS} FROM features WHERE {chosen}", ids)  # noqa: S608 - our columns
         by_id = {row[0]: dict(zip(_FEATURE_NAMES, row, strict=True)) for row in rows}
         notes = self.annotations()
         counts, strengths = self._ranking
@@ -202,11 +200,12 @@ class Entry:
         i = self.check_feature(feature_id)
         if kind not in (None, "top", "interval"):
             raise UserError(f"no kind of examples {kind!r}", "use 'top' or 'interval'")
+        narrowed = {"kind": kind, '"interval"': interval}
+        given = {column: value for column, value in narrowed.items() if value is not None}
+        where = " AND ".join(f"{column} = ?" for column in ("feature_id", *given))
         rows = self._rows(
-            f"""SELECT {_EXAMPLE_COLUMNS} FROM examples
-            WHERE feature_id = $1 AND ($2 IS NULL OR kind = $2) AND ($3 IS NULL OR "interval" = $3)
-            ORDER BY kind DESC, "interval", rank""",  # noqa: S608
-            [i, kind, interval],
+            f'SELECT {_EXAMPLE_COLUMNS} FROM examples WHERE {where} ORDER BY kind DESC, "interval", rank',  # noqa: S608
+            [i, *given.values()],
         )
         return [records.Example(*row) for row in rows]
 
@@ -274,10 +273,9 @@ class Entry:
 
     def _by_item(self, table: str, wanted: list[int]) -> pa.Table:
         return self.sql(
-            f"""SELECT t.*
-            FROM (SELECT unnest($1::BIGINT[]) AS item_id, generate_subscripts($1::BIGINT[], 1) AS place) w
-            JOIN {table} t ON t.item_id = w.item_id ORDER BY w.place""",  # noqa: S608
-            [wanted],
+            f"SELECT * FROM {table} WHERE {_among('item_id', len(wanted))} "  # noqa: S608 - the name is ours
+            "ORDER BY list_position(?::BIGINT[], item_id)",
+            [*wanted, wanted],
         )
 
     def training_curve(self) -> pa.Table | None:
@@ -334,6 +332,11 @@ class Entry:
     def star(self, feature_id: int, starred: bool = True, author: str | None = None) -> None:
         """Star a feature, or take the star away."""
         self._store.annotations.star(self.weights_sha256, self.check_feature(feature_id), starred, author)
+
+
+def _among(column: str, n: int) -> str:
+    """SQL of `column` being one of n parameters; a list of them is found by the column's order, a join is not."""
+    return f"{column} IN ({', '.join('?' * n)})" if n else "false"
 
 
 _FEATURE_NAMES = [c.name for c in TABLES["features"].columns]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from saescope.dashboard import links, reads, theme
 from saescope.dashboard.components import pictures
-from saescope.dashboard.components.table import Cell, Column, Event, Row, Sort, table
+from saescope.dashboard.components.table import Cell, Column, Row, Sort, table
 from saescope.dashboard.formats import dead, density, percent, significant
 
 if TYPE_CHECKING:
@@ -64,13 +64,13 @@ def _row(row: Mapping[str, Any], entry: Entry, tile: int | None) -> Row:
     ]
     if tile is not None:
         cells.insert(0, Cell("", tile=tile))
-    return Row(str(feature_id), cells, href=links.href("feature", sae=entry.sae_id, feature=feature_id))
+    return Row(cells, href=links.href("feature", sae=entry.sae_id, feature=feature_id))
 
 
 def feature_table(
     entry: Entry, rows: Sequence[Mapping[str, Any]], key: str, *, sort: Sort, height: int | None = None, page: str = ""
-) -> Event:
-    """Draw rows of `Entry.features_page`; `opened` of the event is a feature's number as text."""
+) -> str | None:
+    """Draw rows of `Entry.features_page`, each leading to its feature; return the statistic to sort by, if clicked."""
     columns = [Column("feature", STATISTICS["feature_id"][1], "left", sort_key="feature_id")]
     columns.append(Column("label", "people's label, or the automatic one in grey", "left", grows=True))
     columns += [Column(STATISTICS[c][0].removeprefix("decoder "), STATISTICS[c][1], sort_key=c) for c in _SHOWN]

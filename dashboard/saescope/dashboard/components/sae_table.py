@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from saescope.dashboard import links, theme
 from saescope.dashboard.components import sources
-from saescope.dashboard.components.table import Cell, Column, Event, Row, table
+from saescope.dashboard.components.table import Cell, Column, Row, table
 from saescope.dashboard.formats import count, day, dead, percent
 from saescope.dashboard.metrics import METRICS, value
 
@@ -55,7 +55,6 @@ def row(entry: Entry, marked: bool = False) -> Row:
     }
     architecture = entry.manifest.architecture
     return Row(
-        entry.sae_id,
         (
             Cell(entry.sae_id, dot=theme.family_colour(architecture)),
             Cell(architecture),
@@ -76,8 +75,8 @@ def row(entry: Entry, marked: bool = False) -> Row:
 
 def sae_table(
     entries: Sequence[Entry], key: str, marked: Collection[str] = (), *, columns: Sequence[int] = FULL
-) -> Event:
-    """Draw the rows with the given columns; `opened` of the event is an `sae_id`."""
+) -> None:
+    """Draw the rows with the given columns; each leads to its features."""
     rows = [row(entry, entry.sae_id in marked) for entry in entries]
     cut = [replace(r, cells=[r.cells[i] for i in columns]) for r in rows]
-    return table([COLUMNS[i] for i in columns], cut, key)
+    table([COLUMNS[i] for i in columns], cut, key)

@@ -137,7 +137,6 @@ def _rows(entry: Entry, examples: Sequence[Example], items: Items, *, key: str) 
     )
     rows = [
         Row(
-            str(place),
             (
                 Cell(_number(e.activation)),
                 Cell(count(e.item_id)),
@@ -145,6 +144,6 @@ def _rows(entry: Entry, examples: Sequence[Example], items: Items, *, key: str) 
                 Cell(" · ".join(metadata_lines(items.get(e.item_id, {}))) or "–", muted=True),
             ),
         )
-        for place, e in enumerate(examples)
+        for e in examples
     ]
-    table(columns, rows, key, opens=False, height=room(entry))
+    table(columns, rows, key, height=room(entry))

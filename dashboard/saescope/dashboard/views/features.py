@@ -110,7 +110,7 @@ def _table(entry: Entry, query: str, height: int) -> None:
     if not page.total:
         panels.empty("No feature matches.", "Loosen the search or the filter.")
         return
-    event = feature_table(
+    clicked = feature_table(
         entry,
         page.rows.to_pylist(),
         "features",
@@ -118,18 +118,16 @@ def _table(entry: Entry, query: str, height: int) -> None:
         height=height,
         page=f"{entry.sae_id} {query} {sort} {descending} {min(wanted, n_pages)}",
     )
-    if event.sorted_by:
-        again = event.sorted_by == sort
-        first = event.sorted_by not in _ASCENDING
+    if clicked:
+        again = clicked == sort
+        first = clicked not in _ASCENDING
         down = not descending if again else first
         links.move(
-            sort=None if event.sorted_by == "density" else event.sorted_by,
+            sort=None if clicked == "density" else clicked,
             order=None if down == first else ("down" if down else "up"),
             page=None,
         )
         st.rerun()
-    if event.opened:
-        links.go("feature", sae=entry.sae_id, feature=int(event.opened))
     left, right = st.columns([1, 2], vertical_alignment="center")
     left.caption(f"{count(page.total)} of {count(entry.n_features)} features")
     with right:

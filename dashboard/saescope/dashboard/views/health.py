@@ -228,7 +228,7 @@ def _metrics(entry: Entry) -> None:
             Cell(count(row["n_positions"])),
             Cell(row["formula"], muted=True),
         )
-        rows.append(Row(row["name"], cells))
+        rows.append(Row(cells))
     table(
         [
             Column("metric", "", "left"),
@@ -238,7 +238,6 @@ def _metrics(entry: Entry) -> None:
         ],
         rows,
         "metrics",
-        opens=False,
     )
 
 

@@ -11,7 +11,7 @@ from saescope.dashboard import links, panels, reads
 from saescope.dashboard.components import sources
 from saescope.dashboard.components.sae_table import WITHOUT_SOURCE, sae_table
 from saescope.dashboard.components.sparkline import Point, sparkline
-from saescope.dashboard.components.table import MAX_ROWS, Event
+from saescope.dashboard.components.table import MAX_ROWS
 from saescope.dashboard.components.tradeoff import MAX_PICKED
 from saescope.dashboard.formats import count, plain
 from saescope.dashboard.metrics import value
@@ -42,12 +42,7 @@ def _sweep(title: str, entries: list[Entry], key: str) -> None:
         picked = [entry.sae_id for entry in entries][:MAX_PICKED]
         links.page_link("Compare in the chart", "sparsity", sae=entries[0].sae_id, picked=picked)
     with rows:
-        _open(sae_table(entries, key, columns=WITHOUT_SOURCE))
-
-
-def _open(event: Event) -> None:
-    if event.opened:
-        links.go("features", sae=event.opened)
+        sae_table(entries, key, columns=WITHOUT_SOURCE)
 
 
 def render(store: FeatureStore) -> None:
@@ -85,4 +80,4 @@ def render(store: FeatureStore) -> None:
     if single:
         if groups:
             st.markdown("#### Single SAEs")
-        _open(sae_table(single, "single"))
+        sae_table(single, "single")

@@ -230,9 +230,7 @@ def render(store: FeatureStore) -> None:
             st.caption(plain(f"Not on this source, or not in this store: {', '.join(unknown)[:200]}"))
         shown = picked or _default_picks(curves)
         ordered = sorted((entries[s] for s in shown), key=lambda e: value(e.metrics, x.name) or 0.0)
-        opened = sae_table(ordered, "picked-rows", columns=BRIEF).opened
-        if opened:
-            links.go("features", sae=opened)
+        sae_table(ordered, "picked-rows", columns=BRIEF)
         st.caption(
             f"{count(sum(len(c.points) for c in curves))} SAEs in {count(len(curves))} curves. The grey band is "
             "the Pareto front: no other SAE is both sparser and closer."

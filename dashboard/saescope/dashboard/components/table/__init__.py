@@ -45,20 +45,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A click follows `href`, or, where there is none, reports `id`; `marked` rows stand out."""
+    """`href` is the address that a click anywhere on the row leads to, if any; `marked` rows stand out."""
 
-    id: str
     cells: Sequence[Cell]
     href: str | None = None
     marked: bool = False
-
-
-@dataclass(frozen=True)
-class Event:
-    """What the reader did, once: `opened` is the id of a row without address, `sorted_by` a column's `sort_key`."""
-
-    opened: str | None = None
-    sorted_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,14 +89,13 @@ def table(
     rows: Sequence[Row],
     key: str,
     *,
-    opens: bool = True,
     sort: Sort | None = None,
     sprite: Sprite | None = None,
     scale: int = 1,
     height: int | None = None,
     page: str = "",
-) -> Event:
-    """Draw `rows` (at most 1,000) and say what the reader did since the last run.
+) -> str | None:
+    """Draw `rows` (at most 1,000); return the `sort_key` of the column whose title was clicked in this run, else None.
 
     `scale` is the number of CSS pixels for a pixel of the sprite. `height` (px) makes the table scroll inside itself;
     the place is kept as long as `page` is the same.
@@ -116,13 +106,12 @@ def table(
         "columns": [
             {"title": c.title, "help": c.help, "align": c.align, "sort": c.sort_key, "grows": c.grows} for c in columns
         ],
-        "rows": [{"id": r.id, "href": r.href, "marked": r.marked, "cells": [_cell(c) for c in r.cells]} for r in rows],
-        "opens": opens,
+        "rows": [{"href": r.href, "marked": r.marked, "cells": [_cell(c) for c in r.cells]} for r in rows],
         "sort": None if sort is None else {"key": sort.key, "descending": sort.descending},
         "sprite": None if sprite is None else sprite.payload(),
         "scale": scale,
         "height": height,
         "page": page,
     }
-    result = _mount(key=key, data=data, on_opened_change=_nothing, on_sorted_change=_nothing)
-    return Event(opened=getattr(result, "opened", None), sorted_by=getattr(result, "sorted", None))
+    clicked = getattr(_mount(key=key, data=data, on_sorted_change=_nothing), "sorted", None)
+    return clicked if clicked in {column.sort_key for column in columns} else None

@@ -53,22 +53,21 @@ function cell(content, column, data) {
   return td;
 }
 
-function line(component, data, row) {
-  const tr = element("tr", data.opens && "opens", row.marked && "marked");
-  const open = () => (row.href ? follow(row.href) : component.setTriggerValue("opened", row.id));
-  let linked = !data.opens;
+function line(data, row) {
+  const tr = element("tr", row.href && "opens", row.marked && "marked");
+  let linked = !row.href;
   row.cells.forEach((content, i) => {
     const td = cell(content, data.columns[i], data);
     let holder = td;
     if (!linked && content.text) {
       linked = true;
       holder = element("a");
-      holder.href = row.href || "#";
+      holder.href = row.href;
       holder.addEventListener("click", (event) => {
         event.stopPropagation();
         if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
         event.preventDefault();
-        open();
+        follow(row.href);
       });
       td.append(holder);
     }
@@ -80,9 +79,9 @@ function line(component, data, row) {
     holder.append(content.text);
     tr.append(td);
   });
-  if (data.opens) {
+  if (row.href) {
     tr.addEventListener("click", () => {
-      if (!String(window.getSelection())) open();
+      if (!String(window.getSelection())) follow(row.href);
     });
   }
   return tr;
@@ -93,7 +92,7 @@ export default async function (component) {
   const root = parentElement.querySelector(".root");
   const swap = await loadSheets(root, { main: data.sprite });
   const body = element("tbody");
-  body.append(...data.rows.map((row) => line(component, data, row)));
+  body.append(...data.rows.map((row) => line(data, row)));
   const table = element("table");
   table.append(header(component, data), body);
   const place = root.scrollTop;

@@ -151,16 +151,22 @@ def stop(server: subprocess.Popen[bytes], patience: float = 5) -> None:
             server.wait()
 
 
+class _Terminated(BaseException):
+    """SIGTERM has come."""
+
+
 @contextmanager
-def _terminate_is_interrupt() -> Iterator[None]:
-    """SIGTERM ends the wait like Ctrl-C does (containers stop that way)."""
+def _until_terminated() -> Iterator[None]:
+    """SIGTERM ends the block quietly: containers and services stop a server that way."""
 
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
+    def terminated(number: int, frame: object) -> None:
+        raise _Terminated
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    previous = signal.signal(signal.SIGTERM, terminated)
     try:
         yield
+    except _Terminated:
+        return
     finally:
         signal.signal(signal.SIGTERM, previous)
 
@@ -173,11 +179,12 @@ def serve(
     open_browser: bool = False,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Serve `store` until interrupted (Ctrl-C or SIGTERM), saying the address once the server answers.
+    """Serve `store` until SIGTERM, which it returns after, or Ctrl-C, saying the address once the server answers.
 
-    Raises `UserError` as `start` does, and `SaescopeError` where the server dies by itself.
+    Raises `UserError` as `start` does, `KeyboardInterrupt` once the server has stopped after Ctrl-C, and
+    `SaescopeError` where the server dies by itself.
     """
-    with _terminate_is_interrupt():
+    with _until_terminated():
         server = start(store, host, port, base_path)
         url = address(host, port, clean_base_path(base_path))
         try:
@@ -185,8 +192,6 @@ def serve(
             if open_browser:
                 webbrowser.open(url)
             status = server.wait()
-        except KeyboardInterrupt:
-            return
         finally:
             stop(server)
         if status:

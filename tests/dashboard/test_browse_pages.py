@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +161,24 @@ def test_health_lists_every_metric_with_its_formula(digits_store: Path, store: F
     rows = store["digits-relu"].table("metrics").to_pylist()
     shown = tables(at)[-1]
     assert dict(zip(shown["metric"], shown["formula"], strict=True)) == {row["name"]: row["formula"] for row in rows}
+
+
+def test_a_long_library_can_be_filtered(digits_store: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "store"
+    (copy / "saes").mkdir(parents=True)
+    (copy / "store.json").write_bytes((digits_store / "store.json").read_bytes())
+    original = digits_store / "saes" / "digits-relu"
+    version = (original / "CURRENT").read_text().strip()
+    for i in range(13):
+        folder = copy / "saes" / f"sae-{i:02d}"
+        (folder / version).mkdir(parents=True)
+        (folder / "CURRENT").write_bytes((original / "CURRENT").read_bytes())
+        manifest = json.loads((original / version / "manifest.json").read_text()) | {"sae_id": folder.name}
+        (folder / version / "manifest.json").write_text(json.dumps(manifest))
+    at = run_page("library", copy)
+    assert sum(len(table["SAE"]) for table in tables(at)) == 13
+    checked(at.text_input[0].set_value("SAE-07").run())
+    assert at.query_params["find"] == "SAE-07"
+    assert [table["SAE"] for table in tables(at)] == [["sae-07"]]
+    checked(at.text_input[0].set_value("nothing like it").run())
+    assert "No SAE has this in its name" in texts(at)

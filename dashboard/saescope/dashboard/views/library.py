@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from saescope.dashboard import links, panels, reads
+from saescope.dashboard import controls, links, panels, reads
 from saescope.dashboard.components import sources
 from saescope.dashboard.components.sae_table import WITHOUT_SOURCE, sae_table
 from saescope.dashboard.components.sparkline import Point, sparkline
@@ -59,7 +59,7 @@ def render(store: FeatureStore) -> None:
         )
         return
     if len(entries) >= _FILTER_FROM:
-        wanted = st.text_input("Filter", key="find", bind="query-params", placeholder="part of a name or architecture")
+        wanted = controls.search("Filter", "find", placeholder="part of a name or architecture")
         words = wanted.lower().split()
         entries = [e for e in entries if all(w in f"{e.sae_id} {e.manifest.architecture}".lower() for w in words)]
         if not entries:

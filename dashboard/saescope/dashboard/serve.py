@@ -32,6 +32,7 @@ SETTINGS: dict[str, str] = {
     "client.showSidebarNavigation": "false",
     "client.toolbarMode": "minimal",
     "global.developmentMode": "false",
+    "logger.level": "warning",
     "logger.enableRich": "false",
     "logger.hideWelcomeMessage": "true",
     "runner.magicEnabled": "false",

@@ -2,8 +2,8 @@
 
 Positions are drawn with probability proportional to their squared error. A resampled atom is the direction of such an
 error (the paper takes the input's, which repeats what living features hold where one direction dominates the data),
-its encoder row the same direction at `encoder_norm` times the mean norm of the living features' rows, its bias 0; the
-optimiser's moments of these slices are cleared.
+its encoder row the same direction, with a norm and a bias that the objective chooses; the optimiser's moments of these
+slices are cleared.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.training.objectives import Objective
 
 
 def resample(
@@ -21,7 +22,7 @@ def resample(
     dead: Int64[Tensor, " dead"],
     inputs: Float[Tensor, "batch d_in"],
     generator: torch.Generator,
-    encoder_norm: float,
+    objective: Objective,
 ) -> None:
     """Gives the features `dead` a new start from `inputs` (in the space of training)."""
     with torch.no_grad():
@@ -30,7 +31,8 @@ def resample(
         if not float(loss.sum()) > 0:
             return
         drawn = torch.multinomial(loss, len(dead), replacement=len(dead) > len(loss), generator=generator)
-        directions = error[drawn.to(inputs.device)]
+        chosen = drawn.to(inputs.device)
+        directions = error[chosen]
         directions /= torch.linalg.vector_norm(directions, dim=1, keepdim=True).clamp(min=1e-12)
         living = torch.ones(model.n_features, dtype=torch.bool, device=dead.device)
         living[dead] = False
@@ -38,10 +40,11 @@ def resample(
         typical = norms[living].mean() if bool(living.any()) else norms.mean()
         atom_norms = torch.linalg.vector_norm(model.W_dec, dim=1)
         atom_norm = atom_norms[living].mean() if bool(living.any()) else atom_norms.mean()
+        norms_in = objective.resampled_norms(model, inputs[chosen], directions, typical)
         model.W_dec[dead] = directions * atom_norm
         if not model.config.tied:
-            model.encoder[dead] = directions * typical * encoder_norm
-        model.b_enc[dead] = 0.0
+            model.encoder[dead] = directions * norms_in.unsqueeze(1)
+        model.b_enc[dead] = objective.resampled_bias
         for parameter in (model.W_dec, model.encoder_rows, model.b_enc):
             state = optimiser.state.get(parameter, {})
             for name in ("exp_avg", "exp_avg_sq"):

@@ -104,10 +104,11 @@ class Run:
         dead = torch.nonzero(self.silent >= c.dead_after).squeeze(1)
         if len(dead) == 0:
             return
+        most = max(1, round(c.n_features * self.objective.resampled_at_once))
+        if len(dead) > most:  # the longest silent first
+            dead = dead[torch.argsort(self.silent[dead], descending=True, stable=True)[:most]]
         generator = torch.Generator().manual_seed(c.seed * 1_000_003 + self.step)
-        resample(
-            self.model, self.optimiser, dead, self._sample(self.step), generator, self.objective.resampled_encoder_norm
-        )
+        resample(self.model, self.optimiser, dead, self._sample(self.step), generator, self.objective)
         self.silent[dead] = 0
 
     def _decay_weights(self, weight: float) -> None:

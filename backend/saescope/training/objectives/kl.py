@@ -39,11 +39,16 @@ class KlObjective(Objective):
             KlConfig(d_in=d_in, n_features=c.n_features, tied=c.tied, apply_b_dec_to_input=c.apply_b_dec_to_input)
         )
 
+    @property
+    def resampled_bias(self) -> float:
+        """The bias whose activation, at z's mean of 0, is the target rate."""
+        assert self.config.rho is not None
+        return math.log(self.config.rho / (1 - self.config.rho))
+
     def initialise(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
         super().initialise(model, sample, seed)
-        assert self.config.rho is not None
-        with torch.no_grad():  # start at the target rate
-            model.b_enc.fill_(math.log(self.config.rho / (1 - self.config.rho)))
+        with torch.no_grad():
+            model.b_enc.fill_(self.resampled_bias)
 
     def loss(self, model: LinearAutoencoder, inputs: StepInputs) -> StepLoss:
         c, x = self.config, inputs.x

@@ -59,8 +59,8 @@ class StepLoss:
 class Objective(ABC):
     """How one architecture is trained."""
 
-    resampled_encoder_norm: ClassVar[float] = 0.2
-    """Norm of a resampled feature's encoder row over the mean norm of the living ones'."""
+    resampled_at_once: ClassVar[float] = 1.0
+    """Largest fraction of all features that one round of resampling may change."""
 
     def __init__(self, config: Recipe) -> None:
         self.config = config
@@ -89,6 +89,24 @@ class Objective(ABC):
                 model.encoder.copy_(atoms)
             model.b_enc.zero_()
             model.b_dec.copy_(sample.mean(0))
+
+    def resampled_norms(
+        self,
+        model: LinearAutoencoder,
+        inputs: Float[Tensor, "dead d_in"],
+        directions: Float[Tensor, "dead d_in"],
+        typical: Float[Tensor, ""],
+    ) -> Float[Tensor, " dead"]:
+        """Norms of resampled features' encoder rows, which point along `directions`: each starts from one of `inputs`.
+
+        `typical` is the mean norm of the living features' rows. 0.2 of it lets a feature grow from little.
+        """
+        return (0.2 * typical).expand(len(directions))
+
+    @property
+    def resampled_bias(self) -> float:
+        """b_enc of a resampled feature."""
+        return 0.0
 
     def refitting(self, step: int) -> bool:
         """Whether the decoder is fitted at `step` with the codes' support kept, its norms free."""

@@ -6,8 +6,9 @@ V is the variance of the data, e = x - x_hat (no gradient), e_hat = sum over the
 features, ReLU applied, of their atoms (no bias), and E = mean ||e - mean(e)||^2. So both terms are fractions of
 variance unexplained. With fewer dead features than aux_k the second is scaled down in proportion.
 
-The second term is there where `revival` is `auxk` or `both`. The default is resampling alone: with small k it leaves
-fewer dead features than AuxK, at a lower cost (AuxK encodes every dead feature densely at every step).
+The second term is there where `revival` is `auxk` or `both`: by default for k of AUXK_FROM or more. Below, few dead
+features ever get among the k largest through it, so resampling revives them instead; above, resampled features crowd
+out others and cost reconstruction.
 """
 
 from __future__ import annotations
@@ -26,16 +27,20 @@ from saescope.training.objectives.defaults import with_shared_defaults
 from saescope.training.objectives.protocol import DataSize, Objective, StepInputs, StepLoss
 from saescope.training.objectives.registry import register
 
+AUXK_FROM = 8
+"""Smallest k that is trained with AuxK rather than with resampling by default."""
+
 
 @register("topk")
 class TopkObjective(Objective):
     """See the module."""
 
-    resampled_encoder_norm = 1.0
+    resampled_at_once = 0.03
 
     @classmethod
     def resolve(cls, config: TrainingConfig, size: DataSize) -> Recipe:
-        own = config.filled(revival="resample", aux_weight=0.1, aux_k=64)
+        assert config.k is not None
+        own = config.filled(revival="resample" if config.k < AUXK_FROM else "auxk", aux_weight=0.1, aux_k=64)
         return with_shared_defaults(own, size)
 
     def new_model(self, d_in: int) -> LinearAutoencoder:
@@ -76,6 +81,16 @@ class TopkObjective(Objective):
                 terms["auxiliary"] = auxiliary.detach()
                 total = total + self.config.aux_weight * auxiliary
         return StepLoss(total, squared.detach(), firing.long(), terms)
+
+    def resampled_norms(
+        self,
+        model: LinearAutoencoder,
+        inputs: Float[Tensor, "dead d_in"],
+        directions: Float[Tensor, "dead d_in"],
+        typical: Float[Tensor, ""],
+    ) -> Float[Tensor, " dead"]:
+        """The typical norm: with less, a feature would not be among the few that are kept."""
+        return typical.expand(len(directions))
 
     def _auxiliary(
         self, model: LinearAutoencoder, inputs: StepInputs, error: Float[Tensor, "batch d_in"]

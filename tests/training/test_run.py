@@ -1,0 +1,148 @@
+"""What a step does around the loss: order of the data, learning rate, unit atoms, dead features and their revival."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from saescope.training import TrainingConfig
+from saescope.training.data import Shuffle, TrainingData
+from saescope.training.input_transform import fit
+from saescope.training.objectives import DataSize, objective
+from saescope.training.objectives.defaults import default_batch, default_steps
+from saescope.training.resampling import resample
+from saescope.training.run import Run
+from saescope.training.schedule import learning_rate
+from tests.training.arrays import ArrayTable, digits
+
+
+def new_run(table: ArrayTable, architecture: str, **fields: Any) -> Run:
+    config = TrainingConfig(architecture, **{"n_features": 64, "steps": 200, "batch_size": 64, **fields})
+    recipe = objective(architecture).resolve(config, DataSize(table.n_rows, table.d_in))
+    transform = fit(table, recipe.input_transform)
+    return Run(recipe, TrainingData(table, transform, torch.device("cpu")))
+
+
+def advance(run: Run, steps: int) -> None:
+    shuffle = Shuffle(run.data.table.n_rows, run.config.batch_size, run.config.seed)
+    for step in range(run.step, run.step + steps):
+        run.advance(run.data.rows(shuffle.indices(step)))
+
+
+@pytest.mark.parametrize("batch", [3, 10, 25])
+def test_every_epoch_has_every_row_once_in_its_own_order(batch: int) -> None:
+    shuffle = Shuffle(10, batch, seed=4)
+    stream = np.concatenate([shuffle.indices(step) for step in range(30)])
+    epochs = stream[: len(stream) // 10 * 10].reshape(-1, 10)
+    assert (np.sort(epochs, axis=1) == np.arange(10)).all()
+    assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
+    assert (Shuffle(10, batch, seed=4).indices(17) == stream[17 * batch : 18 * batch]).all()
+
+
+def test_the_rate_warms_up_and_decays_and_starts_again_for_a_refit() -> None:
+    config = TrainingConfig("relu", 8, l1=1.0, steps=100, batch_size=8, lr=1.0, lr_warmup=0.1, lr_decay=0.5, refit=0.2)
+    recipe = objective("relu").resolve(config, DataSize(100, 4))
+    rates = [learning_rate(recipe, step) for step in range(100)]
+    assert rates[0] == pytest.approx(1 / 8)
+    assert rates[8:40] == [1.0] * 32
+    assert rates[60] == pytest.approx(0.5)
+    assert rates[79] == pytest.approx(1 / 40)
+    assert rates[80] == 1.0
+    assert rates[99] == pytest.approx(1 / 20)
+
+
+def test_defaults_follow_the_size_of_the_data() -> None:
+    assert [default_batch(n) for n in (5, 1_617, 60_000, 10**6, 10**9)] == [5, 128, 256, 1_024, 4_096]
+    assert default_steps(1_617, 128) == 3_000
+    assert default_steps(60_000, 256) == 25 * 235
+    assert default_steps(10**6, 1_024) == 8_000
+    assert default_steps(10**9, 4_096) == 244_141
+
+
+def test_atoms_stay_unit_and_move_only_across_themselves() -> None:
+    run = new_run(digits(), "topk", k=4)
+    advance(run, 5)
+    torch.testing.assert_close(run.model.atoms.norm(dim=1), torch.ones(64))
+    run._remove_parallel_gradient()
+    gradient = run.model.W_dec.grad
+    assert gradient is not None
+    along = (gradient * run.model.atoms).sum(1)
+    torch.testing.assert_close(along, torch.zeros(64), atol=1e-5, rtol=0)
+    free = new_run(digits(), "topk", k=4, decoder_norm="free")
+    advance(free, 5)
+    assert float((free.model.atoms.norm(dim=1) - 1).abs().max()) > 1e-3
+
+
+def test_tied_weights_stay_tied() -> None:
+    run = new_run(digits(), "relu", l1=1.0, tied=True)
+    advance(run, 20)
+    assert torch.equal(run.model.W_enc, run.model.W_dec.T)
+    assert len(list(run.model.parameters())) == 3
+
+
+def test_silence_is_counted_in_positions() -> None:
+    run = new_run(digits(), "topk", k=1, revival="none")
+    fired_at: dict[int, int] = {}
+    shuffle = Shuffle(digits().n_rows, 64, 0)
+    for step in range(12):
+        x = run.data.rows(shuffle.indices(step))
+        for feature in run.model.encode(x).gt(0).any(0).nonzero().squeeze(1).tolist():
+            fired_at[feature] = step
+        run.advance(x)
+    expected = [(11 - fired_at.get(feature, -1)) * 64 for feature in range(64)]
+    assert run.silent.tolist() == expected
+    assert max(expected) > 64
+
+
+@pytest.mark.parametrize(("architecture", "own"), [("relu", {"l1": 0.5}), ("topk", {"k": 3}), ("kl", {"rho": 0.1})])
+def test_killed_features_come_back(architecture: str, own: dict[str, Any]) -> None:
+    fields = {**own, "steps": 400, "dead_after": 640, "resample_every": 20, "resample_until": 0.9}
+    for revival, all_back in (("resample", True), ("none", False)):
+        run = new_run(digits(), architecture, revival=revival, **fields)
+        killed = torch.arange(20, 30)
+        with torch.no_grad():
+            run.model.b_enc[killed] = -1e4
+        advance(run, 360)
+        codes = run.model.encode(run.data.rows(np.arange(digits().n_rows)))
+        back = codes[:, killed].gt(run.model.config.firing_threshold).any(0)
+        assert bool(back.all()) == all_back, revival
+        assert bool(back.any()) == all_back
+
+
+def test_resampling_takes_the_directions_of_bad_errors_and_clears_moments() -> None:
+    run = new_run(digits(), "relu", l1=0.5)
+    advance(run, 10)
+    dead = torch.tensor([3, 40])
+    untouched = [f for f in range(64) if f not in (3, 40)]
+    before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
+    x = run.data.rows(np.arange(500))
+    error = x - run.model(x).reconstruction
+    resample(run.model, run.optimiser, dead, x, torch.Generator().manual_seed(0), run.objective)
+    directions = (error / error.norm(dim=1, keepdim=True)).detach()
+    for feature in dead.tolist():
+        assert float((directions @ run.model.atoms[feature]).max()) == pytest.approx(1.0, abs=1e-5)
+        assert run.model.b_enc[feature].item() == 0.0
+        assert float(run.optimiser.state[run.model.W_dec]["exp_avg_sq"][feature].abs().max()) == 0.0
+    living = before["encoder"][untouched].norm(dim=1).mean()
+    torch.testing.assert_close(run.model.encoder[dead].norm(dim=1), (0.2 * living).expand(2))
+    for name, p in run.model.named_parameters():
+        if name != "b_dec":
+            assert torch.equal(p[untouched], before[name][untouched])
+
+
+@pytest.mark.slow
+def test_a_dictionary_is_found_again() -> None:
+    """48 unit features in 24 dimensions, each on with probability 0.04: learned atoms match the true ones."""
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=(48, 24))
+    true /= np.linalg.norm(true, axis=1, keepdims=True)
+    on = rng.random((20_000, 48)) < 0.04
+    table = ArrayTable((on * rng.uniform(0.5, 1.5, on.shape)) @ true)
+    run = new_run(table, "topk", n_features=64, k=3, steps=2_500, batch_size=256)
+    advance(run, 2_500)
+    best = (run.model.atoms.numpy() @ true.T).max(0)
+    assert best.mean() > 0.93
+    assert (best > 0.9).mean() > 0.85

@@ -72,6 +72,9 @@ def test_a_sweep_builds_each_value_with_its_reference_and_is_not_done_twice(saes
     assert baselines is not None
     assert baselines["n_components"].to_pylist() == [1, 2, 4, 8, 16]
 
+    settings = (found["digits-topk-k2"].manifest.sweep or {})["settings"]
+    leftover = found.paths.training(f"digits-topk-k2-{settings[:16]}")
+    leftover.mkdir(parents=True)  # as a run leaves it that was killed right after publishing
     again = saescope(*sweep, "--values", "2,4,8", "--json").json["entries"]
     assert [e["reused"] for e in again] == [True, True, False]
     assert [e["version"] for e in again[:2]] == [e["version"] for e in first.json["entries"]]

@@ -115,7 +115,8 @@ def run_sweep(
                 baselines=baselines,
                 progress=progress,
             )
-            shutil.rmtree(folder)
+    for run in runs:  # published: the entry holds the checkpoint; a killed run may have left its folder behind
+        shutil.rmtree(run.folder(paths), ignore_errors=True)
     done = {run.sae_id for run in runs} - {run.sae_id for run in missing}
     return [SweepEntry(run.sae_id, str(published[run.sae_id]), run.sae_id in done) for run in runs]
 

@@ -78,21 +78,27 @@ def test_a_closed_stream_is_no_trouble() -> None:
     progress.update("training", 1, 10)
 
 
-def test_bars_show_stages_as_they_are_written() -> None:
+def test_a_bar_shows_the_running_stage_and_leaves_a_line() -> None:
     """Square brackets in a name are no markup."""
     out, clock = io.StringIO(), Clock()
     columns = [TextColumn("{task.description}|{task.fields[left]}|{task.fields[note]}", markup=False)]
-    with RichProgress(*columns, console=Console(file=out, width=80)) as display:
+    with RichProgress(*columns, console=Console(file=out, width=80), transient=True) as display:
         progress = BarProgress(display, clock)
         progress.update("training [bold]", 0, 10)
         clock.now += 5
         progress.update("training [bold]", 5, 10, "loss 1")
-        assert display.tasks[0].fields["left"] == "5 s left"
+        assert [(t.description, t.fields["left"], t.completed) for t in display.tasks] == [
+            ("training [bold]", "5 s left", 5)
+        ]
         clock.now += 5
         progress.update("training [bold]", 10, 10, "loss 0")
+        assert display.tasks == []
+        progress.update("reading", 0, 1)
+        clock.now += 0.5
         progress.update("encoding", 1, 2)
-    assert "training [bold]|10 s|loss 0" in out.getvalue()
-    assert [t.description for t in display.tasks] == ["training [bold]", "encoding"]
+        assert [t.description for t in display.tasks] == ["encoding"]
+    assert "training [bold]: done in 10 s, loss 0" in out.getvalue()
+    assert "reading: done" not in out.getvalue()
 
 
 def test_without_a_terminal_lines_are_plain() -> None:
@@ -108,7 +114,7 @@ def test_on_a_terminal_there_is_a_bar() -> None:
 
     out = Terminal()
     with terminal_progress(out) as progress:
+        assert isinstance(progress, BarProgress)
         progress.update("training [x]", 1, 2)
-        progress.update("training [x]", 2, 2)
     assert "training [x]" in out.getvalue()
-    assert "100 %" in out.getvalue()
+    assert "50 %" in out.getvalue()

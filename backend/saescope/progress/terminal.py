@@ -60,32 +60,45 @@ class PlainProgress:
 
 
 class BarProgress:
-    """A bar for each stage: the running one is redrawn in place, ended ones stay above it with the time they took."""
+    """A bar for the running stage, redrawn in place. A stage that took a second or more leaves a line above it."""
 
     def __init__(self, display: RichProgress, clock: Callable[[], float] = time.monotonic) -> None:
         self._display = display
         self._clock = clock
         self._task: TaskID | None = None
+        """The running stage's bar; None before the first stage and once a stage has ended."""
         self._estimate: Estimate | None = None
         self._drawn = 0.0
+        self._note = ""
 
     def update(self, stage: str, done: int, total: int, note: str = "") -> None:
         now = self._clock()
         estimate = self._estimate
         if estimate is None or estimate.stage != stage or done < estimate.done:
+            self.end()
             estimate = self._estimate = Estimate(stage, done, now)
             self._task = self._display.add_task(stage, total=max(total, 1), left="", note="")
-            self._drawn = 0.0
-        estimate.done = done
-        assert self._task is not None
+            self._drawn = -math.inf
+        estimate.done, self._note = done, note
         if done >= total:
-            took = duration(now - estimate.started)
-            self._display.update(self._task, total=max(total, 1), completed=max(total, 1), left=took, note=note)
-        elif now - self._drawn >= SECONDS_BETWEEN_REDRAWS:
+            self.end()
+        elif self._task is not None and now - self._drawn >= SECONDS_BETWEEN_REDRAWS:
             self._drawn = now
             left = estimate.seconds_left(done, total, now)
             text = f"{duration(left)} left" if left is not None else ""
             self._display.update(self._task, total=total, completed=done, left=text, note=note)
+
+    def end(self) -> None:
+        """Take the running stage's bar away."""
+        if self._task is None or self._estimate is None:
+            return
+        lasted = self._clock() - self._estimate.started
+        self._display.remove_task(self._task)
+        self._task = None
+        if lasted >= SECONDS_NOT_WORTH_A_LINE:
+            extra = f", {self._note}" if self._note else ""
+            text = f"{self._estimate.stage}: done in {duration(lasted)}{extra}"
+            self._display.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -107,5 +120,5 @@ def terminal_progress(stream: IO[str] | None = None) -> Iterator[Progress]:
         TextColumn("{task.fields[left]}", markup=False),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    with RichProgress(*columns, console=console) as display:
+    with RichProgress(*columns, console=console, transient=True) as display:
         yield BarProgress(display)

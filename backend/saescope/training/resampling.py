@@ -13,12 +13,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.training.adam import Adam
 from saescope.training.objectives import Objective
 
 
 def resample(
     model: LinearAutoencoder,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Adam,
     dead: Int64[Tensor, " dead"],
     inputs: Float[Tensor, "batch d_in"],
     generator: torch.Generator,
@@ -46,7 +47,4 @@ def resample(
             model.encoder[dead] = directions * norms_in.unsqueeze(1)
         model.b_enc[dead] = objective.resampled_bias
         for parameter in (model.W_dec, model.encoder_rows, model.b_enc):
-            state = optimiser.state.get(parameter, {})
-            for name in ("exp_avg", "exp_avg_sq"):
-                if name in state:
-                    state[name][dead] = 0
+            optimiser.forget_rows(parameter, dead)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saescope.store.errors import UserError
+from saescope.training.adam import Adam
 from saescope.training.config import Recipe
 from saescope.training.curve import Curve
 from saescope.training.data import TrainingData
@@ -30,13 +31,7 @@ class Run:
         self.model = self.objective.new_model(data.table.d_in)
         self.objective.initialise(self.model, self._sample(0).cpu(), config.seed)
         self.model.to(data.device)
-        self.optimiser = torch.optim.Adam(
-            self.model.parameters(),
-            lr=config.lr or 0.0,
-            betas=(config.adam_beta1, config.adam_beta2),
-            eps=config.adam_epsilon,
-            fused=True,
-        )
+        self.optimiser = Adam(list(self.model.parameters()), config.adam_beta1, config.adam_beta2, config.adam_epsilon)
         self.step = 0
         self.curve = Curve(self.steps)
         self.silent = torch.zeros(config.n_features, dtype=torch.int64, device=data.device)
@@ -70,7 +65,7 @@ class Run:
     def _optimise(self, x: Float[Tensor, "batch d_in"], rate: float) -> StepLoss:
         self._revive()
         loss = self.objective.loss(self.model, StepInputs(x, self.step, self.data.transform.variance, self.silent))
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.forget_gradients()
         loss.total.backward()
         unit = self.config.decoder_norm == "unit" and not self.objective.refitting(self.step)
         if unit:
@@ -78,10 +73,8 @@ class Run:
         if self.config.weight_decay:
             self._decay_weights(self.config.weight_decay)
         if self.config.grad_clip:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip, foreach=True)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.optimiser.step()
+            self.optimiser.clip(self.config.grad_clip)
+        self.optimiser.step(rate)
         if unit:
             self._normalise_atoms()
         self.silent += x.shape[0]

@@ -113,8 +113,7 @@ class RunFolder:
         tensors |= {f"transform.{name}": t for name, t in run.data.transform.tensors().items()}
         for name, parameter in run.model.named_parameters():
             tensors[f"model.{name}"] = parameter.detach()
-            for part, value in run.optimiser.state.get(parameter, {}).items():
-                tensors[f"adam.{name}.{part}"] = value
+        tensors |= {f"adam.{name}": t for name, t in run.optimiser.tensors().items()}
         metadata = {
             "version": STATE_VERSION,
             "key": self.key,
@@ -134,13 +133,10 @@ class RunFolder:
             raise UserError(f"{self._state} is of version {metadata.get('version')}, expected {STATE_VERSION}")
         device = run.data.device
         with file, torch.no_grad():
-            names = set(file.keys())
             for name, parameter in run.model.named_parameters():
                 parameter.copy_(file.get_tensor(f"model.{name}"))
-                prefix = f"adam.{name}."
-                kept = {n.removeprefix(prefix): file.get_tensor(n).to(device) for n in names if n.startswith(prefix)}
-                if kept:
-                    run.optimiser.state[parameter] = kept
+            for name, moment in run.optimiser.tensors().items():
+                moment.copy_(file.get_tensor(f"adam.{name}"))
             run.silent.copy_(file.get_tensor("silent"))
         run.step = int(metadata["step"])
         run.curve = Curve.from_json(json.loads(metadata["curve"]), device)

@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from saescope.autoencoders.protocol import Selection
 
@@ -94,7 +93,8 @@ def _bag_sums(
     bags: Int64[Tensor, " entry"], starts: Tensor, table: Float[Tensor, "row d_in"], weights: Float[Tensor, " entry"]
 ) -> Float[Tensor, "bag d_in"]:
     """sum over each bag's entries of weight table[row]."""
-    return functional.embedding_bag(bags, table, starts, per_sample_weights=weights, mode="sum")
+    sums: Tensor = torch.embedding_bag(table, bags, starts, False, 0, False, weights)[0]  # mode 0: sum
+    return sums
 
 
 class _PreActivationsAt(torch.autograd.Function):

@@ -15,8 +15,17 @@ from torch.optim.adam import adam
 class Adam:
     """Moments of each parameter; parameters without a gradient rest, moments included."""
 
-    def __init__(self, parameters: Sequence[torch.nn.Parameter], beta1: float, beta2: float, epsilon: float) -> None:
+    def __init__(
+        self,
+        parameters: Sequence[torch.nn.Parameter],
+        beta1: float,
+        beta2: float,
+        epsilon: float,
+        rates: Sequence[float] | None = None,
+    ) -> None:
+        """`rates` multiply the learning rate of each parameter (default: 1 for all)."""
         self.parameters = list(parameters)
+        self.rates = [1.0] * len(self.parameters) if rates is None else list(rates)
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
         self.means = [torch.zeros_like(p) for p in self.parameters]
         self.squares = [torch.zeros_like(p) for p in self.parameters]
@@ -36,8 +45,12 @@ class Adam:
                 gradient.mul_(largest / norm)
 
     def step(self, rate: float) -> None:
-        """One update at learning rate `rate`."""
+        """One update at learning rate `rate`, times each parameter's own."""
         moving = [i for i, p in enumerate(self.parameters) if p.grad is not None]
+        for own in sorted({self.rates[i] for i in moving}):
+            self._step([i for i in moving if self.rates[i] == own], rate * own)
+
+    def _step(self, moving: list[int], rate: float) -> None:
         with torch.no_grad():
             adam(
                 [self.parameters[i] for i in moving],

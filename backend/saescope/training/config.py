@@ -40,6 +40,8 @@ class TrainingConfig:
     """Positions per step."""
     lr: float | None = None
     """Peak learning rate of Adam."""
+    bias_rate: float | None = None
+    """Learning rate of b_enc over that of all other weights."""
     lr_warmup: float | None = None
     """Fraction of the steps over which the rate rises linearly from 0."""
     lr_decay: float | None = None
@@ -95,7 +97,7 @@ class TrainingConfig:
         self._check_sparsity()
         for name in ("steps", "batch_size", "dead_after", "aux_k", "resample_every"):
             _at_least(self, name, 1)
-        for name in ("lr", "zca_epsilon", "adam_epsilon"):
+        for name in ("lr", "bias_rate", "zca_epsilon", "adam_epsilon"):
             _above(self, name, 0)
         for name in ("grad_clip", "weight_decay", "aux_weight", "kl_weight", "seed"):
             _at_least(self, name, 0)
@@ -168,6 +170,7 @@ class Recipe(TrainingConfig):
     steps: int = 1
     batch_size: int = 1
     lr: float = 1e-3
+    bias_rate: float = 1.0
     lr_warmup: float = 0.0
     lr_decay: float = 0.0
     grad_clip: float = 0.0

@@ -31,7 +31,9 @@ class Run:
         self.model = self.objective.new_model(data.table.d_in)
         self.objective.initialise(self.model, self._sample(0).cpu(), config.seed)
         self.model.to(data.device)
-        self.optimiser = Adam(list(self.model.parameters()), config.adam_beta1, config.adam_beta2, config.adam_epsilon)
+        parameters = list(self.model.parameters())
+        rates = [config.bias_rate if p is self.model.b_enc else 1.0 for p in parameters]
+        self.optimiser = Adam(parameters, config.adam_beta1, config.adam_beta2, config.adam_epsilon, rates)
         self.step = 0
         self.curve = Curve(self.steps)
         self.silent = torch.zeros(config.n_features, dtype=torch.int64, device=data.device)

@@ -5,7 +5,10 @@ photographs, raw and whitened), never on a test set; `benchmarks/mnist_quality.p
 
 * batch: the square root of the number of positions as a power of two, from 128 to 4,096.
 * steps: 25 passes over the data, but no fewer than 3,000 and no more than 8,000 steps, or one pass if that is more.
-* learning rate: 0.004, for more than 1,024 features less in proportion to 1 / sqrt(n_features) (as in sparsify).
+* learning rate: 0.03 / sqrt(d_in), 3 % of the size of an encoder weight; for more than 1,024 features less in
+  proportion to 1 / sqrt(n_features) (as in sparsify). Adam moves every weight by about the rate, so a pre-activation
+  moves by up to d_in times as much as its bias alone would. Biases that slow leave features dead that a small shift
+  would wake: the rate of b_enc is sqrt(d_in) times that of the others.
 * dead: silent for 20 batches. Resampling looks 40 times, and no more in the last 15 % of the steps.
 """
 
@@ -19,7 +22,7 @@ from saescope.training.objectives.protocol import DataSize
 PASSES = 25
 FEWEST_STEPS, MOST_STEPS = 3_000, 8_000
 SMALLEST_BATCH, LARGEST_BATCH = 128, 4_096
-PEAK_RATE, PEAK_RATE_FEATURES = 4e-3, 1_024
+PEAK_RATE, PEAK_RATE_FEATURES = 0.03, 1_024
 SILENT_BATCHES = 20
 
 
@@ -42,7 +45,8 @@ def with_shared_defaults(config: TrainingConfig, size: DataSize) -> Recipe:
     filled = config.filled(
         batch_size=batch,
         steps=steps,
-        lr=PEAK_RATE * min(1.0, math.sqrt(PEAK_RATE_FEATURES / config.n_features)),
+        lr=PEAK_RATE / math.sqrt(size.d_in) * min(1.0, math.sqrt(PEAK_RATE_FEATURES / config.n_features)),
+        bias_rate=math.sqrt(size.d_in),
         lr_warmup=0.05,
         lr_decay=0.5,
         grad_clip=1.0,

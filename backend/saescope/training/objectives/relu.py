@@ -39,6 +39,7 @@ class ReluObjective(Objective):
                 refit=0.0,
                 revival="none",
                 lr=1e-3,
+                bias_rate=1.0,
                 lr_warmup=0.0,
                 lr_decay=0.0,
                 grad_clip=0.0,

@@ -6,9 +6,9 @@ V is the variance of the data, e = x - x_hat (no gradient), e_hat = sum over the
 features, ReLU applied, of their atoms (no bias), and E = mean ||e - mean(e)||^2. So both terms are fractions of
 variance unexplained. With fewer dead features than aux_k the second is scaled down in proportion.
 
-The second term is there where `revival` is `auxk` or `both`: by default for k of AUXK_FROM or more. Below, few dead
-features ever get among the k largest through it, so resampling revives them instead; above, resampled features crowd
-out others and cost reconstruction.
+The second term is there where `revival` is `auxk` or `both`. For k below AUXK_FROM few dead features ever get among the
+k largest through it alone, so they are resampled as well by default; above, resampled features crowd out others and
+cost reconstruction.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from saescope.training.objectives.protocol import DataSize, Objective, StepInput
 from saescope.training.objectives.registry import register
 
 AUXK_FROM = 8
-"""Smallest k that is trained with AuxK rather than with resampling by default."""
+"""Smallest k that is trained with AuxK alone by default."""
 
 
 @register("topk")
@@ -40,7 +40,7 @@ class TopkObjective(Objective):
     @classmethod
     def resolve(cls, config: TrainingConfig, size: DataSize) -> Recipe:
         assert config.k is not None
-        own = config.filled(revival="resample" if config.k < AUXK_FROM else "auxk", aux_weight=0.1, aux_k=64)
+        own = config.filled(revival="both" if config.k < AUXK_FROM else "auxk", aux_weight=0.1, aux_k=64)
         return with_shared_defaults(own, size)
 
     def new_model(self, d_in: int) -> LinearAutoencoder:

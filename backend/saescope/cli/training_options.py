@@ -44,6 +44,7 @@ _FURTHER = {
     "seed": _number("seed", int, "Of weights, order of the data and every draw.  [default: 0]"),
     "batch_size": _number("batch_size", int, "Positions per step."),
     "lr": _number("lr", float, "Peak learning rate of Adam."),
+    "bias_rate": _number("bias_rate", float, "Learning rate of b_enc over that of the other weights."),
     "lr_warmup": _number("lr_warmup", float, "Fraction of the steps over which the rate rises."),
     "lr_decay": _number("lr_decay", float, "Fraction of the steps, at the end, over which it falls."),
     "adam_beta1": _number("adam_beta1", float, "Decay of Adam's mean of gradients.  [default: 0.9]"),
@@ -74,7 +75,7 @@ _FURTHER = {
         "refit", float, "relu: fraction of the steps, at the end, that fit the decoder on a kept support."
     ),
     "kl_weight": _number("kl_weight", float, "kl: weight of the divergence beside the error."),
-    "revival": _choice("revival", ["auxk", "resample", "none"], "What brings dead features back."),
+    "revival": _choice("revival", ["auxk", "resample", "both", "none"], "What brings dead features back."),
     "dead_after": _number("dead_after", int, "Positions without firing after which a feature counts as dead."),
     "aux_weight": _number("aux_weight", float, "auxk: weight of the auxiliary loss."),
     "aux_k": _number("aux_k", int, "auxk: most dead features used per position."),

@@ -29,7 +29,7 @@ from saescope.training import TrainingConfig, train
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "topk": [{"k": 8}, {"k": 16}, {"k": 32}],
-    "relu": [{"l1": 2.0}, {"l1": 5.0}, {"l1": 10.0}],
+    "relu": [{"l1": 1.0}, {"l1": 3.0}, {"l1": 8.0}],
     "kl": [{"rho": 0.02}, {"rho": 0.05}],
 }
 TEXTBOOK = [

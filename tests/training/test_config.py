@@ -72,3 +72,20 @@ def test_a_small_table_limits_the_batch() -> None:
 
 def test_objectives_are_found_by_themselves() -> None:
     assert {"topk", "relu", "kl"} <= set(objectives())
+
+
+def test_rates_follow_the_width_of_the_input() -> None:
+    narrow, wide = (
+        objective("topk").resolve(TrainingConfig("topk", n, k=3), DataSize(1000, d))
+        for n, d in ((256, 64), (4096, 1024))
+    )
+    assert narrow.lr == pytest.approx(0.0113 / 64**0.25)
+    assert wide.lr == pytest.approx(0.0113 / 1024**0.25 / 2)
+    assert (narrow.bias_rate, wide.bias_rate) == (8.0, 32.0)
+
+
+def test_few_features_per_position_are_revived_both_ways() -> None:
+    ways = [
+        objective("topk").resolve(TrainingConfig("topk", 64, k=k), DataSize(1000, 8)).revival for k in (2, 7, 8, 32)
+    ]
+    assert ways == ["both", "both", "auxk", "auxk"]

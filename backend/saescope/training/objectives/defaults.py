@@ -5,10 +5,12 @@ photographs, raw and whitened), never on a test set; `benchmarks/mnist_quality.p
 
 * batch: the square root of the number of positions as a power of two, from 128 to 4,096.
 * steps: 25 passes over the data, but no fewer than 3,000 and no more than 8,000 steps, or one pass if that is more.
-* learning rate: 0.03 / sqrt(d_in), 3 % of the size of an encoder weight; for more than 1,024 features less in
-  proportion to 1 / sqrt(n_features) (as in sparsify). Adam moves every weight by about the rate, so a pre-activation
-  moves by up to d_in times as much as its bias alone would. Biases that slow leave features dead that a small shift
-  would wake: the rate of b_enc is sqrt(d_in) times that of the others.
+* learning rate: 0.0113 / d_in^(1/4), so 0.004 for 64 dimensions and 0.0021 for 784; for more than 1,024 features less
+  in proportion to 1 / sqrt(n_features) (as in sparsify). With the rate of b_enc below, twice as much leaves features
+  dead on MNIST and half as much needs more steps.
+* rate of b_enc: sqrt(d_in) times that of the others. Adam moves every weight by about the rate, so a pre-activation
+  moves by up to d_in times as much as its bias alone would, and biases that slow leave features dead that a small shift
+  would wake.
 * dead: silent for 20 batches. Resampling looks 40 times, and no more in the last 15 % of the steps.
 """
 
@@ -22,7 +24,7 @@ from saescope.training.objectives.protocol import DataSize
 PASSES = 25
 FEWEST_STEPS, MOST_STEPS = 3_000, 8_000
 SMALLEST_BATCH, LARGEST_BATCH = 128, 4_096
-PEAK_RATE, PEAK_RATE_FEATURES = 0.03, 1_024
+PEAK_RATE, PEAK_RATE_FEATURES = 0.0113, 1_024
 SILENT_BATCHES = 20
 
 
@@ -45,7 +47,7 @@ def with_shared_defaults(config: TrainingConfig, size: DataSize) -> Recipe:
     filled = config.filled(
         batch_size=batch,
         steps=steps,
-        lr=PEAK_RATE / math.sqrt(size.d_in) * min(1.0, math.sqrt(PEAK_RATE_FEATURES / config.n_features)),
+        lr=PEAK_RATE / size.d_in**0.25 * min(1.0, math.sqrt(PEAK_RATE_FEATURES / config.n_features)),
         bias_rate=math.sqrt(size.d_in),
         lr_warmup=0.05,
         lr_decay=0.5,

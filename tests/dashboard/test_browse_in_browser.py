@@ -60,6 +60,8 @@ def test_a_row_of_the_features_names_its_address_for_a_new_tab(tab: Any, served:
 
 
 def test_sorting_searching_and_back(tab: Any, served: str) -> None:
+    from playwright.sync_api import expect
+
     _open(tab, f"{served}features?sae=digits-topk-k8")
     tab.get_by_role("button", name="norm", exact=True).click()
     _wait_for_parameter(tab, "sort", "decoder_norm")
@@ -72,11 +74,11 @@ def test_sorting_searching_and_back(tab: Any, served: str) -> None:
     tab.go_back()
     _wait_for_parameter(tab, "q", None)
     tab.get_by_text("64 of 64 features").first.wait_for()
-    assert tab.get_by_label("Search").input_value() == ""
+    expect(tab.get_by_label("Search")).to_have_value("", timeout=20_000)
     _open(tab, address)  # the address alone restores the view
     tab.get_by_text(re.compile(r"^\d of 64 features|^[1-5]\d of 64 features")).first.wait_for()
-    assert tab.get_by_label("Search").input_value() == "density > 0.12"
-    assert tab.locator("th[aria-sort=descending]").inner_text().startswith("norm")
+    expect(tab.get_by_label("Search")).to_have_value("density > 0.12", timeout=20_000)
+    expect(tab.locator("th[aria-sort=descending]")).to_have_text(re.compile("^norm"), timeout=20_000)
 
 
 def test_a_click_on_a_point_opens_the_sae_or_picks_it(tab: Any, served: str) -> None:

@@ -16,7 +16,7 @@ from saescope.store.verify import verify
 from tests.killed import jobs
 from tests.precompute.test_cut_and_resumed import assert_equal
 
-N_KILLS = 15
+N_KILLS = 8
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["tests.killed.jobs"])
 
@@ -50,50 +50,67 @@ def check_store(folder: Path) -> None:
             assert entry.table("features").num_rows == entry.n_features
 
 
-def kill_and_finish(job: Callable[..., None], folder: Path, seconds: float) -> int:
-    """Kill the job at random moments, run it again each time, let it finish at last. Returns the number of kills."""
+def kill_and_finish(job: Callable[..., None], root: Path, seconds: float) -> list[Path]:
+    """Kill the job `N_KILLS` times at random moments of its `seconds`, and run it again each time.
+
+    Whenever it comes to its end all the same, it begins anew in another folder. Returns all folders, finished.
+    """
     rng = random.Random(0)
+    folders = [new_folder(root, 0)]
     kills = 0
-    for _ in range(N_KILLS):
-        if run(job, folder, rng.uniform(0, seconds)) is None:
+    for _ in range(20 * N_KILLS):
+        if kills == N_KILLS:
+            break
+        if run(job, folders[-1], rng.uniform(0, 0.8 * seconds)) is None:
             kills += 1
-        check_store(folder)
-    run(job, folder)
-    check_store(folder)
-    return kills
+            check_store(folders[-1])
+        else:
+            folders.append(new_folder(root, len(folders)))
+    assert kills == N_KILLS
+    run(job, folders[-1])
+    check_store(folders[-1])
+    return folders
+
+
+def new_folder(root: Path, number: int) -> Path:
+    folder = root / f"killed{number}"
+    folder.mkdir()
+    jobs.make_checkpoint(folder)
+    return folder
+
+
+def run_whole(job: Callable[..., None], root: Path) -> tuple[Path, float]:
+    """The job, never cut: its folder, and the seconds that it took."""
+    folder = root / "whole"
+    folder.mkdir()
+    jobs.make_checkpoint(folder)
+    seconds = run(job, folder)
+    assert seconds is not None
+    return folder, seconds
 
 
 @pytest.mark.slow
 def test_killed_training_ends_in_the_same_weights(tmp_path: Path) -> None:
-    for name in ("whole", "killed"):
-        (tmp_path / name).mkdir()
-    seconds = run(jobs.train_job, tmp_path / "whole")
-    assert seconds is not None
-    assert kill_and_finish(jobs.train_job, tmp_path / "killed", seconds * 0.6) > 3
-    whole, killed = (load_file(tmp_path / n / "trained" / "sae.safetensors") for n in ("whole", "killed"))
-    assert whole.keys() == killed.keys()
-    assert all((whole[n] == killed[n]).all() for n in whole)
+    whole, seconds = run_whole(jobs.train_job, tmp_path)
+    expected = load_file(whole / "trained" / "sae.safetensors")
+    for folder in kill_and_finish(jobs.train_job, tmp_path, seconds):
+        weights = load_file(folder / "trained" / "sae.safetensors")
+        assert weights.keys() == expected.keys()
+        assert all((weights[name] == expected[name]).all() for name in expected)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("job", [jobs.build_job, jobs.sweep_job])
 def test_killed_builds_end_in_the_same_tables(tmp_path: Path, job: Callable[..., None]) -> None:
-    for name in ("whole", "killed"):
-        (tmp_path / name).mkdir()
-        jobs.make_checkpoint(tmp_path / name)
-    seconds = run(job, tmp_path / "whole")
-    assert seconds is not None
-    assert kill_and_finish(job, tmp_path / "killed", seconds * 0.8) > 3
-    whole, killed = FeatureStore(tmp_path / "whole/store"), FeatureStore(tmp_path / "killed/store")
-    assert [e.sae_id for e in whole.entries()] == [e.sae_id for e in killed.entries()]
-    for entry in whole.entries():
-        other = killed[entry.sae_id]
-        assert_equal({n: entry.table(n) for n in entry.tables}, {n: other.table(n) for n in other.tables})
-        assert entry.weights_sha256 == other.weights_sha256
-        folder = tmp_path / "killed/store/saes" / entry.sae_id
-        assert not [p for p in folder.iterdir() if p.name.startswith(".building")]
-    whole.close()
-    killed.close()
+    whole, seconds = run_whole(job, tmp_path)
+    for folder in kill_and_finish(job, tmp_path, seconds):
+        with FeatureStore(whole / "store") as expected, FeatureStore(folder / "store") as store:
+            assert store.ids() == expected.ids()
+            for entry in expected.entries():
+                other = store[entry.sae_id]
+                assert_equal({n: entry.table(n) for n in entry.tables}, {n: other.table(n) for n in other.tables})
+                assert entry.weights_sha256 == other.weights_sha256
+                assert not [p for p in other.paths.root.parent.iterdir() if p.name.startswith(".building")]
 
 
 @pytest.mark.parametrize("limit", [4_000, 30_000, 150_000, 250_000])

@@ -23,9 +23,9 @@ def command(checkpoint: Path, source: dict[str, Any], format_name: str | None, d
     On the data that it was trained on, the items that training held out count alone.
     """
     options = parsed(source)
+    from saescope.autoencoders.device import choose_device
     from saescope.checkpoints import load_sae, native, read_config
     from saescope.precompute import evaluate
-    from saescope.precompute.build import choose_device
     from saescope.precompute.metrics import FORMULAS
     from saescope.progress.terminal import terminal_progress
     from saescope.sources import open_source

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import torch
 
 from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.device import choose_device
 from saescope.checkpoints import load_sae, native, read_config
 from saescope.precompute.coactivations import coactivations
 from saescope.precompute.evaluation import Evaluation, evaluation_of, metric_items
@@ -79,21 +80,6 @@ class BuildOptions:
         """The options that decide the result."""
         fields = self.__dataclass_fields__
         return {name: v for name, v in asdict(self).items() if fields[name].metadata.get("decides", True)}
-
-
-def choose_device(name: str) -> torch.device:
-    """'auto' takes a GPU where there is one. `UserError` where the named device is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"unknown device {name!r}", "use auto, cpu or cuda") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"unknown device {name!r}", "use auto, cpu or cuda")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("no CUDA device is available here", "leave --device out, or install torch with CUDA")
-    return device
 
 
 def histogram_for(sae: Autoencoder) -> HistogramSpec:

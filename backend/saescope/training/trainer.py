@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from saescope.autoencoders.device import choose_device
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import ActivationTable
 from saescope.store.errors import UserError
@@ -39,7 +40,7 @@ def train(
 
     `description` is the training source's `describe()` with `held_out` ({"seed", "fraction"} or None). A run that was
     cut goes on from its last state and ends with the same bits; a finished one with the same settings is left as it
-    is. `device` is a torch device, or auto: CUDA where there is one. Raises `UserError` for a folder with other
+    is. `device` is auto (CUDA where there is one), cpu or cuda. Raises `UserError` for a folder with other
     contents, unusable data, and a run that diverges.
     """
     return train_sweep(table, [config], [out], description=description, device=device, progress=progress)[0]
@@ -63,7 +64,7 @@ def train_sweep(
         raise UserError(f"{len(configs)} runs need as many different folders, {len(outs)} given")
     if table.n_rows < 1:
         raise UserError("there are no activations to train on")
-    where = _device(device)
+    where = choose_device(device)
     size = DataSize(table.n_rows, table.d_in)
     resolved = [objective(c.architecture).resolve(c, size) for c in configs]
     folders = [RunFolder(Path(out), c, description) for c, out in zip(resolved, outs, strict=True)]
@@ -120,18 +121,6 @@ def _stage(configs: list[Recipe]) -> str:
     first = configs[0]
     values = ", ".join(f"{c.sparsity[1]:g}" for c in configs)
     return f"training {first.architecture} {first.sparsity[0]}={values}"
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"unknown device {name!r}", "use auto, cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("device cuda was asked for, but torch sees none", "use --device cpu, or a torch with CUDA")
-    return device
 
 
 @contextmanager

@@ -63,7 +63,7 @@ TABLES: dict[str, Table] = {
                     "interval_lower", pa.list_(_f32), "lower bound of |activation| of each interval, strongest first"
                 ),
                 Column("interval_counts", pa.list_(_i64), "firings in each interval; sums to n_firing"),
-                Column("auto_label", pa.string(), "label from the items' metadata or the token itself; null if none fits", True),
+                Column("auto_label", pa.string(), "label from the items' metadata or tokens; null if none fits", True),
                 Column("label_precision", _f64, "fraction of firings that the label describes", True),
                 Column("label_recall", _f64, "fraction of the label's positions where the feature fires", True),
                 Column("label_base_rate", _f64, "fraction of evaluated positions that the label describes", True),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saescope.sources import held_out
+from saescope.sources import SourceOptions, held_out, held_out_items, open_source
 from saescope.store.errors import UserError
 
 
@@ -39,3 +39,26 @@ def test_nothing_to_hold_out() -> None:
     for fraction in (-0.1, 1.0):
         with pytest.raises(UserError, match="held-out fraction"):
             held_out(10, fraction=fraction)
+
+
+class _Grouped:
+    """Items of documents of 1, 2, 3, ... items."""
+
+    def __init__(self, n_groups: int) -> None:
+        self.groups = np.repeat(np.arange(n_groups), np.arange(1, n_groups + 1))
+        self.n_items = len(self.groups)
+
+
+def test_whole_groups_are_held_out() -> None:
+    source = _Grouped(40)
+    chosen = held_out_items(source, 0, 0.25)  # type: ignore[arg-type]
+    held = np.unique(source.groups[chosen])
+    assert len(held) == 10
+    assert not np.isin(source.groups[~chosen], held).any()
+    np.testing.assert_array_equal(held_out(40, 0, 0.25).nonzero()[0], held)
+    assert not held_out_items(_Grouped(1)).any()  # type: ignore[arg-type]
+
+
+def test_items_without_groups_are_held_out_one_by_one() -> None:
+    source = open_source(SourceOptions(images="embedded:digits"))
+    np.testing.assert_array_equal(held_out_items(source, 3, 0.2), held_out(source.n_items, 3, 0.2))

@@ -8,6 +8,8 @@ import pytest
 from saescope.sources import SourceOptions, open_source
 from saescope.store.errors import UserError
 
+TEXTS = {"texts": "a", "model": "m", "hook": "blocks.0.hook_resid_post"}
+
 
 @pytest.mark.parametrize(
     ("given", "says"),
@@ -28,6 +30,31 @@ from saescope.store.errors import UserError
         ({"images": "a", "value_range": (0.0, float("inf"))}, "expected finite numbers"),
         ({"activations": "a", "patch": 4}, "patch is given, but it concerns images"),
         ({"activations": "a", "image_mode": "grey"}, "image_mode is given"),
+        ({"texts": "a", "images": "b"}, "both images and texts"),
+        ({"texts": "a", "images": "b", "activations": "c"}, "images and texts and activations are given"),
+        ({"texts": "a"}, "texts are given without a model"),
+        ({"texts": "a", "model": "m"}, "a model is given without a hook point"),
+        ({"texts": "a", "model": "", "hook": "h"}, "the model's name is empty"),
+        ({"texts": "", "model": "m", "hook": "h"}, "path of the source is empty"),
+        ({"images": "a", "model": "m"}, "a model is given without a hook point"),
+        ({"activations": "a", "model": "m", "hook": "h"}, "cached activations need no model"),
+        ({"images": "a", "context": 64}, "context is given, but it concerns texts and the source is pixels"),
+        ({"images": "a", "cache": "off"}, "cache is given, but it concerns models"),
+        ({"images": "a", "model": "m", "hook": "h", "patch": 4}, "a model that looks at images"),
+        ({"activations": "a", "text_key": "body"}, "text_key is given"),
+        ({**TEXTS, "patch": 4}, "patch is given, but it concerns images and the source is texts"),
+        ({**TEXTS, "data_key": "text"}, "data_key is given, but it concerns arrays"),
+        ({**TEXTS, "context": 0}, "context is 0"),
+        ({**TEXTS, "context": None}, "context is None"),
+        ({**TEXTS, "context_stride": -1}, "context_stride is -1"),
+        ({**TEXTS, "context_stride": 129}, "context_stride 129 exceeds the context of 128"),
+        ({**TEXTS, "max_tokens": 0}, "max_tokens is 0"),
+        ({**TEXTS, "packing": "loose"}, "unknown packing 'loose'"),
+        ({**TEXTS, "exclude_norm": 0.5}, "exclude_norm is 0.5"),
+        ({**TEXTS, "exclude_norm": float("nan")}, "exclude_norm is nan"),
+        ({**TEXTS, "dtype": "float64"}, "unknown dtype"),
+        ({**TEXTS, "cache": "maybe"}, "unknown cache 'maybe'"),
+        ({**TEXTS, "cache_dtype": "int8"}, "unknown cache_dtype"),
     ],
 )
 def test_bad_combinations_are_refused(given: dict, says: str) -> None:
@@ -40,6 +67,18 @@ def test_options_take_paths_and_become_json() -> None:
     options = SourceOptions(images=Path("a") / "b", patch=4, value_range=(0, 1))
     assert options.images == str(Path("a") / "b")
     assert SourceOptions(**json.loads(json.dumps(options.to_dict()))) == options
+
+
+def test_no_norm_is_excluded_by_zero_or_none() -> None:
+    assert SourceOptions(**TEXTS, exclude_norm=0) == SourceOptions(**TEXTS, exclude_norm=None)
+    assert SourceOptions(**TEXTS).exclude_norm == 10
+
+
+def test_kinds_of_sources() -> None:
+    assert SourceOptions(**TEXTS).kind == "texts"
+    assert SourceOptions(images="a").kind == "pixels"
+    assert SourceOptions(images="a", model="m", hook="h").kind == "vision"
+    assert SourceOptions(activations="a").kind == "activations"
 
 
 def test_options_that_mean_nothing_for_the_data_are_refused() -> None:

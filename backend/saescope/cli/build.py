@@ -41,7 +41,7 @@ def command(
 
     What every feature does on the source is read off in one pass. An entry of the same name gets a new version.
     """
-    options = parsed(source)
+    options = parsed(source, build_options["device"])
     sae_id = sae_id if sae_id is not None else _folder_name(checkpoint)
     validate_sae_id(sae_id)
     from saescope.precompute import BuildOptions, build_entry

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saescope.progress import SILENT, Progress
-from saescope.sources import ActivationTable, Source, SourceOptions, has_splits, held_out, open_source
+from saescope.sources import ActivationTable, Source, SourceOptions, has_splits, held_out_items, open_source
 
 HELD_OUT_FRACTION = 0.1
 HELD_OUT_SEED = 0
@@ -34,8 +34,8 @@ def open_to_train(options: SourceOptions, progress: Progress = SILENT) -> Divide
     """The training split, or 90 % of the items where there is none (or `--split all` asks for all data)."""
     source = open_source(options, "train", progress)
     own_split = has_splits(options) and options.split != "all"
-    if own_split or source.n_items < 2:
+    kept_away = None if own_split else held_out_items(source, HELD_OUT_SEED, HELD_OUT_FRACTION)
+    if kept_away is None or not kept_away.any():
         return DividedSource(source, source.table(), None, None)
-    kept_away = held_out(source.n_items, HELD_OUT_SEED, HELD_OUT_FRACTION)
     rule = {"seed": HELD_OUT_SEED, "fraction": HELD_OUT_FRACTION}
     return DividedSource(source, source.table(~kept_away), rule, source.table(kept_away))

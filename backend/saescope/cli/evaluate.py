@@ -22,7 +22,7 @@ def command(checkpoint: Path, source: dict[str, Any], format_name: str | None, d
 
     On the data that it was trained on, the items that training held out count alone.
     """
-    options = parsed(source)
+    options = parsed(source, device)
     from saescope.autoencoders.device import choose_device
     from saescope.checkpoints import load_sae, native, read_config
     from saescope.precompute import evaluate

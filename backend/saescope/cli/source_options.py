@@ -22,7 +22,23 @@ _OPTIONS = (
         help="IDX file or MNIST-style folder, .npy, .npz, a folder of pictures, Parquet; "
         "or embedded:digits, embedded:photos.",
     ),
+    click.option(
+        "--texts",
+        metavar="PATH",
+        help="Parquet, JSON Lines, CSV or plain text (file or folder), hf:NAME (a Hugging Face data set), "
+        "or embedded:python. Needs --model and --hook.",
+    ),
     click.option("--activations", metavar="PATH", help="Cached activations: .npy, .npz or .safetensors."),
+    click.option(
+        "--model",
+        metavar="NAME",
+        help="Model that reads the texts or images: hub name, folder, .gguf file, or embedded:smollm2.",
+    ),
+    click.option(
+        "--hook",
+        metavar="HOOK",
+        help="Where in the model: blocks.15.hook_resid_post (TransformerLens) or a module path, model.layers.15.",
+    ),
     click.option("--patch", type=int, metavar="P", help="Cut images into P x P patches; without it an image is one."),
     click.option("--stride", type=int, metavar="PIXELS", help="Pixels between neighbouring patches.  [default: P]"),
     click.option(
@@ -45,10 +61,61 @@ _OPTIONS = (
     ),
     click.option("--data-key", metavar="NAME", help="Array, tensor or column to read of a file with several."),
     click.option("--label-key", metavar="NAME", help="Array or column with the labels."),
+    click.option("--text-key", metavar="NAME", help="Column with the texts.  [default: text, content, ...]"),
+    click.option("--context", type=int, metavar="N", help="Texts: positions of an item at most.  [default: 128]"),
+    click.option(
+        "--context-stride",
+        type=int,
+        metavar="N",
+        help="Texts: tokens between items.  [default: no overlap]",
+    ),
+    click.option(
+        "--packing",
+        type=click.Choice(["pieces", "packed"]),
+        help="Texts: items within a document, or cut from documents joined together.  [default: pieces]",
+    ),
+    click.option("--max-tokens", type=int, metavar="N", help="Texts: read so many tokens, documents chosen by a hash."),
+    click.option(
+        "--bos",
+        type=click.Choice(["auto", "yes", "no"]),
+        help="Texts: begin items with the token for that.  [default: auto, where the tokenizer has one]",
+    ),
+    click.option(
+        "--exclude-tokens",
+        metavar="TOKENS",
+        help="Texts: tokens that do not count: special, bos, none, tokens or ids, with commas.  [default: special]",
+    ),
+    click.option(
+        "--exclude-norm",
+        type=float,
+        metavar="R",
+        help="Models: positions over R times the median norm do not count; 0: all do.  [default: 10]",
+    ),
+    click.option("--revision", metavar="REV", help="Branch, tag or commit of a hub model."),
+    click.option(
+        "--dtype",
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        help="Of the model's weights.  [default: auto, float32 on a CPU]",
+    ),
+    click.option(
+        "--centred/--not-centred",
+        "centred",
+        default=None,
+        help="Subtract the residual stream's mean, as TransformerLens does.  [default: no]",
+    ),
+    click.option(
+        "--cache",
+        type=click.Choice(["auto", "on", "off"]),
+        help="Whether a model's activations to train on are kept on disk.  [default: auto, up to a limit]",
+    ),
+    click.option("--cache-dtype", type=click.Choice(["float32", "float16"]), help="Of those.  [default: float32]"),
 )
 _NAMES = (
     "images",
+    "texts",
     "activations",
+    "model",
+    "hook",
     "patch",
     "stride",
     "image_mode",
@@ -57,15 +124,30 @@ _NAMES = (
     "value_range",
     "data_key",
     "label_key",
+    "text_key",
+    "context",
+    "context_stride",
+    "packing",
+    "max_tokens",
+    "bos",
+    "exclude_tokens",
+    "exclude_norm",
+    "revision",
+    "dtype",
+    "centred",
+    "cache",
+    "cache_dtype",
 )
 
 
 def source_options(command: F) -> F:
-    """Adds SOURCE's options; the command gets them as one `source: dict` of the fields of `SourceOptions`."""
+    """Adds SOURCE's options; the command gets those that were given as one `source: dict` of fields of
+    `SourceOptions`."""
 
     @functools.wraps(command)
     def gathered(*args: Any, **options: Any) -> Any:
-        return command(*args, source={name: options.pop(name) for name in _NAMES}, **options)
+        given = {name: options.pop(name) for name in _NAMES}
+        return command(*args, source={name: v for name, v in given.items() if v is not None}, **options)
 
     decorated: Any = gathered
     for option in reversed(_OPTIONS):
@@ -73,9 +155,9 @@ def source_options(command: F) -> F:
     return decorated
 
 
-def parsed(source: dict[str, Any]) -> SourceOptions:
-    """The options as the sources take them; `UserError` for a bad combination."""
+def parsed(source: dict[str, Any], device: str) -> SourceOptions:
+    """The options as the sources take them; `UserError` for a bad combination. A model runs on `device`."""
     need("backend")
     from saescope.sources import SourceOptions
 
-    return SourceOptions(**source)
+    return SourceOptions(**source, device=device)

@@ -51,7 +51,7 @@ def command(
     Entries are named after the sweep: mnist-topk-k16, mnist-relu-l1-0.5, mnist-kl-rho-0.05. Run again, it
     skips what the store holds with the same settings and goes on with what was cut.
     """
-    options = parsed(source)
+    options = parsed(source, device)
     from saescope.cli.sweep_runs import SweepPlan, run_sweep
     from saescope.progress.terminal import terminal_progress
 

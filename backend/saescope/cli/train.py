@@ -25,7 +25,7 @@ def command(source: dict[str, Any], training: dict[str, Any], out: Path, device:
     suit the data. A DIR that holds a run with other settings is refused.
     """
     config = configured(training)
-    options = parsed(source)
+    options = parsed(source, device)
     from saescope.cli.divided_source import open_to_train
     from saescope.progress.terminal import terminal_progress
     from saescope.training import train

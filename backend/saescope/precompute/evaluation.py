@@ -16,7 +16,7 @@ from saescope.precompute.metrics import DENSE_DENSITY
 from saescope.precompute.one_pass import PassOptions, PassResult, run_pass
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source
-from saescope.sources.split import held_out
+from saescope.sources.split import held_out_items
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def metric_items(config: Mapping[str, Any], source: Source) -> tuple[Bool[np.nda
     rule = training.get("held_out")
     if not rule:
         return None, True
-    chosen = held_out(source.n_items, rule["seed"], rule["fraction"])
+    chosen = held_out_items(source, rule["seed"], rule["fraction"])
     return (chosen, False) if chosen.any() else (None, True)
 
 

@@ -26,8 +26,10 @@ def open_source(options: SourceOptions, purpose: Purpose = "evaluate", progress:
     Data with a train and a test split yields the train split for `purpose` 'train' and the test split for 'evaluate',
     unless `options.split` says otherwise. Everything that can be wrong with the data is told here as a `UserError`.
     """
-    if options.activations is not None:
+    if options.kind == "activations":
         return open_activations(options, progress)
+    if options.kind in ("texts", "vision"):
+        raise UserError(f"{options.path}: models are not read yet", "name cached activations with --activations")
     data = _find_images(options)
     for name in ("layout", "value_range", "data_key", "label_key"):
         if getattr(options, name) is not None and name not in data.uses:

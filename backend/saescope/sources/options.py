@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from saescope.store.errors import UserError
@@ -13,19 +13,48 @@ ImageMode = Literal["grey", "colour"]
 Layout = Literal["nhw", "nhwc", "nchw"]
 Split = Literal["train", "test", "all"]
 Purpose = Literal["train", "evaluate"]
+Packing = Literal["pieces", "packed"]
+Bos = Literal["auto", "yes", "no"]
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+Cache = Literal["auto", "on", "off"]
+CacheDType = Literal["float32", "float16"]
+SourceKind = Literal["pixels", "activations", "texts", "vision"]
+
+_OF_IMAGES = ("image_mode", "layout", "value_range", "label_key")
+_OF_PIXELS = ("patch", "stride")
+_OF_TEXTS = ("context", "context_stride", "packing", "text_key", "max_tokens", "bos", "exclude_tokens")
+_OF_MODELS = ("hook", "revision", "dtype", "centred", "exclude_norm", "cache", "cache_dtype")
+_CONCERNS: dict[SourceKind, tuple[tuple[str, ...], str]] = {
+    "pixels": ((*_OF_TEXTS, *_OF_MODELS), "the source is pixels (there is no --model)"),
+    "activations": (
+        (*_OF_PIXELS, *_OF_IMAGES[:3], *_OF_TEXTS, *_OF_MODELS),
+        "the source is a file of activations",
+    ),
+    "texts": ((*_OF_PIXELS, *_OF_IMAGES, "data_key"), "the source is texts"),
+    "vision": ((*_OF_PIXELS, *_OF_TEXTS), "the source is a model that looks at images"),
+}
+"""Kind of source -> options that mean nothing for it, and what the kind is called."""
 
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """Which data, and how it is cut into positions. Exactly one of `images` and `activations` is given.
+    """Which data, and how it becomes activations at positions.
 
-    Bad combinations raise `UserError` here, before any file is touched.
+    Exactly one of `images`, `texts` and `activations` is given. Texts are read through a model's hook point, images
+    too where a model is named. Bad combinations raise `UserError` here, before any file is touched.
     """
 
     images: str | None = None
     """IDX file, MNIST-style folder, .npy / .npz, picture, folder of pictures, Parquet, or 'embedded:NAME'."""
+    texts: str | None = None
+    """Parquet, JSON Lines, CSV or plain text (a file or a folder), 'hf:NAME' (a Hugging Face data set), or
+    'embedded:python' (Python's own documentation and library)."""
     activations: str | None = None
     """.npy, .npz or .safetensors with an array [item, d_in] or [item, position, d_in]."""
+    model: str | None = None
+    """Name on the Hugging Face hub, local folder, .gguf file, or 'embedded:smollm2'."""
+    hook: str | None = None
+    """Where in the model: a TransformerLens name (blocks.15.hook_resid_post) or a module path (model.layers.15)."""
     patch: int | None = None
     """Side of square patches in pixels; None: a whole image is one position."""
     stride: int | None = None
@@ -42,9 +71,42 @@ class SourceOptions:
     """Array of an .npz, tensor of a .safetensors or column of a Parquet file to read; None: the one that fits."""
     label_key: str | None = None
     """Array of an .npz or column of a Parquet file with the labels; None: one called label, y, ..., if any."""
+    text_key: str | None = None
+    """Column of the texts; None: one called text, content, ..., or the only one that holds strings."""
+    context: int = 128
+    """Positions of an item at most, tokens that are added at its ends included."""
+    context_stride: int | None = None
+    """Tokens between the beginnings of neighbouring items; None: no overlap. Where items overlap, a token is evaluated
+    once, in the item where more stands before it."""
+    packing: Packing = "pieces"
+    """'pieces': an item never spans two documents. 'packed': documents are joined by end-of-text tokens, then cut."""
+    max_tokens: int | None = None
+    """Documents are chosen by a seeded hash until they hold so many tokens (the last one is cut); None: all."""
+    bos: Bos = "auto"
+    """Whether items begin with the tokenizer's token for that ('auto': where it has one)."""
+    exclude_tokens: str = "special"
+    """Tokens that are left out of statistics and metrics, separated by commas: 'special' (all special tokens), 'bos'
+    (what is added at an item's ends), 'none', tokens as the vocabulary writes them, or their ids."""
+    exclude_norm: float | None = 10.0
+    """Positions whose activation's norm exceeds so many times the median norm are left out (attention sinks); None
+    or 0: none are."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model; None: its main branch."""
+    dtype: DType = "auto"
+    """Of the model's weights and arithmetic. 'auto': float32 on a CPU; on CUDA bfloat16 where the weights are stored in
+    half precision."""
+    centred: bool = False
+    """Subtract the residual stream's mean over its width, as TransformerLens does (LayerNorm models)."""
+    device: str = "auto"
+    """Where the model runs: 'auto' (CUDA where there is one), 'cpu', 'cuda' or 'cuda:N'."""
+    cache: Cache = "auto"
+    """Whether activations to train on are kept on disk. 'auto': up to a limit; 'off': computed anew as they are
+    needed, in shuffled chunks."""
+    cache_dtype: CacheDType = "float32"
+    """Of activations on disk."""
 
     def __post_init__(self) -> None:
-        for name in ("images", "activations"):
+        for name in ("images", "texts", "activations", "model"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, os.fspath(value))
@@ -54,28 +116,43 @@ class SourceOptions:
         self._check_data()
         self._check_patches()
         self._check_words()
+        self._check_contexts()
 
     def _check_data(self) -> None:
-        if self.images is not None and self.activations is not None:
-            raise UserError("both images and activations are given; a source reads one of them")
-        if self.images is None and self.activations is None:
+        given = [name for name in ("images", "texts", "activations") if getattr(self, name) is not None]
+        if len(given) > 1:
+            both = "both " if len(given) == 2 else ""
+            raise UserError(f"{both}{' and '.join(given)} are given; a source reads one of them")
+        if not given:
             raise UserError(
                 "no source is given",
-                "name one: --images PATH (or embedded:digits, embedded:photos) or --activations PATH",
+                "name one: --images PATH (or embedded:digits, embedded:photos), --texts PATH (or embedded:python) "
+                "with --model and --hook, or --activations PATH",
             )
-        if not (self.images or self.activations):
+        if not self.path:
             raise UserError("the path of the source is empty", "name a file or folder, or embedded:digits")
-        if self.activations is not None:
-            for name in ("patch", "stride", "image_mode", "layout", "value_range"):
-                if getattr(self, name) is not None:
-                    raise UserError(f"{name} is given, but it concerns images and the source is a file of activations")
+        if self.activations is not None and self.model is not None:
+            raise UserError(
+                "activations and a model are given; cached activations need no model", "leave --model out, or --texts"
+            )
+        if self.texts is not None and self.model is None:
+            raise UserError("texts are given without a model", "add --model NAME and --hook HOOK")
+        if self.model is not None and not self.model:
+            raise UserError("the model's name is empty", "give a hub name, a folder, a .gguf file or embedded:smollm2")
+        if self.model is not None and not self.hook:
+            raise UserError("a model is given without a hook point", "add --hook, e.g. --hook blocks.6.hook_resid_post")
+        foreign, called = _CONCERNS[self.kind]
+        defaults = {f.name: f.default for f in fields(self)}
+        for name in foreign:
+            if getattr(self, name) != defaults[name]:
+                raise UserError(f"{name} is given, but it {_concern(name)} and {called}", "leave it out")
 
     def _check_patches(self) -> None:
         if self.stride is not None and self.patch is None:
             raise UserError(f"stride {self.stride} is given without a patch size", "add --patch P, the patch's side")
         for name in ("patch", "stride"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            if value is not None and not _is_count(value):
                 raise UserError(f"{name} is {value!r}; expected a whole number of pixels, at least 1")
 
     def _check_words(self) -> None:
@@ -83,6 +160,11 @@ class SourceOptions:
             ("image_mode", get_args(ImageMode)),
             ("split", get_args(Split)),
             ("layout", get_args(Layout)),
+            ("packing", get_args(Packing)),
+            ("bos", get_args(Bos)),
+            ("dtype", get_args(DType)),
+            ("cache", get_args(Cache)),
+            ("cache_dtype", get_args(CacheDType)),
         ):
             value = getattr(self, name)
             if value is not None and value not in allowed:
@@ -92,13 +174,52 @@ class SourceOptions:
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
                 raise UserError(f"value_range is ({low:g}, {high:g}); expected finite numbers, the lower one first")
 
+    def _check_contexts(self) -> None:
+        for name in ("context", "context_stride", "max_tokens"):
+            value = getattr(self, name)
+            if not ((value is None and name != "context") or _is_count(value)):
+                raise UserError(f"{name} is {value!r}; expected a whole number of tokens, at least 1")
+        if self.context_stride is not None and self.context_stride > self.context:
+            raise UserError(
+                f"context_stride {self.context_stride} exceeds the context of {self.context} tokens",
+                "tokens between two items would be lost: choose at most the context",
+            )
+        norm = self.exclude_norm
+        if norm is not None and not (math.isfinite(norm) and (norm == 0 or norm > 1)):
+            raise UserError(
+                f"exclude_norm is {norm:g}; expected more than 1 (times the median norm)", "0 leaves nothing out"
+            )
+        if norm == 0:
+            object.__setattr__(self, "exclude_norm", None)
+
+    @property
+    def kind(self) -> SourceKind:
+        """What yields the activations."""
+        if self.activations is not None:
+            return "activations"
+        if self.texts is not None:
+            return "texts"
+        return "pixels" if self.model is None else "vision"
+
     @property
     def path(self) -> str:
         """The data's path, as given."""
-        path = self.images if self.images is not None else self.activations
+        path = next((p for p in (self.images, self.texts, self.activations) if p is not None), None)
         assert path is not None
         return path
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready fields."""
         return asdict(self)
+
+
+def _concern(name: str) -> str:
+    if name in _OF_TEXTS:
+        return "concerns texts"
+    if name == "data_key":
+        return "concerns arrays"
+    return "concerns models" if name in _OF_MODELS else "concerns images"
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

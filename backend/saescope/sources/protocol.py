@@ -6,14 +6,14 @@ of a table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
 
 
@@ -97,6 +97,44 @@ class Source(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """The manifest's `source`: kind, data path and hash, n_items, n_positions, input_shape, patch, ..."""
+        ...
+
+
+class TokenSource(Source, Protocol):
+    """Texts through a model's hook point: a position is a token. `kind` is 'tokens'."""
+
+    @property
+    def hooked(self) -> Any:
+        """The model (`saescope.models.HookedModel`), loaded when first asked for."""
+        ...
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """token_id -> its text, without context: " def", "<0xE4>", "<|im_start|>"."""
+        ...
+
+    @property
+    def groups(self) -> Int64[np.ndarray, " n_items"]:
+        """The document of each item, from 0 on: items of one document are held out together."""
+        ...
+
+    def token_ids(
+        self, items: Int64[np.ndarray, " row"], positions: Int64[np.ndarray, " row"]
+    ) -> Int32[np.ndarray, " row"]:
+        """The token at each position of each item, added ones (BOS, ...) included."""
+        ...
+
+    def contexts(
+        self, items: Int64[np.ndarray, " item"]
+    ) -> tuple[
+        Int64[np.ndarray, "item position"], Bool[np.ndarray, "item position"], Bool[np.ndarray, "item position"]
+    ]:
+        """What the model reads: token ids, padded on the right to the longest of these items; which of them are real
+        (the attention mask); and which count.
+
+        Padding, added tokens, excluded tokens and what an earlier item counts already do not count. Positions whose
+        norm is out of the ordinary are left out in `batches` besides.
+        """
         ...
 
 

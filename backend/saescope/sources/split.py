@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, UInt64
 
+from saescope.sources.protocol import Source
 from saescope.store.errors import UserError
 
 
@@ -23,6 +24,19 @@ def held_out(n_items: int, seed: int = 0, fraction: float = 0.1) -> Bool[np.ndar
     # Items are distinct and the hash is a bijection of the item, so there are no ties.
     chosen[np.argpartition(_hash(n_items, seed), count - 1)[:count]] = True
     return chosen
+
+
+def held_out_items(source: Source, seed: int = 0, fraction: float = 0.1) -> Bool[np.ndarray, " n_items"]:
+    """True at the items of `source` that are held out: one rule for training, build and evaluate.
+
+    Where items belong to groups (`source.groups`: the documents of texts), whole groups are held out.
+    """
+    groups = getattr(source, "groups", None)
+    if groups is None:
+        return held_out(source.n_items, seed, fraction)
+    groups = np.asarray(groups)
+    n_groups = int(groups.max()) + 1 if len(groups) else 0
+    return held_out(n_groups, seed, fraction)[groups]
 
 
 def _hash(n_items: int, seed: int) -> UInt64[np.ndarray, " n_items"]:

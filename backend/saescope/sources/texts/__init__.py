@@ -1,0 +1,1 @@
+"""Texts: read from files, tokenised once, cut into items."""

@@ -17,7 +17,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from saescope.dashboard import navigation, serve
-from tests.store.fixture_store import write_store
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -34,14 +33,6 @@ FLAGS = [
     "--disable-sync",
 ]
 CHROMIUMS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
-
-
-@pytest.fixture(scope="session")
-def digits_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of six entries on scikit-learn's digits. Shared: tests must not change it."""
-    root = tmp_path_factory.mktemp("digits") / "store"
-    write_store(root, n_features=64)
-    return root
 
 
 @pytest.fixture

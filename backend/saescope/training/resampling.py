@@ -41,10 +41,9 @@ def resample(
         typical = norms[living].mean() if bool(living.any()) else norms.mean()
         atom_norms = torch.linalg.vector_norm(model.W_dec, dim=1)
         atom_norm = atom_norms[living].mean() if bool(living.any()) else atom_norms.mean()
-        norms_in = objective.resampled_norms(model, inputs[chosen], directions, typical)
         model.W_dec[dead] = directions * atom_norm
         if not model.config.tied:
-            model.encoder[dead] = directions * norms_in.unsqueeze(1)
+            model.encoder[dead] = directions * (objective.resampled_norm * typical)
         model.b_enc[dead] = objective.resampled_bias
         for parameter in (model.W_dec, model.encoder_rows, model.b_enc):
             optimiser.forget_rows(parameter, dead)

@@ -90,18 +90,13 @@ class Objective(ABC):
             model.b_enc.zero_()
             model.b_dec.copy_(sample.mean(0))
 
-    def resampled_norms(
-        self,
-        model: LinearAutoencoder,
-        inputs: Float[Tensor, "dead d_in"],
-        directions: Float[Tensor, "dead d_in"],
-        typical: Float[Tensor, ""],
-    ) -> Float[Tensor, " dead"]:
-        """Norms of resampled features' encoder rows, which point along `directions`: each starts from one of `inputs`.
+    @property
+    def resampled_norm(self) -> float:
+        """Norm of a resampled feature's encoder row, over the mean norm of the living features' rows.
 
-        `typical` is the mean norm of the living features' rows. 0.2 of it lets a feature grow from little.
+        A fifth lets a feature grow from little.
         """
-        return (0.2 * typical).expand(len(directions))
+        return 0.2
 
     @property
     def resampled_bias(self) -> float:

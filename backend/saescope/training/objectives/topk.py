@@ -82,15 +82,10 @@ class TopkObjective(Objective):
                 total = total + self.config.aux_weight * auxiliary
         return StepLoss(total, squared.detach(), firing.long(), terms)
 
-    def resampled_norms(
-        self,
-        model: LinearAutoencoder,
-        inputs: Float[Tensor, "dead d_in"],
-        directions: Float[Tensor, "dead d_in"],
-        typical: Float[Tensor, ""],
-    ) -> Float[Tensor, " dead"]:
-        """The typical norm: with less, a feature would not be among the few that are kept."""
-        return typical.expand(len(directions))
+    @property
+    def resampled_norm(self) -> float:
+        """The mean norm: with less, a feature would not be among the few that are kept."""
+        return 1.0
 
     def _auxiliary(
         self, model: LinearAutoencoder, inputs: StepInputs, error: Float[Tensor, "batch d_in"]

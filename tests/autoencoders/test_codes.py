@@ -31,17 +31,20 @@ def inputs() -> torch.Tensor:
     return torch.randn(BATCH, D_IN, generator=torch.Generator().manual_seed(1))
 
 
-def numpy_codes(name: str, z: np.ndarray) -> np.ndarray:
+def numpy_codes(name: str, z: np.ndarray, threshold: np.ndarray | None = None) -> np.ndarray:
     if name == "kl":
         return 1 / (1 + np.exp(-z))
     codes = np.maximum(z, 0)
+    if name == "jumprelu":
+        assert threshold is not None
+        codes[z <= threshold] = 0
     if name == "topk":
         kth = np.sort(z, axis=1)[:, -4][:, None]
         codes[z < kth] = 0
     return codes
 
 
-@pytest.mark.parametrize("name", ["relu", "kl", "topk"])
+@pytest.mark.parametrize("name", ["relu", "kl", "topk", "jumprelu"])
 @pytest.mark.parametrize("subtract", [False, True])
 @pytest.mark.parametrize("tied", [False, True])
 def test_encode_and_decode_follow_the_formulas(name: str, subtract: bool, tied: bool) -> None:
@@ -50,7 +53,7 @@ def test_encode_and_decode_follow_the_formulas(name: str, subtract: bool, tied: 
     out = model(x)
     t = {key: value.detach().double().numpy() for key, value in model.tensors().items()}
     z = (x.double().numpy() - subtract * t["b_dec"]) @ t["W_enc"] + t["b_enc"]
-    expected = numpy_codes(name, z)
+    expected = numpy_codes(name, z, t.get("threshold"))
     np.testing.assert_allclose(out.codes.detach().numpy(), expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(
         out.reconstruction.detach().numpy(), expected @ t["W_dec"] + t["b_dec"], rtol=1e-4, atol=1e-4
@@ -98,7 +101,7 @@ def test_k_may_equal_the_number_of_features() -> None:
 
 
 def test_architectures_are_found_by_themselves() -> None:
-    assert {"relu", "kl", "topk"} <= set(architectures())
+    assert {"relu", "kl", "topk", "jumprelu"} <= set(architectures())
     with pytest.raises(UserError, match="unknown architecture 'reluu'"):
         architecture("reluu")
 
@@ -113,6 +116,20 @@ def test_sigmoid_codes_fire_above_one_half() -> None:
     assert KlConfig(d_in=3, n_features=4).firing_threshold == 0.5
     with pytest.raises(UserError, match="stays below 1"):
         KlConfig(d_in=3, n_features=4, firing_threshold=1.0)
+
+
+def test_a_pre_activation_at_its_threshold_does_not_pass_and_negative_thresholds_leave_relu() -> None:
+    model = filled("jumprelu")
+    with torch.no_grad():
+        model.encoder.zero_()
+        model.b_enc.copy_(torch.linspace(-2, 2, N_FEATURES))
+        model.threshold.copy_(torch.full((N_FEATURES,), -1.0))
+        model.threshold[-1] = 2.0
+        model.threshold[-2] = 0.5
+    expected = model.b_enc.clamp(min=0).detach().clone()
+    assert expected[-2] > 0.5
+    expected[-1] = 0
+    assert torch.equal(model.encode(inputs())[0], expected)
 
 
 def test_no_features_are_refused() -> None:

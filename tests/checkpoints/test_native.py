@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from saescope.autoencoders.jumprelu import JumpreluAutoencoder, JumpreluConfig
 from saescope.autoencoders.kl import KlAutoencoder, KlConfig
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
@@ -24,6 +25,7 @@ def make(kind: str = "topk") -> LinearAutoencoder:
         "topk": TopkAutoencoder(TopkConfig(d_in=5, n_features=9, k=3)),
         "relu": ReluAutoencoder(ReluConfig(d_in=5, n_features=9, apply_b_dec_to_input=True)),
         "kl": KlAutoencoder(KlConfig(d_in=5, n_features=9, firing_threshold=0.25)),
+        "jumprelu": JumpreluAutoencoder(JumpreluConfig(d_in=5, n_features=9)),
         "tied": ReluAutoencoder(ReluConfig(d_in=5, n_features=9, tied=True)),
     }
     model = models[kind]
@@ -54,7 +56,7 @@ def rewrite_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], No
     rewrite_config(folder, lambda c: c.update(weights_sha256=weights_sha256(folder)))
 
 
-@pytest.mark.parametrize("kind", ["topk", "relu", "kl", "tied"])
+@pytest.mark.parametrize("kind", ["topk", "relu", "kl", "jumprelu", "tied"])
 def test_round_trip(kind: str, tmp_path: Path) -> None:
     model = make(kind)
     native.save(model, tmp_path)
@@ -65,7 +67,15 @@ def test_round_trip(kind: str, tmp_path: Path) -> None:
         assert torch.equal(got, expected)
         assert not got.requires_grad
     shapes = {k: tuple(v.shape) for k, v in load_file(tmp_path / "sae.safetensors").items()}
-    assert shapes == {"W_enc": (5, 9), "W_dec": (9, 5), "b_enc": (9,), "b_dec": (5,)}
+    own = {"threshold": (9,)} if kind == "jumprelu" else {}
+    assert shapes == {"W_enc": (5, 9), "W_dec": (9, 5), "b_enc": (9,), "b_dec": (5,), **own}
+
+
+def test_a_jumprelu_needs_its_thresholds(tmp_path: Path) -> None:
+    native.save(make("jumprelu"), tmp_path)
+    rewrite_tensors(tmp_path, lambda tensors: tensors.pop("threshold"))
+    with pytest.raises(UserError, match="tensor threshold is missing"):
+        load_sae(tmp_path)
 
 
 def test_any_of_its_paths_loads(saved: Path) -> None:

@@ -56,7 +56,7 @@ def test_zca_whitens_and_is_invertible() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["relu", "kl", "topk"])
+@pytest.mark.parametrize("name", ["relu", "kl", "topk", "jumprelu"])
 @pytest.mark.parametrize("subtract", [False, True])
 @pytest.mark.parametrize("tied", [False, True])
 def test_folding_is_exact(kind: TransformKind, name: str, subtract: bool, tied: bool) -> None:

@@ -47,10 +47,12 @@ class SweepPlan:
 
     @property
     def parameter(self) -> str:
-        """What the values are: 'k', 'l1' or 'rho'. Raises `UserError` for an unknown architecture."""
+        """What the values are: 'k', 'l1' or 'rho'. Raises `UserError` for an architecture that cannot be trained."""
         from saescope.autoencoders import architecture
 
-        return SPARSITY[architecture(self.training["architecture"]).name]
+        name = architecture(self.training["architecture"]).name
+        objective(name)
+        return SPARSITY[name]
 
 
 @dataclass(frozen=True)

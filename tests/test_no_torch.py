@@ -12,7 +12,7 @@ import pytest
 from tests.store.fixture_store import write_store
 
 ROOT = Path(__file__).parent.parent
-BACKEND = ("torch", "numba", "jaxtyping", "safetensors", "sklearn", "skimage")
+BACKEND = ("torch", "numba", "jaxtyping", "safetensors", "sklearn", "skimage", "transformers", "gguf")
 DASHBOARD = ("streamlit", "plotly", "PIL", "pandas")
 
 PROGRAM = """

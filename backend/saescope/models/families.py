@@ -1,0 +1,247 @@
+"""What is where inside a block of each family of transformers, as transformers 5 builds them.
+
+A family is told by the names of a block's parts, so that every model built alike is known, whatever its class. Sites
+are where TransformerLens has its hooks; a site lists the modules at which the same values are found, the first being
+the one that is hooked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from torch import nn
+
+from saescope.store.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Side = Literal["input", "output"]
+Site = Literal[
+    "resid_pre", "resid_mid", "resid_post", "normalized_resid_post", "attn_out", "z", "mlp_out", "mlp_pre", "mlp_hidden"
+]
+Place = tuple[str, Side]
+"""A module's path inside the block ('' is the block), and the side of it."""
+
+RESIDUAL_SITES: frozenset[Site] = frozenset({"resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"})
+"""Sites that hold the residual stream, or what is added to it."""
+
+NAMES: Mapping[Site, str] = {
+    "resid_pre": "hook_resid_pre",
+    "resid_mid": "hook_resid_mid",
+    "resid_post": "hook_resid_post",
+    "normalized_resid_post": "hook_normalized_resid_post",
+    "attn_out": "hook_attn_out",
+    "z": "attn.hook_z",
+    "mlp_out": "hook_mlp_out",
+    "mlp_pre": "mlp.hook_pre",
+    "mlp_hidden": "mlp.hook_post",
+}
+"""TransformerLens' name of a site, after `blocks.{i}.`."""
+
+_BLOCK: Mapping[Site, tuple[Place, ...]] = {"resid_pre": (("", "input"),), "resid_post": (("", "output"),)}
+
+
+@dataclass(frozen=True)
+class Family:
+    """Blocks built alike."""
+
+    name: str
+    parts: frozenset[str]
+    """Names of the block's direct parts that hold weights."""
+    within: str
+    """A module that must be there too."""
+    sites: Mapping[Site, tuple[Place, ...]]
+    is_pre_norm: bool = True
+    """Whether norms stand before attention and MLP, so that the residual stream itself is never normalised."""
+
+
+FAMILIES = (
+    Family(
+        "GPT-2",
+        frozenset({"ln_1", "attn", "ln_2", "mlp"}),
+        "attn.c_proj",
+        {
+            **_BLOCK,
+            "resid_mid": (("ln_2", "input"),),
+            "attn_out": (("attn.c_proj", "output"), ("attn", "output")),
+            "z": (("attn.c_proj", "input"),),
+            "mlp_out": (("mlp", "output"), ("mlp.c_proj", "output")),
+            "mlp_pre": (("mlp.c_fc", "output"),),
+            "mlp_hidden": (("mlp.c_proj", "input"), ("mlp.act", "output")),
+        },
+    ),
+    Family(
+        "GPT-NeoX, Pythia",
+        frozenset({"input_layernorm", "attention", "post_attention_layernorm", "mlp"}),
+        "attention.dense",
+        {
+            **_BLOCK,
+            "resid_mid": (("post_attention_layernorm", "input"),),
+            "attn_out": (("attention.dense", "output"), ("attention", "output")),
+            "z": (("attention.dense", "input"),),
+            "mlp_out": (("mlp", "output"), ("mlp.dense_4h_to_h", "output")),
+            "mlp_pre": (("mlp.dense_h_to_4h", "output"),),
+            "mlp_hidden": (("mlp.dense_4h_to_h", "input"), ("mlp.act", "output")),
+        },
+    ),
+    Family(
+        "Llama, Mistral, Qwen, Gemma 1",
+        frozenset({"input_layernorm", "self_attn", "post_attention_layernorm", "mlp"}),
+        "self_attn.o_proj",
+        {
+            **_BLOCK,
+            "resid_mid": (("post_attention_layernorm", "input"),),
+            "attn_out": (("self_attn.o_proj", "output"), ("self_attn", "output")),
+            "z": (("self_attn.o_proj", "input"),),
+            "mlp_out": (("mlp", "output"), ("mlp.down_proj", "output")),
+            "mlp_pre": (("mlp.gate_proj", "output"),),
+            "mlp_hidden": (("mlp.down_proj", "input"),),
+        },
+    ),
+    Family(
+        "Gemma 2, Gemma 3",
+        frozenset(
+            {
+                "input_layernorm",
+                "self_attn",
+                "post_attention_layernorm",
+                "pre_feedforward_layernorm",
+                "mlp",
+                "post_feedforward_layernorm",
+            }
+        ),
+        "self_attn.o_proj",
+        {
+            **_BLOCK,
+            "resid_mid": (("pre_feedforward_layernorm", "input"),),
+            "attn_out": (("post_attention_layernorm", "output"),),
+            "z": (("self_attn.o_proj", "input"),),
+            "mlp_out": (("post_feedforward_layernorm", "output"),),
+            "mlp_pre": (("mlp.gate_proj", "output"),),
+            "mlp_hidden": (("mlp.down_proj", "input"),),
+        },
+    ),
+    Family(
+        "BERT",
+        frozenset({"attention", "intermediate", "output"}),
+        "attention.output.LayerNorm",
+        {
+            "resid_pre": (("", "input"),),
+            "resid_mid": (("attention.output.LayerNorm", "input"),),
+            "resid_post": (("output.LayerNorm", "input"),),
+            "normalized_resid_post": (("", "output"), ("output", "output"), ("output.LayerNorm", "output")),
+            "attn_out": (("attention.output.dense", "output"),),
+            "z": (("attention.output.dense", "input"), ("attention.self", "output")),
+            "mlp_out": (("output.dense", "output"),),
+            "mlp_pre": (("intermediate.dense", "output"),),
+            "mlp_hidden": (("intermediate", "output"), ("output.dense", "input")),
+        },
+        is_pre_norm=False,
+    ),
+    Family(
+        "ViT",
+        frozenset({"layernorm_before", "attention", "layernorm_after", "mlp"}),
+        "attention.o_proj",
+        {
+            **_BLOCK,
+            "resid_mid": (("layernorm_after", "input"),),
+            "attn_out": (("attention.o_proj", "output"), ("attention", "output")),
+            "z": (("attention.o_proj", "input"),),
+            "mlp_out": (("mlp", "output"), ("mlp.fc2", "output")),
+            "mlp_pre": (("mlp.fc1", "output"),),
+            "mlp_hidden": (("mlp.fc2", "input"), ("mlp.activation_fn", "output")),
+        },
+    ),
+    Family(
+        "CLIP vision, SigLIP vision",
+        frozenset({"layer_norm1", "self_attn", "layer_norm2", "mlp"}),
+        "self_attn.out_proj",
+        {
+            **_BLOCK,
+            "resid_mid": (("layer_norm2", "input"),),
+            "attn_out": (("self_attn.out_proj", "output"), ("self_attn", "output")),
+            "z": (("self_attn.out_proj", "input"),),
+            "mlp_out": (("mlp", "output"), ("mlp.fc2", "output")),
+            "mlp_pre": (("mlp.fc1", "output"),),
+            "mlp_hidden": (("mlp.fc2", "input"), ("mlp.activation_fn", "output")),
+        },
+    ),
+    Family(
+        "DINOv2",
+        frozenset({"norm1", "attention", "layer_scale1", "norm2", "mlp", "layer_scale2"}),
+        "attention.o_proj",
+        {
+            **_BLOCK,
+            "resid_mid": (("norm2", "input"),),
+            "attn_out": (("layer_scale1", "output"),),
+            "z": (("attention.o_proj", "input"),),
+            "mlp_out": (("layer_scale2", "output"),),
+            "mlp_pre": (("mlp.fc1", "output"),),
+            "mlp_hidden": (("mlp.fc2", "input"), ("mlp.weights_out", "input"), ("mlp.activation_fn", "output")),
+        },
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The stack of blocks of a model."""
+
+    path: str
+    modules: nn.ModuleList
+    family: Family | None
+    """None where the blocks are built like none that is known: then only their inputs and outputs have names."""
+
+    def places(self, site: Site) -> tuple[Place, ...]:
+        """Where the site's values are found, the module to hook first; () where these blocks have no such site."""
+        block = self.modules[0]
+        sites = _BLOCK if self.family is None else self.family.sites
+        if site == "resid_mid" and getattr(block, "use_parallel_residual", False):
+            return ()  # attention and MLP read the same input: there is no stream between them
+        return tuple(place for place in sites.get(site, ()) if _submodule(block, place[0]) is not None)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return tuple(site for site in NAMES if self.places(site))
+
+
+def find_blocks(model: PreTrainedModel) -> Blocks:
+    """The model's stack of blocks: its list of `num_hidden_layers` modules of one class.
+
+    Raises `UserError` for a model without one.
+    """
+    config = model.config.get_text_config() if model.main_input_name != "pixel_values" else model.config
+    n_layers = getattr(config, "num_hidden_layers", None)
+    found = [
+        (path, module)
+        for path, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == n_layers and len({type(m) for m in module}) == 1
+    ]
+    if model.main_input_name != "pixel_values":
+        found = [f for f in found if not any(word in f[0] for word in ("vision", "visual", "audio"))]
+    if not found:
+        raise UserError(
+            f"a {type(model).__name__} has no stack of {n_layers} transformer blocks that could be hooked",
+            "use a causal language model, an encoder of texts, or a vision transformer",
+        )
+    path, modules = min(found, key=lambda f: f[0].count("."))
+    return Blocks(path, modules, _family(modules[0]))
+
+
+def _family(block: nn.Module) -> Family | None:
+    parts = {name for name, part in block.named_children() if next(part.parameters(), None) is not None}
+    for family in FAMILIES:
+        if parts == family.parts and _submodule(block, family.within) is not None:
+            scale = getattr(block, "residual_multiplier", 1.0)  # Granite scales what it adds to the residual stream
+            return family if scale == 1.0 else None
+    return None
+
+
+def _submodule(block: nn.Module, path: str) -> nn.Module | None:
+    try:
+        return block.get_submodule(path)
+    except AttributeError:
+        return None

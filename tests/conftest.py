@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from saescope.store import FeatureStore
+from tests.store import text_store
 from tests.store.fixture_store import write_store
 from tests.store.tiny import make_parts
 
@@ -17,6 +18,14 @@ def digits_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of six entries on scikit-learn's digits. Shared: tests must not change it."""
     root = tmp_path_factory.mktemp("digits") / "store"
     write_store(root, n_features=64)
+    return root
+
+
+@pytest.fixture(scope="session")
+def texts_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of two entries on texts. Shared: tests must not change it."""
+    root = tmp_path_factory.mktemp("texts") / "store"
+    text_store.write_store(root)
     return root
 
 

@@ -84,9 +84,15 @@ def _intervals(
     return first, counts
 
 
-def feature_table(model: Model, firings: Firings, data: Data) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+AutoLabels = tuple[pa.Array, pa.Array, pa.Array, pa.Array]
+"""Label, precision, recall and base rate of each feature."""
+
+
+def feature_table(
+    model: Model, firings: Firings, n_rows: int, labels: AutoLabels
+) -> tuple[pa.Table, npt.NDArray[np.int64]]:
     """Table `features` and the interval of each firing."""
-    m, n_rows = firings.n_features, len(data.x)
+    m = firings.n_features
     counts = firings.counts
     alive = counts > 0
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -102,7 +108,7 @@ def feature_table(model: Model, firings: Firings, data: Data) -> tuple[pa.Table,
     interval = (bins[:, None] < first_bin[firings.feature]).sum(axis=1)
     used = first_bin >= 0
     dead = ~alive
-    label, precision, recall, base = _auto_labels(firings, data)
+    label, precision, recall, base = labels
     table = pa.table(
         {
             "feature_id": np.arange(m, dtype=np.int32),
@@ -127,7 +133,7 @@ def feature_table(model: Model, firings: Firings, data: Data) -> tuple[pa.Table,
     return table, interval
 
 
-def _auto_labels(firings: Firings, data: Data) -> tuple[pa.Array, pa.Array, pa.Array, pa.Array]:
+def _auto_labels(firings: Firings, data: Data) -> AutoLabels:
     per_class = np.bincount(firings.feature * 10 + data.labels[firings.item], minlength=firings.n_features * 10)
     table = per_class.reshape(-1, 10)
     totals = np.bincount(data.labels, minlength=10)
@@ -252,17 +258,15 @@ def coactivation_table(codes: Floats, counts: npt.NDArray[np.int64]) -> pa.Table
     )
 
 
-def sample_tables(data: Data, codes: Floats, rebuilt: Floats, ids: npt.NDArray[np.int64]) -> tuple[pa.Table, pa.Table]:
-    per_item = data.n_positions_per_item
+def item_code_table(rows: Sequence[tuple[int, int, Floats]]) -> pa.Table:
+    """Table `item_codes` of (item, position, dense code), by item, then position."""
     code_rows = []
-    for i in ids:
-        for p in range(per_item):
-            row = codes[i * per_item + p]
-            fired = np.flatnonzero(row)
-            fired = fired[np.lexsort((fired, -row[fired]))]
-            code_rows.append((int(i), p, fired.tolist(), row[fired].tolist()))
+    for item_id, at, row in rows:
+        fired = np.flatnonzero(row)
+        fired = fired[np.lexsort((fired, -row[fired]))]
+        code_rows.append((item_id, at, fired.tolist(), row[fired].tolist()))
     item, position, features, values = zip(*code_rows, strict=True)
-    codes_table = pa.table(
+    return pa.table(
         {
             "item_id": list(item),
             "position": pa.array(position, pa.int32()),
@@ -270,6 +274,11 @@ def sample_tables(data: Data, codes: Floats, rebuilt: Floats, ids: npt.NDArray[n
             "activations": pa.array(values, pa.list_(pa.float32())),
         }
     )
+
+
+def sample_tables(data: Data, codes: Floats, rebuilt: Floats, ids: npt.NDArray[np.int64]) -> tuple[pa.Table, pa.Table]:
+    per_item = data.n_positions_per_item
+    codes_table = item_code_table([(int(i), p, codes[i * per_item + p]) for i in ids for p in range(per_item)])
     error = ((rebuilt - data.x) ** 2).reshape(len(data.images), -1).mean(axis=1)
     pictures = [_picture(data, rebuilt, int(i)).ravel().tolist() for i in ids]
     reconstructions = pa.table(
@@ -323,8 +332,8 @@ FORMULAS = {
 }
 
 
-def metric_values(data: Data, codes: Floats, rebuilt: Floats) -> dict[str, float | None]:
-    x, y = data.x.astype(np.float64), rebuilt.astype(np.float64)
+def metric_values(inputs: Floats, codes: Floats, rebuilt: Floats) -> dict[str, float | None]:
+    x, y = inputs.astype(np.float64), rebuilt.astype(np.float64)
     density = (codes != 0).mean(axis=0)
     l0 = float((codes != 0).sum() / len(codes))
     fvu = float(((x - y) ** 2).sum() / ((x - x.mean(axis=0)) ** 2).sum())
@@ -341,6 +350,17 @@ def metric_values(data: Data, codes: Floats, rebuilt: Floats) -> dict[str, float
         "n_dead": float((density == 0).sum()),
         "n_dense": float((density > 0.1).sum()),
     }
+
+
+def metric_table(metrics: dict[str, float | None], n_positions: int, formulas: dict[str, str]) -> pa.Table:
+    return pa.table(
+        {
+            "name": list(metrics),
+            "value": list(metrics.values()),
+            "n_positions": [n_positions] * len(metrics),
+            "formula": [formulas[name] for name in metrics],
+        }
+    )
 
 
 def describe(data: Data) -> dict[str, Any]:
@@ -369,12 +389,12 @@ def write_entry(
     codes = model.codes(data.x)
     rebuilt = codes @ model.w_dec + model.b_dec
     firings = Firings.of(codes, per_item)
-    features, interval = feature_table(model, firings, data)
+    features, interval = feature_table(model, firings, len(data.x), _auto_labels(firings, data))
     examples = example_table(codes, firings, interval, per_item)
     sample = np.sort(np.random.default_rng(0).choice(len(data.images), N_SAMPLE, replace=False))
     kept = np.union1d(np.unique(examples["item_id"].to_numpy()), sample)
     item_codes, reconstructions = sample_tables(data, codes, rebuilt, sample)
-    metrics = metric_values(data, codes, rebuilt)
+    metrics = metric_values(data.x, codes, rebuilt)
     made_from = hashlib.sha256(repr((sae_id, model.architecture, model.k, codes.shape)).encode()).hexdigest()
     with EntryWriter(root, sae_id, key or made_from[:16]) as writer:
         if writer.published is not None:
@@ -391,17 +411,7 @@ def write_entry(
         writer.write_table("reconstructions", reconstructions)
         writer.write_table("baselines", baseline_table(data, (1, 2, 4, 8, 16, 32, 64)))
         writer.write_table("training", curve)
-        writer.write_table(
-            "metrics",
-            pa.table(
-                {
-                    "name": list(metrics),
-                    "value": list(metrics.values()),
-                    "n_positions": [len(data.x)] * len(metrics),
-                    "formula": [FORMULAS[name] for name in metrics],
-                }
-            ),
-        )
+        writer.write_table("metrics", metric_table(metrics, len(data.x), FORMULAS))
         return writer.publish(
             Manifest(
                 sae_id=sae_id,

@@ -88,7 +88,7 @@ def test_a_number_equals_the_stored_float32(store: FeatureStore) -> None:
         ("max_actvation > 3", ["no numeric column 'max_actvation'", "did you mean max_activation"]),
         ("auto_label > 3", ["no numeric column 'auto_label'"]),
         ("is:ded", ["no flag is:ded", "is:dead"]),
-        ("token:cat", ["no field 'token'", "is:", "in:"]),
+        ("tokn:cat", ["no field 'tokn'", "is:", "token:"]),
         ("in:nowhere", ["no list 'nowhere'", "there are no lists yet"]),
         ("(digit", ["expected ')'"]),
         ("digit)", ["expected the end of the query", "character 6"]),
@@ -178,6 +178,6 @@ def test_precedence_and_shape_of_the_tree() -> None:
     assert q.parse("1e-3 < density <= 5%") == q.And(
         (q.Comparison("density", ">", 1e-3), q.Comparison("density", "<=", 0.05))
     )
-    assert q.parse(r'in:"a \" b" "x \\ y"') == q.And((q.Field("in", 'a " b'), q.Phrase("x \\ y")))
+    assert q.parse(r'in:"a \" b" "x \\ y"') == q.And((q.Field("in", 'a " b', exact=True), q.Phrase("x \\ y")))
     assert q.parse("7th 7 -3") == q.And((q.Word("7th"), q.Word("7"), q.Word("-3")))
     assert q.parse("   ") is None

@@ -16,7 +16,7 @@ COMMANDS: dict[str, str] = {
     "serve": "Open the dashboard on a store.",
     "ls": "List the entries of a store.",
     "show": "Show an entry's or a feature's numbers and examples.",
-    "search": "Find features by label, id or expression.",
+    "search": "Find features by label, token, text, id or expression.",
     "verify": "Report all faults of a store.",
     "export": "Write an entry's tables for other tools.",
 }

@@ -1,4 +1,4 @@
-"""`saescope search`: features by label, id or expression."""
+"""`saescope search`: features by label, token, text, id or expression."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 
 from saescope.cli.report import count, json_object, json_option, line, number, percent, table
 from saescope.cli.store_option import open_store, store_option
+from saescope.store.token_text import visible
 
 
 @click.command()
@@ -21,10 +22,14 @@ from saescope.cli.store_option import open_store, store_option
 def command(query: str, sae_id: str | None, limit: int, store: Path, as_json: bool) -> None:
     """Find features by label words, a "quoted phrase", an id (12 or #12) or an expression.
 
+    Features of texts also by token:X (tokens that fire them), raises:X and lowers:X (what their atoms do to the next
+    token), text:"some words" (text inside their examples).
+
     \b
     saescope search 'digit 7' --store DIR
     saescope search 'density > 0.01 and max_activation >= 5' --store DIR --sae-id mnist-topk-k16
     saescope search 'is:dead or starred' --store DIR
+    saescope search 'token:def and raises:self' --store DIR
     """
     opened = open_store(store)
     entries = [opened[sae_id]] if sae_id is not None else opened.entries()
@@ -44,7 +49,7 @@ def command(query: str, sae_id: str | None, limit: int, store: Path, as_json: bo
             count(f.n_firing),
             number(f.max_activation),
             number(f.mean_activation),
-            f.label or "",
+            visible(f.label or ""),
         )
         for owner, f in found
     ]

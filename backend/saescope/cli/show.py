@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from saescope.cli.report import count, json_object, json_option, line, metric, number, percent, table
+from saescope.cli.show_texts import show_strips, show_tokens
 from saescope.cli.store_option import open_store, store_option
+from saescope.store.token_text import visible
 
 if TYPE_CHECKING:
     from saescope.store import Entry
@@ -65,11 +67,13 @@ def _show_feature(entry: Entry, feature_id: int, n_examples: int, as_json: bool)
                 "examples": examples,
                 "neighbours": neighbours,
                 "coactivations": coactivations,
+                "top_tokens": entry.top_tokens(feature_id),
+                "top_logits": entry.top_logits(feature_id),
             }
         )
         return
     name = feature.user_label or (f"{feature.auto_label} (auto)" if feature.auto_label else "")
-    line(f"{entry.sae_id} #{feature_id}  {'* ' if feature.is_starred else ''}{name}".rstrip())
+    line(f"{entry.sae_id} #{feature_id}  {'* ' if feature.is_starred else ''}{visible(name)}".rstrip())
     if feature.is_dead:
         bound = 1 - 0.05 ** (1 / entry.n_positions)
         line(f"dead: fired at 0 of {count(entry.n_positions)} positions (density < {percent(bound)}, 95 %)")
@@ -86,9 +90,13 @@ def _show_feature(entry: Entry, feature_id: int, n_examples: int, as_json: bool)
     if coactivations:
         pairs = [f"#{c.other_id} (Jaccard {number(c.jaccard, 2)})" for c in coactivations[:6]]
         line(f"fires with    {', '.join(pairs)}")
+    show_tokens(entry, feature)
     if examples:
         line()
         items = {row["item_id"]: row for row in entry.items([e.item_id for e in examples]).to_pylist()}
+        if all(items.get(e.item_id, {}).get("tokens") for e in examples):
+            show_strips(examples, items)
+            return
         rows = [
             (str(e.rank), number(e.activation), count(e.item_id), str(e.position), _words(items.get(e.item_id, {})))
             for e in examples
@@ -102,7 +110,7 @@ def _words(item: dict[str, Any]) -> str:
     hidden = {"item_id", "label", "image", "token_ids", "tokens"}
     shown = {k: v for k, v in item.items() if k not in hidden and v is not None and not isinstance(v, list)}
     more = [f"{k}={number(v) if isinstance(v, float) else v}" for k, v in shown.items()]
-    return ", ".join([*([str(label)] if label is not None else []), *more])
+    return visible(", ".join([*([str(label)] if label is not None else []), *more]))
 
 
 def _bars(counts: list[int]) -> str:

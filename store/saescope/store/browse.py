@@ -17,6 +17,7 @@ from saescope.store.errors import QueryError, UserError
 from saescope.store.records import NearDuplicate
 from saescope.store.schema import TABLES
 from saescope.store.search import FROM, NOTES, Condition, column, condition
+from saescope.store.token_text import spelling
 
 if TYPE_CHECKING:
     from saescope.store.entry import Entry
@@ -80,7 +81,7 @@ class Histogram:
 
 
 def _condition(entry: Entry, query: str) -> Condition:
-    return condition(query, entry.annotations())
+    return condition(query, entry.annotations(), entry)
 
 
 def features_page(entry: Entry, query: str, sort: str, descending: bool, page: int, page_size: int) -> FeaturePage:
@@ -110,6 +111,18 @@ def search_ids(entry: Entry, query: str, limit: int) -> list[int]:
         ORDER BY f.feature_id = $only DESC, coalesce(n.is_starred, false) DESC, f.n_firing DESC, f.feature_id
         LIMIT $most""",  # noqa: S608
         where.parameters | {"only": -1 if where.only_id is None else min(where.only_id, 2**31), "most": limit},
+    )
+    ids: list[int] = rows["feature_id"].to_pylist()
+    return ids
+
+
+def features_with_text(entry: Entry, text: str) -> list[int]:
+    """See `Entry.features_with_text`."""
+    rows = entry.sql(
+        """SELECT DISTINCT feature_id FROM examples SEMI JOIN (
+            SELECT item_id FROM items WHERE regexp_matches(array_to_string(tokens, ''), $pattern, 'i')) USING (item_id)
+        ORDER BY feature_id""",
+        {"pattern": spelling(text)},
     )
     ids: list[int] = rows["feature_id"].to_pylist()
     return ids

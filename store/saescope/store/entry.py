@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ class Entry:
         self._paths = paths
         self.manifest: Manifest = manifest
         """Provenance, options and summary metrics."""
+        self._texts: dict[str, list[int]] = {}  # a page asks for the same text several times
+        self._texts_lock = threading.Lock()
 
     def __repr__(self) -> str:
         m = self.manifest
@@ -158,9 +161,25 @@ class Entry:
 
         A query has words of labels (automatic or people's), a "quoted phrase", #12 or #12..40, comparisons of any
         numeric column (density > 1% and max_activation >= 5), is:dead|live|dense|starred|labelled|commented,
-        in:LIST; joined by and, or, not and parentheses, and by nothing for and. Raises `QueryError`.
+        in:LIST; for texts token:X, raises:X and lowers:X (features that X fires, whose atom raises or lowers X; exactly
+        X in quotation marks, else whatever its case and the white space around it) and text:"some words" (features with
+        an example whose item holds them); joined by and, or, not and parentheses, and by nothing for and. Raises
+        `QueryError`.
         """
         return self._features(browse.search_ids(self, query, limit))
+
+    def features_with_text(self, text: str) -> list[int]:
+        """Features with an example whose item's text holds `text`, ascending; case is ignored, and any white space
+        matches white space. Empty where items have no tokens."""
+        with self._texts_lock:
+            known = self._texts.get(text)
+        if known is None:
+            known = browse.features_with_text(self, text)
+            with self._texts_lock:
+                self._texts[text] = known
+                while len(self._texts) > _TEXTS_KEPT:
+                    self._texts.pop(next(iter(self._texts)))
+        return list(known)
 
     def features_page(
         self, query: str = "", sort: str = "density", descending: bool = True, page: int = 0, page_size: int = 200
@@ -234,6 +253,40 @@ class Entry:
             [i],
         )
         return [records.Coactivation(*row) for row in rows]
+
+    def top_tokens(self, feature_id: int) -> list[records.TopToken]:
+        """Tokens that fire a feature, most firings first. Empty where the entry has no such table."""
+        i = self.check_feature(feature_id)
+        if not self.has_table("top_tokens"):
+            return []
+        rows = self._rows(f"SELECT {_TOKEN_COLUMNS} FROM top_tokens WHERE feature_id = ? ORDER BY rank", [i])  # noqa: S608
+        return [records.TopToken(*row) for row in rows]
+
+    def first_tokens(self, feature_ids: Sequence[int] | npt.NDArray[np.integer]) -> dict[int, str]:
+        """The token with the most firings of each of the given features, those without one left out."""
+        if not self.has_table("top_tokens"):
+            return {}
+        wanted = [int(i) for i in feature_ids]
+        rows = self._rows(
+            "SELECT feature_id, token FROM top_tokens WHERE rank = 0 AND feature_id IN (SELECT unnest(?::INTEGER[]))",
+            [wanted],
+        )
+        return dict(rows)
+
+    def top_logits(self, feature_id: int, sign: int | None = None) -> list[records.TopLogit]:
+        """Tokens that a feature's atom raises (`sign` +1), then those it lowers (-1), strongest first.
+
+        Empty where the entry has no such table.
+        """
+        i = self.check_feature(feature_id)
+        if not self.has_table("top_logits"):
+            return []
+        rows = self._rows(
+            f"SELECT {_LOGIT_COLUMNS} FROM top_logits WHERE feature_id = ? ORDER BY sign DESC, rank",  # noqa: S608
+            [i],
+        )
+        logits = [records.TopLogit(*row) for row in rows]
+        return logits if sign is None else [logit for logit in logits if logit.sign == sign]
 
     def items(self, item_ids: Sequence[int] | npt.NDArray[np.integer]) -> pa.Table:
         """Rows of table `items` in the order of `item_ids` (each once); ids that are not kept are left out."""
@@ -339,6 +392,10 @@ def _among(column: str, n: int) -> str:
     return f"{column} IN ({', '.join('?' * n)})" if n else "false"
 
 
+_TEXTS_KEPT = 32
+
 _FEATURE_NAMES = [c.name for c in TABLES["features"].columns]
 _FEATURE_COLUMNS = ", ".join(_FEATURE_NAMES)
 _EXAMPLE_COLUMNS = ", ".join(f'"{c.name}"' for c in TABLES["examples"].columns)
+_TOKEN_COLUMNS = ", ".join(c.name for c in TABLES["top_tokens"].columns)
+_LOGIT_COLUMNS = ", ".join(c.name for c in TABLES["top_logits"].columns)

@@ -4,7 +4,7 @@ query      = and_terms { "or" and_terms }
 and_terms  = factor { ["and"] factor }                     side by side means and
 factor     = "not" factor | "(" query ")" | comparison | term
 comparison = operand op operand [op operand]               0.01 < density <= 10%
-term       = word | "quoted phrase" | #12 | #12..40 | field:value
+term       = word | "quoted phrase" | #12 | #12..40 | field:value | field:"exact value"
 """
 
 from __future__ import annotations
@@ -44,10 +44,11 @@ class Ids:
 
 @dataclass(frozen=True)
 class Field:
-    """`name:value`, such as is:dead or in:favourites."""
+    """`name:value`, such as is:dead or token:" def"; a value in quotation marks is `exact`."""
 
     name: str
     value: str
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class _Token(NamedTuple):
 _TOKENS = re.compile(
     r"""(?P<space>\s+)
     |(?P<open>\()|(?P<close>\))
-    |(?P<field>[A-Za-z_]+:(?:"(?:[^"\\]|\\.)*"|[^\s()"]+))
+    |(?P<field>[A-Za-z_]+:(?:"(?:[^"\\]|\\.)*"|“[^”]*”|[^\s()"“]+))
     |(?P<phrase>"(?:[^"\\]|\\.)*"|“[^”]*”)
     |(?P<op><=|>=|==|!=|<>|[<>=≤≥≠])
     |(?P<ids>\#\d+(?:\.\.\#?\d+)?(?=[\s()]|$))
@@ -124,10 +125,23 @@ def _tokens(text: str) -> Iterator[_Token]:
         at = match.end()
 
 
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+
+
 def _unquoted(text: str) -> str:
+    """The text between quotation marks; inside straight ones, a backslash stands before a quotation mark or itself,
+    and \\n, \\r and \\t are line ends and tabs."""
     if text.startswith("“"):
         return text[1:-1]
-    return re.sub(r"\\(.)", r"\1", text[1:-1])
+    return re.sub(r"\\(.)", lambda match: _ESCAPES.get(match[1], match[1]), text[1:-1])
+
+
+def quoted(text: str) -> str:
+    """`text` in quotation marks, as a query holds it."""
+    written = text.replace("\\", "\\\\").replace('"', '\\"')
+    for letter, character in _ESCAPES.items():
+        written = written.replace(character, f"\\{letter}")
+    return f'"{written}"'
 
 
 class _Parser:
@@ -242,7 +256,8 @@ class _Parser:
             return Ids(int(first), int(last or first))
         if kind == "field":
             name, _, value = self.take().text.partition(":")
-            return Field(name.lower(), _unquoted(value) if value.startswith('"') else value)
+            exact = value[0] in '"“'
+            return Field(name.lower(), _unquoted(value) if exact else value, exact)
         if kind == "op":
             raise self.fail("a column before the comparison", "for example: density > 0.01")
         raise self.fail("a word, a comparison or #id", 'for example: "digit 7" and density > 0.01')

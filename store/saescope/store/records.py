@@ -135,6 +135,32 @@ class Coactivation(Record):
 
 
 @dataclass(frozen=True, repr=False)
+class TopToken(Record):
+    """One row of table `top_tokens`: a token that fires the feature."""
+
+    feature_id: int
+    rank: int
+    token_id: int
+    token: str
+    n_firing: int
+    mean_activation: float
+    n_token: int
+    lift: float
+
+
+@dataclass(frozen=True, repr=False)
+class TopLogit(Record):
+    """One row of table `top_logits`: a token that the feature's atom raises (`sign` +1) or lowers (-1)."""
+
+    feature_id: int
+    sign: int
+    rank: int
+    token_id: int
+    token: str
+    logit: float
+
+
+@dataclass(frozen=True, repr=False)
 class ItemCode(Record):
     """The code of one position of a sampled item: firing features, strongest first."""
 

@@ -10,11 +10,12 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from saescope.store import query as q
+from saescope.store import token_text
 from saescope.store.annotations import Annotation
 from saescope.store.errors import QueryError
 from saescope.store.schema import TABLES
@@ -54,6 +55,8 @@ NOTES = """notes AS (
 FROM = "features f LEFT JOIN notes n USING (feature_id)"
 
 
+WHITE_SPACE = " \n\r\t"
+
 _BETWEEN_WORDS = r"[^0-9A-Za-z_\x{C0}-\x{1FFF}\x{2C00}-\x{2FFF}\x{3040}-\x{10FFFF}]"
 """One character that is part of no word. Unicode's own classes (\\p{L}) would compile four times slower."""
 
@@ -68,7 +71,15 @@ class Condition:
     """The id where the query is a bare number: that feature comes first."""
 
 
-def condition(text: str, notes: Mapping[int, Annotation]) -> Condition:
+class Searched(Protocol):
+    """What a query asks of the entry that it searches, beside its features."""
+
+    def has_table(self, name: str) -> bool: ...
+
+    def features_with_text(self, text: str) -> list[int]: ...
+
+
+def condition(text: str, notes: Mapping[int, Annotation], entry: Searched) -> Condition:
     """Parse and bind a query. Raises `QueryError` where it does not parse or names what does not exist."""
     ids = sorted(notes)
     parameters: dict[str, Any] = {
@@ -77,7 +88,7 @@ def condition(text: str, notes: Mapping[int, Annotation]) -> Condition:
         "note_stars": [notes[i].starred for i in ids],
         "note_comments": [bool(notes[i].comments) for i in ids],
     }
-    binder = _Binder(notes, parameters)
+    binder = _Binder(notes, parameters, entry)
     tree = q.parse(text)
     if tree is None:
         return Condition("true", parameters)
@@ -88,10 +99,18 @@ def condition(text: str, notes: Mapping[int, Annotation]) -> Condition:
 
 
 class _Binder:
-    def __init__(self, notes: Mapping[int, Annotation], parameters: dict[str, Any]) -> None:
+    def __init__(self, notes: Mapping[int, Annotation], parameters: dict[str, Any], entry: Searched) -> None:
         self.notes = notes
         self.parameters = parameters
-        self.fields: dict[str, Callable[[str], str]] = {"is": self.flag, "in": self.in_list}
+        self.entry = entry
+        self.fields: dict[str, Callable[[q.Field], str]] = {
+            "is": lambda node: self.flag(node.value),
+            "in": lambda node: self.in_list(node.value),
+            "token": lambda node: self.of_token(node, "top_tokens"),
+            "raises": lambda node: self.of_token(node, "top_logits", "sign > 0 AND"),
+            "lowers": lambda node: self.of_token(node, "top_logits", "sign < 0 AND"),
+            "text": lambda node: self.in_examples(node.value),
+        }
 
     def bind(self, value: Any) -> str:
         name = f"q{len(self.parameters)}"
@@ -122,7 +141,9 @@ class _Binder:
                         f"no field {name!r} (in {name}:{value})",
                         f"use {', '.join(f'{n}:' for n in self.fields)} or put the text in quotation marks",
                     )
-                return self.fields[name](value)
+                if not value:
+                    raise QueryError(f"nothing after {name}:", f"for example {name}:cat" if name != "is" else None)
+                return self.fields[name](node)
 
     def text(self, text: str, whole: bool) -> str:
         """Labels that hold `text` from the beginning of a word, and to the end of one if `whole`; case is ignored."""
@@ -131,6 +152,22 @@ class _Binder:
         pattern = self.bind(start + re.escape(text) + end)
         tests = [f"regexp_matches(coalesce({c}, ''), {pattern}, 'i')" for c in ("f.auto_label", "n.user_label")]
         return "(" + " OR ".join(tests) + ")"
+
+    def of_token(self, node: q.Field, table: str, which: str = "") -> str:
+        """Features that list a token: exactly as given in quotation marks, else whatever its case and the white space
+        around it. None in an entry without such a table."""
+        if not self.entry.has_table(table):
+            return "false"
+        text = node.value if node.exact else token_text.typed(node.value)
+        if node.exact or text != node.value or not text.strip(WHITE_SPACE):
+            same = f"token = {self.bind(text)}"
+        else:
+            same = f"lower(trim(token, {self.bind(WHITE_SPACE)})) = {self.bind(text.strip(WHITE_SPACE).lower())}"
+        return f"(f.feature_id IN (SELECT feature_id FROM {table} WHERE {which} {same}))"  # noqa: S608 - our names
+
+    def in_examples(self, text: str) -> str:
+        found = self.entry.features_with_text(token_text.typed(text))
+        return f"(f.feature_id IN (SELECT unnest({self.bind(found)}::INTEGER[])))"
 
     def operand(self, operand: str | float, other: str | float) -> str:
         if isinstance(operand, str):

@@ -18,6 +18,9 @@ THEME_FILE = Path(__file__).with_name("theme.toml")
 ACTIVATION = "#e8590c"
 """Full strength of the sequential hue; weaker activations are this colour, more transparent."""
 
+ACTIVATION_DEPTH: dict[Scheme, float] = {"light": 0.95, "dark": 0.68}
+"""Opacity of the full activation behind text: the text stays readable (contrast 4.5 to 1) at every strength."""
+
 DIVERGING: dict[Scheme, tuple[str, str, str]] = {
     "light": ("#2166ac", "#f7f7f7", "#b2182b"),
     "dark": ("#4f9bdc", "#1b1e23", "#e05a5f"),

@@ -1,4 +1,4 @@
-"""What makes a feature fire: pictures (with the place, for patches), or a table of items that have none to show."""
+"""What makes a feature fire: pictures (with the place, for patches), lines of text, or a table of other items."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from saescope.dashboard.components.pictures import (
     patch_grid,
 )
 from saescope.dashboard.components.table import Cell, Column, Row, table
+from saescope.dashboard.exhibits import texts
 from saescope.dashboard.formats import count, signed, significant
 
 if TYPE_CHECKING:
@@ -34,14 +35,17 @@ MOST = 20
 Items = Mapping[int, Mapping[str, Any]]
 
 
-def show(entry: Entry, examples: Sequence[Example], *, key: str, strongest: float) -> None:
+def show(entry: Entry, examples: Sequence[Example], *, key: str, strongest: float, whole: bool = False) -> None:
     """Draw `examples` of one feature in the order given.
 
     `strongest` (the feature's largest |activation|) is full colour, so that colours compare across its intervals.
+    `whole` shows texts with their whole context.
     """
     items = {row["item_id"]: row for row in entry.items([e.item_id for e in examples]).to_pylist()}
     kept = [e for e in examples if e.item_id in items]
-    if kept and all(items[e.item_id].get("image") for e in kept):
+    if kept and all(items[e.item_id].get("tokens") for e in kept):
+        texts.show_examples(entry, kept, items, key=key, strongest=strongest, whole=whole, room=MOST)
+    elif kept and all(items[e.item_id].get("image") for e in kept):
         _pictures(entry, kept, items, key=key, strongest=strongest)
     elif examples:
         _rows(entry, examples, items, key=key)
@@ -71,6 +75,8 @@ def _scale(entry: Entry, height: int, width: int) -> int:
 def room(entry: Entry) -> int:
     """Height in CSS pixels that is kept free where there are no examples, so that what follows stays in its place:
     that of `MOST` of them on a screen 1280 pixels wide."""
+    if texts.is_text(entry):
+        return MOST * texts.LINE
     shape = image_shape(entry.manifest.source)
     if shape is None:
         return 300

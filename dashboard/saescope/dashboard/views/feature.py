@@ -1,6 +1,7 @@
 """One feature: numbers, histogram, examples by activation interval, atom, neighbours, co-firing, labels.
 
-Address: `sae`, `feature`, `tab` ('top', or an interval counted from 1 = strongest). Everything is in the same place
+Address: `sae`, `feature`, `tab` ('top', or an interval counted from 1 = strongest), for texts `context` ('whole' shows
+examples with their whole context). Everything is in the same place
 for every feature, so that the eye need not search when the next one loads.
 """
 
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from saescope.dashboard import links, panels
+from saescope.dashboard import controls, links, panels
 from saescope.dashboard.components.activation_histogram import activation_histogram, bars, interval_names
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
-from saescope.dashboard.exhibits import atoms, examples
+from saescope.dashboard.components.table import Cell, Column, Row, table
+from saescope.dashboard.exhibits import atoms, examples, texts
 from saescope.dashboard.formats import count, dead, density, percent, plain, short_count, significant
 from saescope.store.errors import UserError
+from saescope.store.token_text import visible
 
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 ATOM_SIDE = 168
 CHIP_SIDE = 32
 N_CHIPS = 12
+CONTEXTS = {"near": "near", "whole": "whole context"}
 _TROUBLE = "_feature_trouble"
 
 STYLE = """
@@ -112,7 +116,7 @@ def _title(feature: Feature) -> str:
     if feature.user_label:
         return plain(feature.user_label)
     if feature.auto_label:
-        return plain(_name(feature.auto_label))
+        return plain(visible(_name(feature.auto_label)))
     return ":gray[dead]" if feature.is_dead else ":gray[no label]"
 
 
@@ -127,7 +131,7 @@ def _about_label(feature: Feature) -> str:
         f"positions (recall), base rate {percent(feature.label_base_rate)}"
     )
     if feature.user_label:
-        return f"labelled by hand; automatic: {plain(_name(feature.auto_label))}, {fit}"
+        return f"labelled by hand; automatic: {plain(visible(_name(feature.auto_label)))}, {fit}"
     return f"automatic: {fit}"
 
 
@@ -160,6 +164,14 @@ def _annotate(entry: Entry, feature: Feature) -> None:
 
 
 def _overview(entry: Entry, feature: Feature) -> None:
+    if texts.is_text(entry):
+        st.html(_numbers(entry, feature))
+        left, right = st.columns([2, 3], gap="medium")
+        with left:
+            _histogram(entry, feature, height=188)
+        with right:
+            texts.show_tokens(entry, feature.feature_id, feature.n_firing, key="_feature_tokens")
+        return
     look = atoms.look(entry)
     with st.container(key="feature-overview", horizontal=True, gap="medium"):
         left, right = st.container(width=ATOM_SIDE + 6), st.container()
@@ -176,19 +188,23 @@ def _overview(entry: Entry, feature: Feature) -> None:
             )
     with right:
         st.html(_numbers(entry, feature))
-        names = interval_names(feature.interval_lower, feature.max_activation, significant)
-        activation_histogram(
-            bars(feature.hist_counts, entry.manifest.histogram_edges),
-            key="_feature_histogram",
-            borders=feature.interval_lower,
-            names=names,
-            chosen=_chosen_interval(feature),
-            axis="|activation|"
-            if (feature.mean_activation or 0) < 0 or (feature.max_activation or 0) < 0
-            else "activation",
-            empty=f"Never fired: {dead(entry.n_positions)}. It may still fire on other data.",
-            on_open=lambda interval: links.move(tab=interval + 1),
-        )
+        _histogram(entry, feature, height=130)
+
+
+def _histogram(entry: Entry, feature: Feature, height: int) -> None:
+    activation_histogram(
+        bars(feature.hist_counts, entry.manifest.histogram_edges),
+        key="_feature_histogram",
+        borders=feature.interval_lower,
+        names=interval_names(feature.interval_lower, feature.max_activation, significant),
+        chosen=_chosen_interval(feature),
+        axis="|activation|"
+        if (feature.mean_activation or 0) < 0 or (feature.max_activation or 0) < 0
+        else "activation",
+        empty=f"Never fired: {dead(entry.n_positions)}. It may still fire on other data.",
+        height=height,
+        on_open=lambda interval: links.move(tab=interval + 1),
+    )
 
 
 def _numbers(entry: Entry, feature: Feature) -> str:
@@ -254,20 +270,24 @@ def _examples(entry: Entry, feature: Feature) -> None:
     }
     chosen = _chosen_interval(feature)
     st.session_state["_feature_tab"] = "top" if chosen is None else str(chosen + 1)
-    st.segmented_control(
-        "examples by activation interval (number of firings)",
-        list(titles),
-        format_func=titles.__getitem__,
-        key="_feature_tab",
-        on_change=_pick_tab,
-        required=True,
-        label_visibility="collapsed",
-    )
+    whole = False
+    with st.container(horizontal=True, horizontal_alignment="distribute", gap="small"):
+        st.segmented_control(
+            "examples by activation interval (number of firings)",
+            list(titles),
+            format_func=titles.__getitem__,
+            key="_feature_tab",
+            on_change=_pick_tab,
+            required=True,
+            label_visibility="collapsed",
+        )
+        if texts.is_text(entry):
+            whole = controls.choice("context", "context", CONTEXTS, style="segmented", show_label=False) == "whole"
     if chosen is None:
         shown = entry.examples(feature.feature_id, "top")
     else:
         shown = entry.examples(feature.feature_id, "interval", chosen)
-    examples.show(entry, shown, key="_feature_examples", strongest=abs(feature.max_activation or 0.0))
+    examples.show(entry, shown, key="_feature_examples", strongest=abs(feature.max_activation or 0.0), whole=whole)
 
 
 # other features
@@ -303,10 +323,13 @@ def _relatives(entry: Entry, feature: Feature) -> None:
 
 def _chips(entry: Entry, name: str, chips: list[tuple[int, str | None, str, str]]) -> None:
     """Small atoms with a number each: (feature, label, number, tooltip)."""
-    look = atoms.look(entry)
     if not chips:
         panels.empty("none")
         return
+    if texts.is_text(entry):
+        _rows(entry, name, chips)
+        return
+    look = atoms.look(entry)
     if look is None:
         for other, label, number, _ in chips:
             links.page_link(f"#{other} {plain(label or '')} {number}", "feature", sae=entry.sae_id, feature=other)
@@ -321,3 +344,24 @@ def _chips(entry: Entry, name: str, chips: list[tuple[int, str | None, str, str]
         href=links.href("feature", sae=entry.sae_id) + "&feature=",
         on_open=_open,
     )
+
+
+def _rows(entry: Entry, name: str, others: list[tuple[int, str | None, str, str]]) -> None:
+    """Features in words, for atoms that are no pictures: number, label, number that ties it to this one."""
+    rows = [
+        Row(
+            (
+                Cell(f"#{other:04d}"),
+                Cell(visible(_name(label or "")) or "–", muted=not label, help=tip),
+                Cell(number, help=tip),
+            ),
+            href=links.href("feature", sae=entry.sae_id, feature=other),
+        )
+        for other, label, number, tip in others
+    ]
+    columns = (
+        Column("feature", align="left"),
+        Column("label", align="left", grows=True),
+        Column("cosine" if name == "neighbours" else "Jaccard"),
+    )
+    table(columns, rows, f"_feature_{name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from saescope.store import FeatureStore
 from tests.store import text_store
 from tests.store.fixture_store import write_store
 from tests.store.tiny import make_parts
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no test asks the hub for anything
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,9 @@ class Small:
 
 def make(name: str) -> Any:
     """The family's model with random weights of a size that makes every step matter; the same each time."""
-    model = SMALL[name].make().eval().requires_grad_(False)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = SMALL[name].make().eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(len(name))
     for parameter in model.parameters():
         noise = torch.randn(parameter.shape, generator=generator)

@@ -99,14 +99,18 @@ class ImageSource(ABC):
             self._stack.let_go(start, stop)
 
     def table(self, items: Bool[np.ndarray, " n_items"] | None = None) -> ActivationTable:
+        return ImageRows(self, self._chosen(items))
+
+    def _chosen(self, items: Bool[np.ndarray, " n_items"] | None) -> Int64[np.ndarray, " chosen"] | None:
+        """Indices of the chosen items; None: all."""
         if items is None:
-            return ImageRows(self, None)
+            return None
         chosen = np.asarray(items)
         if chosen.dtype != np.bool_ or chosen.shape != (self.n_items,):
             raise UserError(
                 f"items is {chosen.dtype} {list(chosen.shape)}; expected one bool per item: [{self.n_items}]"
             )
-        return ImageRows(self, np.flatnonzero(chosen).astype(np.int64))
+        return np.flatnonzero(chosen).astype(np.int64)
 
     def item_table(self, item_ids: Int64[np.ndarray, " item"]) -> pa.Table:
         ids = np.asarray(item_ids, dtype=np.int64)

@@ -23,17 +23,20 @@ from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.device import choose_device
 from saescope.checkpoints import load_sae, native, read_config
 from saescope.precompute.coactivations import coactivations
-from saescope.precompute.evaluation import Evaluation, evaluation_of, metric_items
+from saescope.precompute.crossentropy import N_CE_POSITIONS
+from saescope.precompute.evaluation import Evaluation, evaluation_of, measure_cross_entropy, metric_items
 from saescope.precompute.examples import choose_examples, example_batches
 from saescope.precompute.features import feature_table
 from saescope.precompute.histogram import RECTIFIED, SIGMOID, HistogramSpec
 from saescope.precompute.intervals import choose_intervals
 from saescope.precompute.item_samples import item_codes, reconstructions, sample_items
 from saescope.precompute.labels import label_features
+from saescope.precompute.logit_effects import can_reach_logits, logit_effects, top_logits
 from saescope.precompute.metrics import FORMULAS
 from saescope.precompute.neighbours import neighbours
 from saescope.precompute.one_pass import PassFolder, PassOptions, PassResult, run_pass
 from saescope.precompute.spill import Spill
+from saescope.precompute.tokens import as_tokens, count_tokens, top_tokens
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source
 from saescope.store.errors import UserError
@@ -42,7 +45,7 @@ from saescope.store.schema import schema_of
 from saescope.store.version import program_version
 from saescope.store.writer import EntryWriter
 
-BUILD_FORMAT = 1
+BUILD_FORMAT = 2
 """Raised when the same inputs would give other tables."""
 
 
@@ -60,6 +63,12 @@ class BuildOptions:
     """Co-firing features per feature."""
     n_sample_items: int = 64
     """Items whose codes and reconstructions are kept."""
+    n_top_tokens: int = 20
+    """Texts: most frequent tokens kept per feature."""
+    n_top_logits: int = 10
+    """Texts: tokens kept per feature whose logits its atom raises most, and as many that it lowers."""
+    n_ce_positions: int = N_CE_POSITIONS
+    """Texts: predictions that cross-entropy is measured on; 0 leaves it out."""
     seed: int = 0
     """Seed of the sampling hash."""
     block_rows: int | None = None
@@ -72,9 +81,11 @@ class BuildOptions:
     """'auto', 'cpu' or 'cuda'."""
 
     def __post_init__(self) -> None:
-        for name in ("n_neighbours", "n_coactivations", "n_sample_items"):
+        for name in ("n_neighbours", "n_coactivations", "n_sample_items", "n_top_tokens", "n_top_logits"):
             if not 1 <= getattr(self, name) <= 10_000:
                 raise UserError(f"{name} is {getattr(self, name)}: expected 1 to 10,000")
+        if self.n_ce_positions < 0:
+            raise UserError(f"n_ce_positions is {self.n_ce_positions}: expected 0 or more")
 
     def deciding(self) -> dict[str, Any]:
         """The options that decide the result."""
@@ -172,7 +183,16 @@ class _Build:
             device=self.device,
             progress=self.progress,
         )
-        return result, evaluation_of(result, trained_on)
+        ce = measure_cross_entropy(
+            self.sae,
+            self.source,
+            result,
+            chosen,
+            self.options.n_ce_positions,
+            self.writer.state_path("cross-entropy.json"),
+            self.progress,
+        )
+        return result, evaluation_of(result, trained_on, ce)
 
     def write_tables(self, result: PassResult, evaluation: Evaluation) -> None:
         """Every table that this build has not written yet."""
@@ -183,9 +203,20 @@ class _Build:
         intervals = choose_intervals(state, self.sae.config.firing_threshold)
         sampled = sample_items(source.n_items, self.options.n_sample_items)
         postings = spill.postings(state.n_firing)
-        if not has("features"):
+        tokens = as_tokens(source)
+        if not has("features") or (tokens is not None and not has("top_tokens")):
+            counts = None
+            if tokens is not None:
+                counts = count_tokens(spill, postings, tokens, self.options.n_top_tokens, self.progress)
+                write("top_tokens", top_tokens(counts, state.n_firing, result.n_positions, tokens.vocabulary))
             labels = label_features(
-                source.metadata(), self.about.get("label_words") or {}, spill.items, postings, state.n_firing
+                source.metadata(),
+                self.about.get("label_words") or {},
+                spill.items,
+                postings,
+                state.n_firing,
+                counts,
+                () if tokens is None else tokens.vocabulary,
             )
             write("features", feature_table(state, intervals, labels, self.sae, result.n_positions))
         examples = choose_examples(state, intervals)
@@ -195,13 +226,16 @@ class _Build:
         if not has("items"):
             self.progress.update("items", 0, 1)
             write("items", source.item_table(np.union1d(examples.item, sampled)))
-        if not has("neighbours"):
-            try:
-                atoms = self.sae.atoms.detach()
-            except UserError:
-                atoms = None
-            if atoms is not None:
-                write("neighbours", neighbours(atoms, self.options.n_neighbours, self.progress))
+        try:
+            atoms = self.sae.atoms.detach()
+        except UserError:
+            atoms = None
+        if not has("neighbours") and atoms is not None:
+            write("neighbours", neighbours(atoms, self.options.n_neighbours, self.progress))
+        if not has("top_logits") and atoms is not None and tokens is not None and can_reach_logits(tokens):
+            kept, vocabulary = self.options.n_top_logits, tokens.vocabulary
+            effects = logit_effects(atoms, tokens.hooked.unembedding(), len(vocabulary), kept, self.progress)
+            write("top_logits", top_logits(effects, vocabulary))
         if not has("coactivations"):
             kept = self.options.n_coactivations
             write("coactivations", coactivations(spill, postings, state.n_firing, kept, self.progress))

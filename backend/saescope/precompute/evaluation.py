@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from saescope.autoencoders import Autoencoder
+from saescope.precompute.crossentropy import N_CE_POSITIONS, CrossEntropy, choose_contexts, cross_entropy
 from saescope.precompute.metrics import DENSE_DENSITY
 from saescope.precompute.one_pass import PassOptions, PassResult, run_pass
+from saescope.precompute.tokens import as_tokens
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source
 from saescope.sources.split import held_out_items
@@ -24,7 +27,8 @@ class Evaluation:
     """Metrics by name (None where undefined) and the positions behind them.
 
     `n_dead` and `n_dense` count over all `n_evaluated` positions, as the features' own statistics do; every other
-    metric is over `n_positions`: fewer where the SAE was trained on the same data and the rest is held out.
+    metric but cross-entropy and KL is over `n_positions`: fewer where the SAE was trained on the same data and the rest
+    is held out.
     """
 
     metrics: dict[str, float | None]
@@ -32,9 +36,13 @@ class Evaluation:
     n_evaluated: int
     trained_on: bool
     """Whether the metric positions themselves were trained on (the data is the same and nothing was held out)."""
+    n_predictions: int = 0
+    """Predictions behind cross-entropy and KL; 0 where they were not measured."""
 
     def positions_of(self, metric: str) -> int:
         """Number of positions that `metric` was computed over."""
+        if metric == "kl" or metric.startswith("ce_"):
+            return self.n_predictions
         return self.n_evaluated if metric in ("n_dead", "n_dense") else self.n_positions
 
 
@@ -60,11 +68,15 @@ def evaluate(
     config: Mapping[str, Any] | None = None,
     *,
     whitening: Float[Tensor, "d_in d_in"] | None = None,
+    n_ce_positions: int = N_CE_POSITIONS,
     items_per_batch: int | None = None,
     device: torch.device | None = None,
     progress: Progress = SILENT,
 ) -> Evaluation:
-    """Every metric of `sae` on `source`. `config` is its cfg.json, which says what it was trained on."""
+    """Every metric of `sae` on `source`. `config` is its cfg.json, which says what it was trained on.
+
+    Where the source is texts through a causal language model, cross-entropy is measured on `n_ce_positions`.
+    """
     chosen, trained_on = metric_items(config or {}, source)
     result = run_pass(
         sae,
@@ -77,14 +89,38 @@ def evaluate(
         progress=progress,
         stage="evaluating",
     )
-    return evaluation_of(result, trained_on)
+    ce = measure_cross_entropy(sae, source, result, chosen, n_ce_positions, progress=progress)
+    return evaluation_of(result, trained_on, ce)
 
 
-def evaluation_of(result: PassResult, trained_on: bool) -> Evaluation:
-    """The metrics that a pass with decoding came to."""
+def measure_cross_entropy(
+    sae: Autoencoder,
+    source: Source,
+    result: PassResult,
+    chosen: Bool[np.ndarray, " n_items"] | None,
+    n_positions: int,
+    saved: Path | None = None,
+    progress: Progress = SILENT,
+) -> CrossEntropy | None:
+    """Cross-entropy on `n_positions` of the items that metrics are taken over, after a pass with decoding.
+
+    None where the source has no predictions to measure: it is no causal language model's.
+    """
+    tokens = as_tokens(source)
+    assert result.sums is not None
+    if tokens is None or not n_positions or not result.sums.n or tokens.hooked.loaded.kind != "causal":
+        return None
+    contexts = choose_contexts(tokens, chosen, n_positions)
+    return cross_entropy(sae, tokens, result.sums.mean, contexts, saved=saved, progress=progress)
+
+
+def evaluation_of(result: PassResult, trained_on: bool, ce: CrossEntropy | None = None) -> Evaluation:
+    """The metrics that a pass with decoding came to, and those of cross-entropy."""
     assert result.sums is not None
     n_firing = result.state.n_firing
     metrics = result.sums.values(len(n_firing))
     metrics["n_dead"] = float((n_firing == 0).sum())
     metrics["n_dense"] = float((n_firing > DENSE_DENSITY * result.n_positions).sum())
-    return Evaluation(metrics, result.sums.n, result.n_positions, trained_on)
+    if ce is not None:
+        metrics |= ce.metrics()
+    return Evaluation(metrics, result.sums.n, result.n_positions, trained_on, 0 if ce is None else ce.n)

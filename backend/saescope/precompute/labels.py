@@ -1,10 +1,10 @@
-"""Labels that write themselves, from what is known of the items in which a feature fires."""
+"""Labels that write themselves, from the tokens on which a feature fires and from what is known of their items."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,9 @@ from jaxtyping import Float64, Int64
 from saescope.precompute import kernels
 from saescope.precompute.spill import Postings
 
+if TYPE_CHECKING:
+    from saescope.precompute.tokens import TokenCounts
+
 MIN_FIRINGS = 20
 """A feature with fewer firings gets no label."""
 MIN_ITEMS = 20
@@ -22,6 +25,8 @@ MIN_LIFT = 2.0
 """A label's precision is at least this many times its base rate."""
 MAX_CATEGORIES = 1000
 """A column with more distinct values is not a set of labels."""
+COUNTS_AT_ONCE = 2**22
+"""Most counts of features and categories held at a time."""
 
 
 @dataclass(frozen=True)
@@ -40,40 +45,106 @@ def label_features(
     row_items: Int64[np.ndarray, " row"],
     postings: Postings,
     n_firing: Int64[np.ndarray, " feature"],
+    tokens: TokenCounts | None = None,
+    vocabulary: Sequence[str] = (),
 ) -> Labels:
     """The best label of each feature: "WORD VALUE: precision, recall, base rate", counted over positions.
 
     `metadata` maps a column to one value per item, `words` a column to the word that stands before its value (default:
-    the column's name). Candidates need `MIN_ITEMS` and `MIN_LIFT`; the one whose precision has the largest Wilson lower
-    bound wins, ties going to the first column and value.
+    the column's name); `tokens` adds the token at the position itself. Candidates need `MIN_ITEMS` and `MIN_LIFT`; the
+    one whose precision has the largest Wilson lower bound wins, ties going to the token, then to the first column and
+    value.
     """
-    n_features, n_rows = len(n_firing), len(row_items)
-    best = np.full(n_features, -1.0)
-    precision, recall, base = (np.full(n_features, np.nan) for _ in range(3))
-    text: list[str | None] = [None] * n_features
+    best = _Best(n_firing, len(row_items))
+    if tokens is not None:
+        found = np.flatnonzero((tokens.label_token >= 0) & (n_firing >= MIN_FIRINGS))
+        chosen = tokens.label_token[found]
+        best.offer(
+            found,
+            tokens.label_firing[found],
+            tokens.n_token[chosen],
+            lambda at: f"fires on {quoted(vocabulary[chosen[at]])}",
+        )
     for column, values in metadata.items():
         names, codes = _categories(values)
-        if not 2 <= len(names) <= MAX_CATEGORIES:
-            continue
-        n_category = np.zeros(len(names), np.int64)
-        kernels.rows_of_categories(row_items, codes, n_category)
-        n_match = np.zeros((n_features, len(names)), np.int64)
-        n_items = np.zeros_like(n_match)
-        kernels.count_categories(postings.pointers, postings.rows, row_items, codes, len(names), n_match, n_items)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            p = n_match / n_firing[:, None]
-            fits = (n_firing >= MIN_FIRINGS)[:, None] & (n_items >= MIN_ITEMS) & (p >= MIN_LIFT * n_category / n_rows)
-            score = np.where(fits, wilson_lower(n_match, n_firing[:, None]), -1.0)
-        choice = score.argmax(axis=1)
-        for f in np.flatnonzero(score[np.arange(n_features), choice] > best):
-            c = choice[f]
-            best[f] = score[f, c]
-            precision[f], recall[f], base[f] = p[f, c], n_match[f, c] / n_category[c], n_category[c] / n_rows
-            text[f] = (
-                f"{words.get(column, column)} {names[c]}: {percent(precision[f])} of firings, "
-                f"recall {percent(recall[f])}, base rate {percent(base[f])}"
+        if 2 <= len(names) <= MAX_CATEGORIES:
+            _offer_categories(best, f"{words.get(column, column)} ", names, codes, row_items, postings)
+    return Labels(best.text, best.precision, best.recall, best.base_rate)
+
+
+class _Best:
+    """The best label so far of each feature."""
+
+    def __init__(self, n_firing: Int64[np.ndarray, " feature"], n_positions: int) -> None:
+        n_features = len(n_firing)
+        self.n_firing, self.n_positions = n_firing, n_positions
+        self.score = np.full(n_features, -1.0)
+        self.precision, self.recall, self.base_rate = (np.full(n_features, np.nan) for _ in range(3))
+        self.text: list[str | None] = [None] * n_features
+
+    def offer(
+        self,
+        features: Int64[np.ndarray, " offered"],
+        n_match: Int64[np.ndarray, " offered"],
+        n_described: Int64[np.ndarray, " offered"],
+        name: Callable[[int], str],
+    ) -> None:
+        """A candidate for each of `features`: it describes `n_described` positions, `n_match` of them firings; `name`
+        gives the words for one of them, by its place."""
+        n_firing = self.n_firing[features]
+        score = wilson_lower(n_match, n_firing)
+        for at in np.flatnonzero(score > self.score[features]):
+            f = features[at]
+            self.score[f] = score[at]
+            self.precision[f] = n_match[at] / n_firing[at]
+            self.recall[f] = n_match[at] / n_described[at]
+            self.base_rate[f] = n_described[at] / self.n_positions
+            self.text[f] = (
+                f"{name(int(at))}: {percent(self.precision[f])} of firings, "
+                f"recall {percent(self.recall[f])}, base rate {percent(self.base_rate[f])}"
             )
-    return Labels(text, precision, recall, base)
+
+
+def _offer_categories(
+    best: _Best,
+    prefix: str,
+    names: list[str],
+    codes: Int64[np.ndarray, " n_items"],
+    row_items: Int64[np.ndarray, " row"],
+    postings: Postings,
+) -> None:
+    """Offer each feature the category of items that fits it best."""
+    n_category = np.zeros(len(names), np.int64)
+    kernels.rows_of_categories(row_items, codes, n_category)
+    at_once = max(1, COUNTS_AT_ONCE // len(names))
+    for first in range(0, len(best.n_firing), at_once):
+        n_firing = best.n_firing[first : first + at_once, None]
+        pointers = postings.pointers[first : first + at_once + 1]
+        n_match = np.zeros((len(n_firing), len(names)), np.int64)
+        n_items = np.zeros_like(n_match)
+        kernels.count_categories(pointers, postings.rows, row_items, codes, len(names), n_match, n_items)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            precise = n_match / n_firing >= MIN_LIFT * n_category / best.n_positions
+            fits = (n_firing >= MIN_FIRINGS) & (n_items >= MIN_ITEMS) & precise
+        # with equal numbers of trials, the larger count has the larger bound
+        choice = np.where(fits, n_match, -1).argmax(axis=1)
+        found = np.flatnonzero(fits[np.arange(len(choice)), choice])
+        chosen = choice[found]
+        best.offer(
+            first + found,
+            n_match[found, chosen],
+            n_category[chosen],
+            lambda at, chosen=chosen: f"{prefix}{names[chosen[at]]}",
+        )
+
+
+def quoted(token: str) -> str:
+    """A token between backticks, its control characters written out: spaces count in a token."""
+    return "`" + "".join(c if c.isprintable() or c == " " else _written(c) for c in token) + "`"
+
+
+def _written(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def wilson_lower(successes: Any, trials: Any, z: float = 1.959964) -> Any:

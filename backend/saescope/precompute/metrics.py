@@ -18,6 +18,8 @@ from torch import Tensor
 
 from saescope.precompute import kernels
 
+_PREDICTIONS = "at every token but a context's last, added and excluded ones too"
+
 FORMULAS: dict[str, str] = {
     "l0": "mean over positions of the number of firing features, |f_j| > firing_threshold",
     "fraction_active": "l0 / n_features",
@@ -30,6 +32,13 @@ FORMULAS: dict[str, str] = {
     "fvu_transformed": "fvu after the input transform that the SAE was trained behind",
     "n_dead": "features that fire at none of the positions",
     "n_dense": "features with density > 0.1",
+    "ce_clean": f"mean over predictions of -log p(next token), the model as it is, nats; {_PREDICTIONS}",
+    "ce_sae": "ce_clean with x_hat in place of x at every evaluated position; others keep x",
+    "ce_zero": "ce_clean with 0 in place of x at every evaluated position; others keep x",
+    "ce_mean": "ce_clean with mean(x), as in fvu, in place of x at every evaluated position; others keep x",
+    "ce_recovered": "(ce_zero - ce_sae) / (ce_zero - ce_clean)",
+    "ce_recovered_mean": "(ce_mean - ce_sae) / (ce_mean - ce_clean)",
+    "kl": "mean over predictions of KL(p_clean || p_sae), nats",
 }
 
 DENSE_DENSITY = 0.1
@@ -139,8 +148,15 @@ class MetricSums:
         self.n_firing += n_firing
         self.l1 += l1
 
+    @property
+    def mean(self) -> Float[Tensor, " d_out"]:
+        """Mean of the targets added, float32."""
+        assert self.raw is not None and self.raw.total is not None
+        total = torch.from_numpy(self.raw.total).to(self.raw.shift.device)
+        return (self.raw.shift.double() + total / self.n).float()
+
     def values(self, n_features: int) -> dict[str, float | None]:
-        """Every metric but the counts of dead and dense features; None where it is undefined."""
+        """Every metric of reconstruction but the counts of dead and dense features; None where it is undefined."""
         if not self.n or self.raw is None:
             return {}
         fvu = self.raw.fvu(self.n)

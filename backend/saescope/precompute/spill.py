@@ -111,6 +111,14 @@ class Spill:
         kernels.transpose(self.row_ptr, self.features, pointers[:-1].copy(), rows)
         return Postings(pointers, rows)
 
+    def values_by_feature(self, postings: Postings) -> Float32[np.ndarray, " firing"]:
+        """The activation at each of the `postings`, in one more file beside the others."""
+        values = np.empty(0, np.float32)
+        if len(self.features):
+            values = np.memmap(self.folder / "values_by_feature", np.float32, mode="w+", shape=len(self.features))
+        kernels.transpose_values(self.features, self.values, postings.pointers[:-1].copy(), values)
+        return values
+
 
 @dataclass(frozen=True)
 class Postings:

@@ -133,8 +133,12 @@ class TokenSource(Source, Protocol):
         (the attention mask); and which count.
 
         Padding, added tokens, excluded tokens and what an earlier item counts already do not count. Positions whose
-        norm is out of the ordinary are left out in `batches` besides.
+        norm is out of the ordinary are left out in `batches` besides: see `usual`.
         """
+        ...
+
+    def usual(self, activations: Float[Tensor, "*position d_in"]) -> Bool[Tensor, "*position"]:
+        """False where the norm of an activation of this source is out of the ordinary, so that it does not count."""
         ...
 
 

@@ -8,7 +8,13 @@ touch `accumulation` too.
 
 from saescope.precompute.kernels.accumulation import accumulate, merge_kept
 from saescope.precompute.kernels.codes import compress, compress_selection, l1_of_rows
-from saescope.precompute.kernels.firings import count_categories, rows_of_categories, transpose, windows
+from saescope.precompute.kernels.firings import (
+    count_categories,
+    rows_of_categories,
+    transpose,
+    transpose_values,
+    windows,
+)
 from saescope.precompute.kernels.hashing import feature_keys, position_keys
 from saescope.precompute.kernels.pairs import (
     best_of_counts,
@@ -18,6 +24,7 @@ from saescope.precompute.kernels.pairs import (
     set_bits,
 )
 from saescope.precompute.kernels.reconstruction import gather, row_sums
+from saescope.precompute.kernels.tokens import count_tokens, keep_extremes
 
 __all__ = [
     "accumulate",
@@ -27,8 +34,10 @@ __all__ = [
     "count_categories",
     "count_common_bits",
     "count_pairs",
+    "count_tokens",
     "feature_keys",
     "gather",
+    "keep_extremes",
     "l1_of_rows",
     "merge_kept",
     "pairs_within_rows",
@@ -37,5 +46,6 @@ __all__ = [
     "rows_of_categories",
     "set_bits",
     "transpose",
+    "transpose_values",
     "windows",
 ]

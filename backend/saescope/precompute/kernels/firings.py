@@ -19,6 +19,15 @@ def transpose(row_ptr: I64, features: I32, cursor: I64, rows: Rows) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
+def transpose_values(features: I32, values: F32, cursor: I64, by_feature: F32) -> None:
+    """As `transpose`, the activation of each firing."""
+    for e in range(features.size):
+        f = features[e]
+        by_feature[cursor[f]] = values[e]
+        cursor[f] += 1
+
+
+@numba.njit(cache=True, nogil=True)
 def windows(
     items: I64,
     wanted: I64,

@@ -1,0 +1,227 @@
+"""How much of what a model predicts survives the SAE: cross-entropy with other activations in the hook's place.
+
+Whole contexts, chosen by hash, run once up to the hook and from there once for each of four variants: clean, the SAE's
+reconstruction, zero, and the mean activation. Positions that are excluded from statistics (BOS, special tokens,
+activations with outlying norms) keep their clean activation in every variant. All sums are saved after each batch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from saescope.autoencoders import Autoencoder
+from saescope.precompute import kernels
+from saescope.precompute.blocks import Encoder, block_rows
+from saescope.precompute.decoding import Decoder
+from saescope.progress import SILENT, Progress
+from saescope.sources.protocol import TokenSource
+from saescope.store import atomic
+
+N_CE_POSITIONS = 4096
+"""Predictions that cross-entropy is measured on, unless told otherwise."""
+CONTEXTS_SEED = 1
+"""Of the hash that orders contexts: another one than that of the sampled items."""
+LOGITS_AT_ONCE = 2**25
+"""Most logits in memory at a time, per variant (128 MiB): a batch is as many contexts as stay below."""
+ROWS_AT_ONCE = 32
+"""Predictions whose probabilities are computed at a time."""
+CONTEXTS_AT_ONCE = 256
+"""Contexts whose lengths are read at a time."""
+ITEMS_AT_ONCE = 2**20
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Sums over `n` predictions, in nats: -log p(next token) of each variant, and KL(p_clean || p_sae)."""
+
+    n: int = 0
+    clean: float = 0.0
+    sae: float = 0.0
+    zero: float = 0.0
+    mean: float = 0.0
+    kl: float = 0.0
+    n_batches: int = 0
+    """Batches that are in the sums."""
+
+    def metrics(self) -> dict[str, float | None]:
+        """By the store's names; None where undefined."""
+        if not self.n:
+            return {}
+        clean, sae, zero, mean = (v / self.n for v in (self.clean, self.sae, self.zero, self.mean))
+        return {
+            "ce_clean": clean,
+            "ce_sae": sae,
+            "ce_zero": zero,
+            "ce_mean": mean,
+            "ce_recovered": _recovered(clean, sae, zero),
+            "ce_recovered_mean": _recovered(clean, sae, mean),
+            "kl": self.kl / self.n,
+        }
+
+
+def _recovered(clean: float, sae: float, ablated: float) -> float | None:
+    return (ablated - sae) / (ablated - clean) if ablated != clean else None
+
+
+@torch.inference_mode()
+def cross_entropy(
+    sae: Autoencoder,
+    source: TokenSource,
+    mean: Float[Tensor, " width"],
+    items: Int64[np.ndarray, " item"],
+    *,
+    saved: Path | None = None,
+    progress: Progress = SILENT,
+) -> CrossEntropy:
+    """Over every prediction inside the contexts `items`. `mean` stands in for activations in the mean ablation.
+
+    With `saved`, a cut run goes on after its last whole batch.
+    """
+    splice = _Splice(sae)
+    sums = _read(saved)
+    batches = _batches(source, items) if len(items) else []
+    for at in range(sums.n_batches, len(batches)):
+        progress.update("cross-entropy", at, len(batches))
+        sums = _add(sums, source, splice, mean, batches[at])
+        if saved is not None:
+            atomic.write_text(saved, json.dumps(asdict(sums)))
+    progress.update("cross-entropy", len(batches), len(batches))
+    return sums
+
+
+def choose_contexts(
+    source: TokenSource, allowed: Bool[np.ndarray, " n_items"] | None, n_positions: int
+) -> Int64[np.ndarray, " item"]:
+    """Contexts of `allowed` (None: all), as many as hold `n_positions` predictions, or all there are; ascending.
+
+    Those with the smallest hash come first, so the choice depends on which items there are and on nothing else.
+    """
+    candidates = np.empty(0, np.int64)
+    for start in range(0, source.n_items, ITEMS_AT_ONCE):
+        items = np.arange(start, min(start + ITEMS_AT_ONCE, source.n_items))
+        items = np.concatenate([candidates, items if allowed is None else items[allowed[items]]])
+        keys = kernels.position_keys(items, np.full(len(items), CONTEXTS_SEED))
+        candidates = items[np.argsort(keys)[:n_positions]]
+    chosen: list[int] = []
+    held = 0
+    for start in range(0, len(candidates), CONTEXTS_AT_ONCE):
+        piece = candidates[start : start + CONTEXTS_AT_ONCE]
+        _, real, _ = source.contexts(piece)
+        for item, length in zip(piece, (real[:, :-1] & real[:, 1:]).sum(1), strict=True):
+            if held >= n_positions:
+                return np.sort(np.array(chosen, np.int64))
+            chosen.append(int(item))
+            held += int(length)
+    return np.sort(np.array(chosen, np.int64))
+
+
+class _Splice:
+    """The SAE's reconstructions, from the sparse codes."""
+
+    def __init__(self, sae: Autoencoder) -> None:
+        self.device = next(sae.parameters()).device
+        self.n_rows = block_rows(sae.n_features)
+        self.encoder, self.decoder = Encoder(sae, self.n_rows, self.device), Decoder(sae)
+
+    def __call__(self, x: Float[Tensor, "row width"]) -> Float[Tensor, "row width"]:
+        parts = [self.decoder(part, self.encoder(part)) for part in x.to(self.device).split(self.n_rows)]
+        return torch.cat(parts).to(x.device)
+
+
+def _batches(source: TokenSource, items: Int64[np.ndarray, " item"]) -> list[Int64[np.ndarray, " item"]]:
+    """Contexts of like length together, so that little is padded."""
+    pieces = [items[start : start + CONTEXTS_AT_ONCE] for start in range(0, len(items), CONTEXTS_AT_ONCE)]
+    lengths = np.concatenate([source.contexts(piece)[1].sum(1) for piece in pieces])
+    order = np.argsort(lengths, kind="stable")
+    most = LOGITS_AT_ONCE // len(source.vocabulary)
+    batches, first = [], 0
+    for at in range(1, len(items) + 1):
+        if at == len(items) or (at + 1 - first) * lengths[order[at]] > most:
+            batches.append(np.sort(items[order[first:at]]))
+            first = at
+    return batches
+
+
+def _add(
+    sums: CrossEntropy, source: TokenSource, splice: _Splice, mean: Tensor, items: Int64[np.ndarray, " item"]
+) -> CrossEntropy:
+    """The sums with one more batch in them."""
+    ids, real, evaluated = (torch.from_numpy(array) for array in source.contexts(items))
+    counted = real[:, :-1] & real[:, 1:]
+    targets = ids[:, 1:][counted]
+
+    def edited(x: Tensor, new: Callable[[Tensor], Tensor]) -> Tensor:
+        replaced = evaluated.to(x.device) & source.usual(x)
+        out = x.clone()
+        if bool(replaced.any()):
+            out[replaced] = new(x[replaced])
+        return out
+
+    edits: dict[str, Callable[[Tensor], Tensor]] = {
+        "clean": lambda x: x,
+        "sae": lambda x: edited(x, splice),
+        "zero": lambda x: edited(x, torch.zeros_like),
+        "mean": lambda x: edited(x, lambda rows: mean.to(rows).expand_as(rows)),
+    }
+    nats: dict[str, float] = {}
+    divergence = 0.0
+    clean: Tensor | None = None
+    for name, logits in source.hooked.variants(ids, real, edits):
+        predictions = logits[:, :-1][counted.to(logits.device)]
+        nats[name] = _cross_entropy(predictions, targets.to(logits.device))
+        if name == "clean":
+            clean = predictions
+        elif name == "sae":
+            assert clean is not None
+            divergence = _divergence(clean, predictions)
+            clean = None
+    return CrossEntropy(
+        n=sums.n + int(counted.sum()),
+        clean=sums.clean + nats["clean"],
+        sae=sums.sae + nats["sae"],
+        zero=sums.zero + nats["zero"],
+        mean=sums.mean + nats["mean"],
+        kl=sums.kl + divergence,
+        n_batches=sums.n_batches + 1,
+    )
+
+
+def _cross_entropy(logits: Float[Tensor, "row vocab"], targets: Int64[Tensor, " row"]) -> float:
+    """Sum over rows of -log p(target)."""
+    total = 0.0
+    for part, wanted in zip(logits.split(ROWS_AT_ONCE), targets.split(ROWS_AT_ONCE), strict=True):
+        _, _, normaliser = _exponentials(part)
+        total += float((normaliser - part.gather(1, wanted[:, None]).squeeze(1).double()).sum())
+    return total
+
+
+def _divergence(clean: Float[Tensor, "row vocab"], other: Float[Tensor, "row vocab"]) -> float:
+    """Sum over rows of KL(p_clean || p_other) = sum_v p_clean,v (clean_v - other_v) - log Z_clean + log Z_other."""
+    total = 0.0
+    for one, two in zip(clean.split(ROWS_AT_ONCE), other.split(ROWS_AT_ONCE), strict=True):
+        weights, scale, normaliser = _exponentials(one)
+        moved = (weights * (one - two)).sum(1, dtype=torch.float64) / scale
+        total += float((moved - normaliser + _exponentials(two)[2]).sum())
+    return total
+
+
+def _exponentials(logits: Float[Tensor, "row vocab"]) -> tuple[Tensor, Tensor, Tensor]:
+    """exp(logits - max) in float32, its sum and log sum exp(logits) in float64."""
+    most = logits.max(1, keepdim=True).values
+    weights = torch.exp(logits - most)
+    scale = weights.sum(1, dtype=torch.float64)
+    return weights, scale, most.squeeze(1).double() + scale.log()
+
+
+def _read(saved: Path | None) -> CrossEntropy:
+    if saved is None or not saved.exists():
+        return CrossEntropy()
+    return CrossEntropy(**json.loads(saved.read_text()))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from saescope.cli.divided_source import open_to_train
 from saescope.cli.sweep_runs import SweepPlan, run_sweep
-from saescope.precompute import BuildOptions, build_entry
+from saescope.precompute import BuildOptions, build_entry, crossentropy
 from saescope.sources import SourceOptions
 from saescope.training import TrainingConfig, train, trainer
 from tests.precompute.small_builds import digits, make_sae, save_sae
+from tests.precompute.small_texts import MemoryTexts
 
 BUILD = BuildOptions(n_top=5, n_samples=2, n_sample_items=8, block_rows=100)
 PLAN = SweepPlan(
@@ -47,6 +49,16 @@ def build_job(folder: Path, started: Path | None = None) -> None:
     """One build into the store."""
     _begin(started)
     build_entry(folder / "sae", digits(4), folder / "store", sae_id="it", options=BUILD)
+
+
+def texts_job(folder: Path, started: Path | None = None) -> None:
+    """One build over texts, its parts small enough to be cut between."""
+    source = MemoryTexts()
+    save_sae(make_sae("jumprelu", source), folder / "texts-sae")
+    crossentropy.LOGITS_AT_ONCE = 3000
+    _begin(started)
+    options = replace(BUILD, n_ce_positions=1000, save_every_s=0.0)
+    build_entry(folder / "texts-sae", source, folder / "store", sae_id="it", options=options)
 
 
 def sweep_job(folder: Path, started: Path | None = None) -> None:

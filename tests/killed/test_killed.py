@@ -100,7 +100,7 @@ def test_killed_training_ends_in_the_same_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("job", [jobs.build_job, jobs.sweep_job])
+@pytest.mark.parametrize("job", [jobs.build_job, jobs.texts_job, jobs.sweep_job])
 def test_killed_builds_end_in_the_same_tables(tmp_path: Path, job: Callable[..., None]) -> None:
     whole, seconds = run_whole(job, tmp_path)
     for folder in kill_and_finish(job, tmp_path, seconds):

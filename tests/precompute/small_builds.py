@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from saescope.autoencoders import Autoencoder, architecture
+from saescope.autoencoders.jumprelu import JumpreluAutoencoder
 from saescope.checkpoints import native
 from saescope.precompute.blocks import Encoder, block_rows, rows_of
 from saescope.sources import SourceOptions, open_source
@@ -17,6 +18,7 @@ from saescope.sources.protocol import Source
 SAES: dict[str, dict[str, Any]] = {
     "topk": {"k": 5},
     "relu": {},
+    "jumprelu": {},
     "kl": {},
     "relu-tied": {"tied": True},
     "topk-subtracting": {"k": 3, "apply_b_dec_to_input": True},
@@ -49,6 +51,10 @@ def make_sae(name: str, source: Source, seed: int = 0) -> Autoencoder:
         sae.b_dec.copy_(mean)
         sae.b_enc.copy_(-offset if sae.config.apply_b_dec_to_input else -offset - mean @ atoms.T)
         sae.b_enc[-1] = -1e3
+        if isinstance(sae, JumpreluAutoencoder):
+            sae.b_enc[:-1] += 0.5
+            sae.threshold.copy_(torch.linspace(-0.1, 1.0, N_FEATURES))
+            sae.threshold[1] = sae.threshold[0]
     return sae.eval().requires_grad_(False)
 
 

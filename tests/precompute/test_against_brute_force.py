@@ -13,16 +13,18 @@ from saescope.precompute import BuildOptions, build_entry
 from saescope.store import FeatureStore
 from tests import reference
 from tests.precompute.small_builds import SAES, codes_seen, digits, make_sae, save_sae
+from tests.precompute.small_texts import VOCABULARY, MemoryTexts
 
 CASES = [(name, patch) for name in SAES for patch in (None, 4)]
+CASES += [(name, "texts") for name in ("topk", "relu", "jumprelu")]
 OPTIONS = BuildOptions(n_top=7, n_samples=3, n_neighbours=6, n_coactivations=5, n_sample_items=9)
 
 
 class Built:
     """One entry, its tables as rows, and the codes that the pass saw."""
 
-    def __init__(self, name: str, patch: int | None, folder: Path) -> None:
-        self.source = digits(patch)
+    def __init__(self, name: str, patch: int | str | None, folder: Path) -> None:
+        self.source: Any = MemoryTexts() if patch == "texts" else digits(patch)
         self.sae = make_sae(name, self.source)
         checkpoint = save_sae(self.sae, folder / "sae")
         build_entry(checkpoint, self.source, folder / "store", sae_id="it", options=OPTIONS)
@@ -36,7 +38,7 @@ class Built:
         return [row for row in self.tables[table] if row["feature_id"] == feature]
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda c: f"{c[0]}-{'patches' if c[1] else 'whole'}")
+@pytest.fixture(scope="module", params=CASES, ids=lambda c: f"{c[0]}-{c[1] or 'whole'}")
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     return Built(*request.param, tmp_path_factory.mktemp("built"))
 
@@ -120,9 +122,13 @@ def test_windows_hold_the_feature_at_every_position(built: Built) -> None:
             assert row["window_start"] is None
             assert row["window_activations"] is None
             continue
-        codes = built.codes[built.items == row["item_id"], row["feature_id"]]
+        mine = built.items == row["item_id"]
+        codes = built.codes[mine, row["feature_id"]]
+        whole = len(built.source.rows[row["item_id"]]) if built.source.kind == "tokens" else len(codes)
+        expected = np.zeros(whole, np.float32)  # positions that do not count hold 0
+        expected[built.positions[mine]] = np.where(np.abs(codes) > built.threshold, codes, 0)
         assert row["window_start"] == 0
-        assert row["window_activations"] == np.where(np.abs(codes) > built.threshold, codes, 0).tolist()
+        assert row["window_activations"] == expected.tolist()
 
 
 def test_coactivations(built: Built) -> None:
@@ -149,18 +155,31 @@ def test_metrics(built: Built) -> None:
         assert built.entry.metrics[name] == pytest.approx(value, rel=1e-6), name
     rows = {row["name"]: row for row in built.tables["metrics"]}
     assert set(expected) <= set(rows)
-    assert all(row["n_positions"] == len(built.codes) and row["formula"] for row in rows.values())
+    assert all(rows[name]["n_positions"] == len(built.codes) for name in expected)
+    assert all(row["formula"] for row in rows.values())
+
+
+def labels_of(built: Built) -> list[tuple[str, np.ndarray]]:
+    """Every candidate with the positions that it describes, in the order that ties go by."""
+    candidates = []
+    if built.source.kind == "tokens":
+        tokens = built.source.token_ids(built.items, built.positions)
+        written = [w.replace("\n", "\\n").replace("\t", "\\t").replace("\u200b", "\\u200b") for w in VOCABULARY]
+        candidates = [(f"fires on `{written[t]}`", tokens == t) for t in sorted(set(tokens))]
+    column = "kind" if built.source.kind == "tokens" else "label"
+    values = np.array(built.source.metadata()[column].to_pylist())
+    per_row = values[built.items]
+    word = "kind" if built.source.kind == "tokens" else "digit"
+    return candidates + [(f"{word} {value}", per_row == value) for value in sorted(set(values))]
 
 
 def test_labels(built: Built) -> None:
-    digit = np.array(built.source.metadata()["label"].to_pylist())
-    per_row = digit[built.items]
-    n_labelled = 0
+    candidates = labels_of(built)
+    labelled = []
     for row in built.tables["features"]:
         fires = np.abs(built.codes[:, row["feature_id"]]) > built.threshold
         best = None
-        for value in sorted(set(digit)):
-            inside = per_row == value
+        for name, inside in candidates:
             n, n_items = int(fires.sum()), len(set(built.items[fires & inside]))
             if n < 20 or n_items < 20:
                 continue
@@ -171,21 +190,25 @@ def test_labels(built: Built) -> None:
             root = z * np.sqrt(precision * (1 - precision) / n + z * z / (4 * n * n))
             wilson = (precision + z * z / (2 * n) - root) / (1 + z * z / n)
             if best is None or wilson > best[0]:
-                best = (wilson, value, precision, (fires & inside).sum() / inside.sum(), base)
+                best = (wilson, name, precision, (fires & inside).sum() / inside.sum(), base)
         if best is None:
             assert row["auto_label"] is None
             assert row["label_precision"] is None
             continue
-        n_labelled += 1
-        assert row["auto_label"].startswith(f"digit {best[1]}: ")
+        labelled.append(best[1])
+        assert row["auto_label"].startswith(f"{best[1]}: ")
         shown = [row["label_precision"], row["label_recall"], row["label_base_rate"]]
         np.testing.assert_allclose(shown, best[2:], rtol=1e-12)
-    assert n_labelled
+    assert labelled
+    if built.source.kind == "tokens":
+        assert any(name.startswith("fires on") for name in labelled)
 
 
 def test_item_codes(built: Built) -> None:
     rows = built.tables["item_codes"]
-    assert len(rows) == OPTIONS.n_sample_items * built.source.positions_per_item
+    sampled = {row["item_id"] for row in rows}
+    assert len(sampled) == OPTIONS.n_sample_items
+    assert len(rows) == np.isin(built.items, list(sampled)).sum()
     for row in rows:
         codes = built.codes[(built.items == row["item_id"]) & (built.positions == row["position"])][0]
         fires = [int(f) for f in np.flatnonzero(np.abs(codes) > built.threshold)]
@@ -195,6 +218,9 @@ def test_item_codes(built: Built) -> None:
 
 
 def test_reconstructions(built: Built) -> None:
+    assert ("reconstructions" in built.tables) == (built.source.kind != "tokens")
+    if built.source.kind == "tokens":
+        return
     about = built.source.describe()
     shape, patch = about["input_shape"], about["patch"]
     for row in built.tables["reconstructions"]:
@@ -217,5 +243,6 @@ def test_reconstructions(built: Built) -> None:
 
 
 def test_items_are_those_that_examples_and_samples_refer_to(built: Built) -> None:
-    referred = {r["item_id"] for t in ("examples", "item_codes", "reconstructions") for r in built.tables[t]}
+    tables = [built.tables.get(t, []) for t in ("examples", "item_codes", "reconstructions")]
+    referred = {row["item_id"] for table in tables for row in table}
     assert {r["item_id"] for r in built.tables["items"]} == referred

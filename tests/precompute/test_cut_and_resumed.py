@@ -9,13 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from saescope.precompute import BuildOptions, build_entry
+from saescope.precompute import BuildOptions, build_entry, crossentropy, logit_effects, tokens
 from saescope.precompute.blocks import Start, rows_of
 from saescope.precompute.histogram import RECTIFIED
 from saescope.precompute.state import FeatureState
 from saescope.progress import Progress
 from saescope.store import FeatureStore
 from tests.precompute.small_builds import codes_seen, digits, make_sae, save_sae
+from tests.precompute.small_texts import MemoryTexts
 
 OPTIONS = BuildOptions(n_top=5, n_samples=2, block_rows=100, save_every_s=0.0)
 
@@ -63,6 +64,18 @@ class CutAt(Progress):
             raise CutError
 
 
+class CutIn(CutAt):
+    """Raises at the n-th report of one stage."""
+
+    def __init__(self, stage: str, n: int) -> None:
+        super().__init__(n)
+        self.stage = stage
+
+    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+        if stage == self.stage:
+            super().update(stage, done, total, note)
+
+
 @pytest.mark.parametrize("name", ["topk", "relu", "kl"])
 @pytest.mark.parametrize("patch", [None, 4])
 def test_a_run_cut_at_every_report_ends_in_the_same_tables(tmp_path: Path, name: str, patch: int | None) -> None:
@@ -85,6 +98,32 @@ def test_a_run_cut_at_every_report_ends_in_the_same_tables(tmp_path: Path, name:
     assert cuts > 5
     assert_equal(tables_of(tmp_path / "whole"), tables_of(tmp_path / "cut"))
     assert not [p for p in (tmp_path / "cut/saes/it").iterdir() if p.name.startswith(".building")]
+
+
+@pytest.mark.parametrize("items_per_batch", [None, 3])
+def test_a_run_over_texts_cut_in_every_stage_ends_in_the_same_tables(
+    tmp_path: Path, items_per_batch: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crossentropy, "LOGITS_AT_ONCE", 3000)
+    monkeypatch.setattr(logit_effects, "TOKENS_AT_ONCE", 10)
+    monkeypatch.setattr(tokens, "FEATURES_AT_ONCE", 10)
+    source = MemoryTexts()
+    checkpoint = save_sae(
+        make_sae("jumprelu", source),
+        tmp_path / "sae",
+        {"data_sha256": source.data_sha256, "held_out": {"seed": 0, "fraction": 0.5}},
+    )
+    options = replace(OPTIONS, n_ce_positions=300)
+    build_entry(checkpoint, source, tmp_path / "whole", sae_id="it", options=options)
+    options = replace(options, items_per_batch=items_per_batch)
+    for stage in ("encoding", "cross-entropy", "tokens", "logit effects", "co-activations"):
+        for n in (2, 1, 3):
+            with pytest.raises(CutError):
+                build_entry(
+                    checkpoint, source, tmp_path / "cut", sae_id="it", options=options, progress=CutIn(stage, n)
+                )
+    build_entry(checkpoint, source, tmp_path / "cut", sae_id="it", options=options)
+    assert_equal(tables_of(tmp_path / "whole"), tables_of(tmp_path / "cut"))
 
 
 def test_running_it_again_returns_the_same_version(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from saescope.precompute.metrics import FORMULAS
 from saescope.precompute.neighbours import neighbours
 from saescope.precompute.one_pass import PassFolder, PassOptions, PassResult, run_pass
 from saescope.precompute.spill import Spill
-from saescope.precompute.tokens import as_tokens, count_tokens, top_tokens
+from saescope.precompute.tokens import as_tokens, count_tokens, item_lengths, top_tokens
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source
 from saescope.store.errors import UserError
@@ -222,7 +223,8 @@ class _Build:
         examples = choose_examples(state, intervals)
         if not has("examples"):
             windowed = spill if source.positions_per_item > 1 else None
-            write("examples", example_batches(examples, n_features, windowed, source.positions_per_item))
+            lengths = None if tokens is None else partial(item_lengths, tokens)
+            write("examples", example_batches(examples, n_features, windowed, source.positions_per_item, lengths))
         if not has("items"):
             self.progress.update("items", 0, 1)
             write("items", source.item_table(np.union1d(examples.item, sampled)))

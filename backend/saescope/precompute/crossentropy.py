@@ -21,6 +21,7 @@ from saescope.autoencoders import Autoencoder
 from saescope.precompute import kernels
 from saescope.precompute.blocks import Encoder, block_rows
 from saescope.precompute.decoding import Decoder
+from saescope.precompute.tokens import item_lengths
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import TokenSource
 from saescope.store import atomic
@@ -138,8 +139,7 @@ class _Splice:
 
 def _batches(source: TokenSource, items: Int64[np.ndarray, " item"]) -> list[Int64[np.ndarray, " item"]]:
     """Contexts of like length together, so that little is padded."""
-    pieces = [items[start : start + CONTEXTS_AT_ONCE] for start in range(0, len(items), CONTEXTS_AT_ONCE)]
-    lengths = np.concatenate([source.contexts(piece)[1].sum(1) for piece in pieces])
+    lengths = item_lengths(source, items)
     order = np.argsort(lengths, kind="stable")
     most = LOGITS_AT_ONCE // len(source.vocabulary)
     batches, first = [], 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,9 +84,17 @@ def _rank_within(feature: np.ndarray, interval: np.ndarray) -> Int64[np.ndarray,
     return np.arange(n) - np.repeat(first, np.diff(np.append(first, n)))
 
 
-def example_batches(examples: Examples, n_features: int, spill: Spill | None, longest: int) -> Iterator[pa.RecordBatch]:
+Lengths = Callable[[Int64[np.ndarray, " item"]], Int64[np.ndarray, " item"]]
+
+
+def example_batches(
+    examples: Examples, n_features: int, spill: Spill | None, longest: int, lengths: Lengths | None = None
+) -> Iterator[pa.RecordBatch]:
     """The table in pieces of whole features. `spill` None: items have one position, so there are no windows; else
-    items have at most `longest` positions."""
+    items have at most `longest` positions.
+
+    A window is the whole item: as many positions as `lengths` tells of it, or up to its last evaluated one.
+    """
     schema = schema_of("examples")
     at_once = max(1, WINDOW_VALUES // longest)
     borders = np.searchsorted(examples.feature, np.arange(n_features + 1))
@@ -106,21 +114,20 @@ def example_batches(examples: Examples, n_features: int, spill: Spill | None, lo
             "activation": pa.array(part.activation),
             "window_start": pa.nulls(n, pa.int32()) if spill is None else pa.array(np.zeros(n, np.int32)),
             "window_activations": (
-                pa.nulls(n, pa.list_(pa.float32())) if spill is None else _windows(part, n_features, spill)
+                pa.nulls(n, pa.list_(pa.float32())) if spill is None else _windows(part, n_features, spill, lengths)
             ),
         }
         yield pa.RecordBatch.from_pydict(columns, schema)
         first = last
 
 
-def _windows(examples: Examples, n_features: int, spill: Spill) -> pa.ListArray:
-    """For each example, the feature's activation at every position of its item."""
+def _windows(examples: Examples, n_features: int, spill: Spill, lengths: Lengths | None) -> pa.ListArray:
+    """For each example, the feature's activation at every position of its item; 0 where it is not evaluated."""
     unique, inverse = np.unique(examples.item * n_features + examples.feature, return_inverse=True)
     items, features = np.divmod(unique, n_features)
     first, end = spill.rows_of_items(items)
-    # an item's window runs to its last evaluated position, whatever is masked before it
-    lengths = spill.positions[end - 1].astype(np.int64) + 1
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    sizes = spill.positions[end - 1].astype(np.int64) + 1 if lengths is None else lengths(items)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
     values = np.zeros(offsets[-1], np.float32)
     slot = np.full(n_features, -1, np.int64)
     kernels.windows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,7 @@ def label_features(
             found,
             tokens.label_firing[found],
             tokens.n_token[chosen],
-            lambda at: f"fires on {quoted(vocabulary[chosen[at]])}",
+            [f"fires on {quoted(vocabulary[token])}" for token in chosen],
         )
     for column, values in metadata.items():
         names, codes = _categories(values)
@@ -87,20 +87,19 @@ class _Best:
         features: Int64[np.ndarray, " offered"],
         n_match: Int64[np.ndarray, " offered"],
         n_described: Int64[np.ndarray, " offered"],
-        name: Callable[[int], str],
+        names: Sequence[str],
     ) -> None:
-        """A candidate for each of `features`: it describes `n_described` positions, `n_match` of them firings; `name`
-        gives the words for one of them, by its place."""
+        """A candidate for each of `features`: it describes `n_described` positions, `n_match` of them firings."""
         n_firing = self.n_firing[features]
         score = wilson_lower(n_match, n_firing)
-        for at in np.flatnonzero(score > self.score[features]):
-            f = features[at]
+        for at in np.flatnonzero(score > self.score[features]).tolist():
+            f = int(features[at])
             self.score[f] = score[at]
             self.precision[f] = n_match[at] / n_firing[at]
             self.recall[f] = n_match[at] / n_described[at]
             self.base_rate[f] = n_described[at] / self.n_positions
             self.text[f] = (
-                f"{name(int(at))}: {percent(self.precision[f])} of firings, "
+                f"{names[at]}: {percent(self.precision[f])} of firings, "
                 f"recall {percent(self.recall[f])}, base rate {percent(self.base_rate[f])}"
             )
 
@@ -134,7 +133,7 @@ def _offer_categories(
             first + found,
             n_match[found, chosen],
             n_category[chosen],
-            lambda at, chosen=chosen: f"{prefix}{names[chosen[at]]}",
+            [prefix + names[category] for category in chosen],
         )
 
 

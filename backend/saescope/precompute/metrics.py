@@ -151,7 +151,8 @@ class MetricSums:
     @property
     def mean(self) -> Float[Tensor, " d_out"]:
         """Mean of the targets added, float32."""
-        assert self.raw is not None and self.raw.total is not None
+        assert self.raw is not None
+        assert self.raw.total is not None
         total = torch.from_numpy(self.raw.total).to(self.raw.shift.device)
         return (self.raw.shift.double() + total / self.n).float()
 

@@ -20,6 +20,7 @@ from saescope.sources.protocol import Source, TokenSource
 from saescope.store.schema import schema_of
 
 ROWS_AT_ONCE = 2**20
+ITEMS_AT_ONCE = 1024
 FEATURES_AT_ONCE = 1024
 """Features counted between two reports, per thread."""
 
@@ -45,6 +46,16 @@ class TokenCounts:
 def as_tokens(source: Source) -> TokenSource | None:
     """The source, where its positions are tokens."""
     return cast(TokenSource, source) if source.kind == "tokens" else None
+
+
+def item_lengths(source: TokenSource, items: Int64[np.ndarray, " item"]) -> Int64[np.ndarray, " item"]:
+    """Tokens of each item, added ones included."""
+    unique, inverse = np.unique(items, return_inverse=True)
+    lengths = np.zeros(len(unique), np.int64)
+    for start in range(0, len(unique), ITEMS_AT_ONCE):
+        piece = slice(start, start + ITEMS_AT_ONCE)
+        lengths[piece] = source.contexts(unique[piece])[1].sum(axis=1)
+    return lengths[inverse]
 
 
 def row_tokens(spill: Spill, source: TokenSource) -> Int32[np.ndarray, " row"]:

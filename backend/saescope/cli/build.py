@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from saescope.cli.evaluate import n_ce_positions_option
 from saescope.cli.report import json_object, json_option, line
 from saescope.cli.source_options import parsed, source_options
 from saescope.cli.store_option import store_option
@@ -25,6 +26,18 @@ from saescope.store.paths import validate_sae_id
 @click.option(
     "--n-sample-items", type=int, default=64, show_default=True, metavar="N", help="Items kept with their codes."
 )
+@click.option(
+    "--n-top-tokens", type=int, default=20, show_default=True, metavar="N", help="Texts: tokens kept per feature."
+)
+@click.option(
+    "--n-top-logits",
+    type=int,
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Texts: raised and lowered tokens kept per feature.",
+)
+@n_ce_positions_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the samples.")
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu or cuda.")
 @json_option

@@ -10,14 +10,31 @@ import click
 from saescope.cli.report import count, json_object, json_option, line, metric, table
 from saescope.cli.source_options import parsed, source_options
 
+n_ce_positions_option = click.option(
+    "--n-ce-positions",
+    type=click.IntRange(min=0),
+    default=4096,
+    show_default=True,
+    metavar="N",
+    help="Texts: predictions that cross-entropy is measured on.",
+)
+
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @source_options
 @click.option("--format", "format_name", metavar="F", help="Format of the checkpoint.  [default: told by its files]")
+@n_ce_positions_option
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu or cuda.")
 @json_option
-def command(checkpoint: Path, source: dict[str, Any], format_name: str | None, device: str, as_json: bool) -> None:
+def command(
+    checkpoint: Path,
+    source: dict[str, Any],
+    format_name: str | None,
+    n_ce_positions: int,
+    device: str,
+    as_json: bool,
+) -> None:
     """Print every metric of the SAE in CHECKPOINT on a source.
 
     On the data that it was trained on, the items that training held out count alone.
@@ -39,6 +56,7 @@ def command(checkpoint: Path, source: dict[str, Any], format_name: str | None, d
             open_source(options, "evaluate", progress),
             read_config(checkpoint),
             whitening=None if whitening is None else whitening.matrix,
+            n_ce_positions=n_ce_positions,
             device=chosen,
             progress=progress,
         )
@@ -47,6 +65,9 @@ def command(checkpoint: Path, source: dict[str, Any], format_name: str | None, d
         return
     rows = [(name, metric(name, value), FORMULAS[name]) for name, value in sorted(evaluation.metrics.items())]
     table(("metric", "value", "formula"), rows, right=(1,))
-    line(f"over {count(evaluation.n_positions)} positions; dead and dense over {count(evaluation.n_evaluated)}")
+    behind = f"over {count(evaluation.n_positions)} positions; dead and dense over {count(evaluation.n_evaluated)}"
+    if evaluation.n_predictions:
+        behind += f"; ce and kl over {count(evaluation.n_predictions)} predictions"
+    line(behind)
     if evaluation.trained_on:
         line("the SAE was trained on these very positions")

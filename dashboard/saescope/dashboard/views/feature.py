@@ -108,7 +108,7 @@ def _header(entry: Entry, feature: Feature) -> None:
 
 def _name(label: str) -> str:
     """An automatic label without the figures that it may carry ('digit 7: 93 % of firings, ...' is 'digit 7')."""
-    name, colon, rest = label.partition(": ")
+    name, colon, rest = label.rpartition(": ")  # a token in the name may hold a colon itself
     return name if colon and "of firings" in rest else label
 
 

@@ -1,7 +1,7 @@
 """Defaults that all objectives share, and how they follow the size of the data.
 
 They were chosen on images held out from training data (MNIST's training split, scikit-learn's digits, patches of its
-photographs, raw and whitened), never on a test set; `benchmarks/mnist_quality.py` shows what they reach.
+photographs, raw and whitened), never on a test set; `benchmarks/image_quality.py` shows what they reach.
 
 * batch: the square root of the number of positions as a power of two, from 128 to 4,096.
 * steps: 25 passes over the data, but no fewer than 3,000 and no more than 8,000 steps, or one pass if that is more.

@@ -81,7 +81,8 @@ def test_rates_follow_the_width_of_the_input() -> None:
     )
     assert narrow.lr == pytest.approx(0.0113 / 64**0.25)
     assert wide.lr == pytest.approx(0.0113 / 1024**0.25 / 2)
-    assert (narrow.bias_rate, wide.bias_rate) == (8.0, 32.0)
+    assert narrow.bias_rate == wide.bias_rate == 4.0
+    assert objective("kl").resolve(TrainingConfig("kl", 64, rho=0.05), DataSize(1000, 64)).bias_rate == 8.0
 
 
 def test_few_features_per_position_are_revived_both_ways() -> None:

@@ -30,7 +30,9 @@ class KlObjective(Objective):
 
     @classmethod
     def resolve(cls, config: TrainingConfig, size: DataSize) -> Recipe:
-        own = config.filled(revival="none", decoder_norm="free", kl_weight=3.0, weight_decay=1e-4)
+        own = config.filled(
+            revival="none", decoder_norm="free", kl_weight=3.0, weight_decay=1e-4, bias_rate=math.sqrt(size.d_in)
+        )
         return with_shared_defaults(own, size)
 
     def new_model(self, d_in: int) -> LinearAutoencoder:

@@ -160,25 +160,31 @@ def _is_grey(picture: Image.Image, name: str) -> bool:
     return picture.mode in ("1", "L", "LA", "La") or picture.mode.startswith("I;16")
 
 
+def pixels_of(opened: Image.Image, mode: ImageMode, name: str) -> UInt8[np.ndarray, "height width channels"]:
+    """A picture's pixels as sources yield them. `name` words the errors of pictures that have no such pixels."""
+    _is_grey(opened, name)  # refuses modes of 32 bits
+    picture: Image.Image = ImageOps.exif_transpose(opened)
+    if picture.mode.startswith("I;16"):
+        levels = np.asarray(picture).astype(np.uint32)
+        picture = Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    if mode == "grey" and picture.mode not in ("1", "L"):
+        picture = picture.convert("RGB")
+    pixels = np.array(picture.convert("L" if mode == "grey" else "RGB"))
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
 def _decode(data: bytes, name: str, mode: ImageMode) -> UInt8[np.ndarray, "height width channels"]:
     try:
         with Image.open(io.BytesIO(data)) as opened:
-            picture: Image.Image = ImageOps.exif_transpose(opened)
-            if picture.mode.startswith("I;16"):
-                levels = np.asarray(picture).astype(np.uint32)
-                picture = Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
-            if picture.has_transparency_data:
-                picture = picture.convert("RGBA")
-                white = Image.new("RGBA", picture.size, "white")
-                picture = Image.alpha_composite(white, picture)
-            if mode == "grey" and picture.mode not in ("1", "L"):
-                picture = picture.convert("RGB")
-            pixels = np.array(picture.convert("L" if mode == "grey" else "RGB"))
-    except MemoryError:
+            return pixels_of(opened, mode, name)
+    except (UserError, MemoryError):
         raise
     except Exception as error:
         _refuse_picture(data, name, error)
-    return pixels.reshape(*pixels.shape[:2], -1)
 
 
 def _refuse_picture(data: bytes, name: str, error: Exception) -> NoReturn:

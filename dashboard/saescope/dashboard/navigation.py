@@ -36,7 +36,8 @@ PAGES: tuple[PageSpec, ...] = (
     PageSpec("features", "Features", "All features of one SAE as a table and a scatter plot"),
     PageSpec("feature", "Feature", "One feature: numbers, histogram, examples, neighbours, labels"),
     PageSpec("atoms", "Atoms", "Decoder atoms as a grid of pictures"),
-    PageSpec("reconstructions", "Reconstructions", "Input, reconstruction and residual"),
+    PageSpec("reconstructions", "Reconstructions", "Input, reconstruction and residual; codes by position"),
+    PageSpec("probe", "Probe", "Your own text or picture: which features fire, and where"),
     PageSpec("health", "Health", "Dead, dense and near-duplicate features; training curves"),
 )
 HOME = "library"

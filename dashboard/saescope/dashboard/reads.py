@@ -89,6 +89,14 @@ def densities(entry: Entry) -> np.ndarray:
     return column
 
 
+@per_version(16)
+def strongest(entry: Entry) -> np.ndarray:
+    """The largest |activation| of every feature, float32 [n_features]; 0 for dead ones."""
+    column = entry.table("features", ["max_activation"]).column("max_activation")
+    values: np.ndarray = np.abs(pc.fill_null(column, 0.0).to_numpy())
+    return values
+
+
 @per_version(64)
 def is_signed(entry: Entry) -> bool:
     """Whether some feature fires below zero."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import numpy as np
 from saescope.dashboard import charts, theme
 from saescope.dashboard.components.feature_table import STATISTICS, name
 from saescope.dashboard.formats import count, density, significant
+from saescope.store.token_text import visible
 
 if TYPE_CHECKING:
     from saescope.store.browse import Scatter
@@ -75,14 +77,27 @@ def _write(column: str, number: float) -> str:
     return count(int(number)) if column in ("n_firing", "feature_id") else significant(number)
 
 
-def figure(scatter: Scatter, x: str, y: str, log: tuple[bool, bool], *, height: int) -> charts.Figure:
-    """Points carry their number as customdata, cells their bounds (x low, x high, y low, y high)."""
-    draw = _points if scatter.points is not None else _cells
-    trace, xs, ys = draw(scatter, x, y)
+def figure(
+    scatter: Scatter,
+    x: str,
+    y: str,
+    log: tuple[bool, bool],
+    *,
+    height: int,
+    tokens: Mapping[int, str] | None = None,
+) -> charts.Figure:
+    """Points carry their number as customdata, cells their bounds (x low, x high, y low, y high).
+
+    `tokens` names the top token of features of texts, for the points' tips.
+    """
+    if scatter.points is not None:
+        trace, xs, ys = _points(scatter, x, y, tokens or {})
+    else:
+        trace, xs, ys = _cells(scatter, x, y)
     return charts.figure([trace], _axis(x, xs, log[0]), _axis(y, ys, log[1]), height=height, drag="select")
 
 
-def _points(scatter: Scatter, x: str, y: str) -> tuple[charts.Trace, np.ndarray, np.ndarray]:
+def _points(scatter: Scatter, x: str, y: str, tokens: Mapping[int, str]) -> tuple[charts.Trace, np.ndarray, np.ndarray]:
     """One mark per feature, dense ones in their colour."""
     assert scatter.points is not None
     scheme = theme.scheme()
@@ -96,8 +111,9 @@ def _points(scatter: Scatter, x: str, y: str) -> tuple[charts.Trace, np.ndarray,
         "y": [row["y"] for row in rows],
         "customdata": [[row["feature_id"]] for row in rows],
         "hovertext": [
-            f"<b>{name(row['feature_id'])}</b> {escape(row['label'] or '')}<br>"
-            f"{titles[0]} {_write(x, row['x'])}<br>{titles[1]} {_write(y, row['y'])}"
+            f"<b>{name(row['feature_id'])}</b> {escape(visible(row['label'] or ''))}<br>"
+            + _top_token(tokens.get(row["feature_id"]))
+            + f"{titles[0]} {_write(x, row['x'])}<br>{titles[1]} {_write(y, row['y'])}"
             for row in rows
         ],
         "hoverinfo": "text",
@@ -109,6 +125,10 @@ def _points(scatter: Scatter, x: str, y: str) -> tuple[charts.Trace, np.ndarray,
         },
     }
     return trace, scatter.points["x"].to_numpy(), scatter.points["y"].to_numpy()
+
+
+def _top_token(token: str | None) -> str:
+    return "" if token is None else f"top token {escape(visible(token, edges=True))}<br>"
 
 
 def _cells(scatter: Scatter, x: str, y: str) -> tuple[charts.Trace, np.ndarray, np.ndarray]:

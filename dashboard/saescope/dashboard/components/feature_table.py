@@ -9,6 +9,7 @@ from saescope.dashboard import links, reads, theme
 from saescope.dashboard.components import pictures
 from saescope.dashboard.components.table import Cell, Column, Row, Sort, table
 from saescope.dashboard.formats import dead, density, percent, significant
+from saescope.store.token_text import visible
 
 if TYPE_CHECKING:
     from saescope.store import Entry
@@ -38,17 +39,17 @@ def name(feature_id: int) -> str:
 
 def _label(row: Mapping[str, Any]) -> Cell:
     if row.get("user_label"):
-        return Cell(row["user_label"])
+        return Cell(visible(row["user_label"]))
     if not row.get("auto_label"):
         return Cell("", muted=True)
-    label, precision, base = row["auto_label"], row.get("label_precision"), row.get("label_base_rate")
+    label, precision, base = visible(row["auto_label"]), row.get("label_precision"), row.get("label_base_rate")
     if "% of firings" in label:  # the label tells its precision itself
         return Cell(label.split(", recall")[0], muted=True, help=f"automatic: {label}")
     share = f": {percent(precision)} of firings" if precision is not None else ""
     return Cell(f"{label}{share}", muted=True, help="automatic" + (f"; base rate {percent(base)}" if base else ""))
 
 
-def _row(row: Mapping[str, Any], entry: Entry, tile: int | None) -> Row:
+def _row(row: Mapping[str, Any], entry: Entry, tile: int | None, tokens: Mapping[int, str] | None) -> Row:
     scheme = theme.scheme()
     feature_id = int(row["feature_id"])
     fires = Cell(density(row["density"]))
@@ -64,6 +65,8 @@ def _row(row: Mapping[str, Any], entry: Entry, tile: int | None) -> Row:
     ]
     if tile is not None:
         cells.insert(0, Cell("", tile=tile))
+    if tokens is not None:
+        cells.insert(1, Cell(visible(tokens.get(feature_id, ""), edges=True)))
     return Row(cells, href=links.href("feature", sae=entry.sae_id, feature=feature_id))
 
 
@@ -74,6 +77,10 @@ def feature_table(
     columns = [Column("feature", STATISTICS["feature_id"][1], "left", sort_key="feature_id")]
     columns.append(Column("label", "people's label, or the automatic one in grey", "left", grows=True))
     columns += [Column(STATISTICS[c][0].removeprefix("decoder "), STATISTICS[c][1], sort_key=c) for c in _SHOWN]
+    tokens = None
+    if entry.has_table("top_tokens"):
+        tokens = entry.first_tokens([row["feature_id"] for row in rows])
+        columns.insert(1, Column("top token", "the token with the most firings", "left"))
     shape = pictures.atom_shape(entry.manifest.source, entry.manifest.d_out)
     sprite, scale = None, 1
     if shape is not None and rows:
@@ -81,5 +88,5 @@ def feature_table(
         sprite = pictures.atom_sprite(reads.atoms(entry, ids), shape, scheme=theme.scheme())
         scale = shape.scale_for(_TILE)
         columns.insert(0, Column("atom", "decoder direction; blue negative, red positive", "left"))
-    drawn = [_row(row, entry, i if sprite else None) for i, row in enumerate(rows)]
+    drawn = [_row(row, entry, i if sprite else None, tokens) for i, row in enumerate(rows)]
     return table(columns, drawn, key, sort=sort, sprite=sprite, scale=scale, height=height, page=page)

@@ -56,9 +56,10 @@ def image_shape(source: Mapping[str, Any]) -> PictureShape | None:
 
 
 def atom_shape(source: Mapping[str, Any], d_out: int) -> PictureShape | None:
-    """Shape of an atom of width `d_out` as a picture: the whole input or one patch; None where it is not a picture."""
+    """Shape of an atom of width `d_out` as a picture: the whole input or one patch; None where it is not a picture,
+    as inside a vision model, whose width may equal that of a patch by chance."""
     whole = image_shape(source)
-    if whole is None:
+    if whole is None or source.get("model"):
         return None
     patch = source.get("patch")
     shape = PictureShape(int(patch), int(patch), whole.channels) if patch else whole
@@ -214,7 +215,10 @@ def image_pixels(image: bytes, shape: PictureShape) -> Floats | None:
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """Where the positions of a patch source lie: `rows` x `columns` patches, `stride` pixels apart, row-major."""
+    """Where the positions of a patch source lie: `rows` x `columns` patches, `stride` pixels apart, row-major.
+
+    The first `prefix` positions are no patches but a vision model's own (its class token, registers).
+    """
 
     rows: int
     columns: int
@@ -222,11 +226,25 @@ class PatchGrid:
     stride: int
     height: int
     width: int
+    prefix: int = 0
 
-    def corner(self, position: int) -> tuple[int, int]:
-        """Top and left pixel of the patch at `position`."""
-        row, column = divmod(position, self.columns)
-        return row * self.stride, column * self.stride
+    def row_and_column(self, position: int) -> tuple[int, int] | None:
+        """Place of the patch at `position` in the grid; None for a position that is no patch."""
+        if not self.prefix <= position < self.prefix + self.rows * self.columns:
+            return None
+        return divmod(position - self.prefix, self.columns)
+
+    def corner(self, position: int) -> tuple[int, int] | None:
+        """Top and left pixel of the patch at `position`; None for a position that is no patch."""
+        place = self.row_and_column(position)
+        return None if place is None else (place[0] * self.stride, place[1] * self.stride)
+
+    def name(self, position: int) -> str:
+        """'patch 5 (row 0, column 5)', or what a position without a patch is called."""
+        place = self.row_and_column(position)
+        if place is not None:
+            return f"patch {position - self.prefix} (row {place[0]}, column {place[1]})"
+        return "class token" if position == 0 else f"register {position}"
 
     def spread(self, activations: Floats, start: int = 0) -> Floats:
         """Activations of the positions from `start` on, over the pixels [height, width]: the strongest patch that
@@ -234,9 +252,10 @@ class PatchGrid:
         out = np.zeros((self.height, self.width), dtype=np.float64)
         values = np.asarray(activations, dtype=np.float64)
         for offset in np.argsort(np.abs(values), kind="stable"):
-            if values[offset] == 0:
+            corner = self.corner(start + int(offset))
+            if values[offset] == 0 or corner is None:
                 continue
-            top, left = self.corner(start + int(offset))
+            top, left = corner
             out[top : top + self.patch, left : left + self.patch] = values[offset]
         return out
 
@@ -247,7 +266,8 @@ def patch_grid(source: Mapping[str, Any]) -> PatchGrid | None:
     if whole is None or not patch or not grid:
         return None
     stride = int(source.get("stride") or patch)
-    return PatchGrid(int(grid[0]), int(grid[1]), int(patch), stride, whole.height, whole.width)
+    prefix = int(source.get("prefix_positions") or 0)
+    return PatchGrid(int(grid[0]), int(grid[1]), int(patch), stride, whole.height, whole.width, prefix)
 
 
 def heat_sprite(heats: Floats, strongest: float) -> Sprite:

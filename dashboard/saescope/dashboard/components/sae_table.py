@@ -27,6 +27,7 @@ COLUMNS = (
     Column("dense", "fired at more than 10 % of the evaluated positions; share of all features"),
     Column("built", "date of this version"),
     Column("source", "what it was evaluated on", "left", grows=True),
+    Column("CE rec.", METRICS["ce_recovered"].help),
 )
 
 
@@ -42,7 +43,8 @@ def _share(entry: Entry, name: str) -> Cell:
     return Cell(f"{count(round(number))} ({percent(share)})", colour=colour, bar=share, help=help)
 
 
-FULL = tuple(range(len(COLUMNS)))
+_CE = len(COLUMNS) - 1
+FULL = tuple(range(_CE))
 WITHOUT_SOURCE = FULL[:-1]
 BRIEF = (0, 3, 5, 7)
 """Which of the columns to show; BRIEF is SAE, L0, FVU, dead."""
@@ -67,6 +69,7 @@ def row(entry: Entry, marked: bool = False) -> Row:
             _share(entry, "n_dense"),
             Cell(day(entry.manifest.created_at), muted=True),
             Cell(sources.line(entry.manifest.source), muted=True),
+            Cell(METRICS["ce_recovered"].write(value(entry.metrics, "ce_recovered"))),
         ),
         href=links.href("features", sae=entry.sae_id),
         marked=marked,
@@ -76,7 +79,11 @@ def row(entry: Entry, marked: bool = False) -> Row:
 def sae_table(
     entries: Sequence[Entry], key: str, marked: Collection[str] = (), *, columns: Sequence[int] = FULL
 ) -> None:
-    """Draw the rows with the given columns; each leads to its features."""
+    """Draw the rows with the given columns; each leads to its features. Cross-entropy recovered stands after the
+    errors where one of the SAEs has it."""
+    if any(value(entry.metrics, "ce_recovered") is not None for entry in entries):
+        after = max(i for i, column in enumerate(columns) if COLUMNS[column].title in ("FVU", "MSE"))
+        columns = (*columns[: after + 1], _CE, *columns[after + 1 :])
     rows = [row(entry, entry.sae_id in marked) for entry in entries]
     cut = [replace(r, cells=[r.cells[i] for i in columns]) for r in rows]
     table([COLUMNS[i] for i in columns], cut, key)

@@ -14,7 +14,9 @@ from saescope.dashboard.metrics import METRICS, Metric, value
 
 HEIGHT = 440
 MAX_PICKED = 6
-_HOVER = ("l0", "fraction_active", "fvu", "fvu_transformed", "mse", "cosine", "l1", "n_dead", "n_dense")
+_HOVER = (
+    "l0", "fraction_active", "fvu", "fvu_transformed", "mse", "cosine", "l1", "ce_recovered", "kl", "n_dead", "n_dense"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from saescope.dashboard.components.pictures import (
     patch_grid,
 )
 from saescope.dashboard.components.table import Cell, Column, Row, table
-from saescope.dashboard.exhibits import texts
+from saescope.dashboard.exhibits import codes, texts
 from saescope.dashboard.formats import count, signed, significant
 
 if TYPE_CHECKING:
@@ -96,11 +96,11 @@ def _pictures(entry: Entry, examples: Sequence[Example], items: Items, *, key: s
         overlay = heat_sprite(np.stack([_heat(grid, e) for e in examples]), strongest)
     tiles = []
     for example in examples:
-        place = None if grid is None else (*grid.corner(example.position), grid.patch, grid.patch)
+        corner = None if grid is None else grid.corner(example.position)
+        place = None if grid is None or corner is None else (*corner, grid.patch, grid.patch)
         tip = [f"activation {_number(example.activation)}", f"item {count(example.item_id)}"]
         if grid is not None:
-            row, column = divmod(example.position, grid.columns)
-            tip.append(f"patch {example.position} (row {row}, column {column})")
+            tip.append(grid.name(example.position))
         tiles.append(
             Tile(
                 example.item_id,
@@ -118,9 +118,14 @@ def _pictures(entry: Entry, examples: Sequence[Example], items: Items, *, key: s
         layout="strip",
         scale=_scale(entry, sprite.height, sprite.width),
         overlay=overlay,
-        href=links.href("reconstructions", sae=entry.sae_id) + "&item=",
+        href=links.href("reconstructions", sae=entry.sae_id, feature=_leads_back(entry, examples)) + "&item=",
         room=MOST,
     )
+
+
+def _leads_back(entry: Entry, examples: Sequence[Example]) -> int | None:
+    """The feature that colours the page of an item, where that page shows codes by position."""
+    return examples[0].feature_id if codes.by_position(entry) else None
 
 
 def _number(activation: float) -> str:

@@ -88,7 +88,8 @@ def show_examples(
         key=key,
         label="Examples",
         strongest=strongest,
-        href=links.href("reconstructions", sae=entry.sae_id) + "&item=",
+        href=links.href("reconstructions", sae=entry.sae_id, feature=examples[0].feature_id if examples else None)
+        + "&item=",
         whole=whole,
         room=room,
     )

@@ -14,6 +14,7 @@ from saescope.dashboard.components import feature_scatter, sources
 from saescope.dashboard.components.feature_scatter import Box
 from saescope.dashboard.components.feature_table import STATISTICS, feature_table
 from saescope.dashboard.components.table import Sort
+from saescope.dashboard.exhibits import texts
 from saescope.dashboard.formats import count, plain
 from saescope.store.errors import QueryError
 
@@ -38,8 +39,14 @@ def compose(q: str, show: str, box: Box | None, x: str, y: str) -> str:
     return " and ".join([f"({typed})", *others])
 
 
-def _help() -> None:
+def _help(entry: Entry) -> None:
     with st.popover("How to search", width="stretch"):
+        if texts.is_text(entry):
+            st.markdown(
+                "`token:def` finds features that fire on the token, whatever its case and the space before it; "
+                '`token:" def"` exactly this one. `raises:self` and `lowers:self`: what the atom does to the next '
+                'token. `text:"some words"`: text inside the examples.'
+            )
         st.markdown(
             'Words find features whose label holds them all, `"in quotes"` a phrase, `#412` or `412` a number.\n\n'
             "Compare statistics: `density < 0.01`, `max_activation >= 5`, `label_precision > 0.9`. "
@@ -72,8 +79,9 @@ def _scatter(entry: Entry, query: str, x: str, y: str, height: int) -> None:
     if not found.total:
         panels.empty("No feature found has a place on both axes: dead ones have none.")
         return
+    tokens = entry.first_tokens(found.points["feature_id"].to_numpy()) if found.points is not None else None
     st.plotly_chart(
-        feature_scatter.figure(found, x, y, log, height=height),
+        feature_scatter.figure(found, x, y, log, height=height, tokens=tokens),
         key=_SCATTER,
         config=charts.CONFIG,
         alt=f"{STATISTICS[y][0]} against {STATISTICS[x][0]} of the features found",
@@ -142,10 +150,15 @@ def render(store: FeatureStore) -> None:
     typed, help, show = st.columns([5, 1.3, 3.6], vertical_alignment="bottom")
     with typed:
         q = controls.search(
-            "Search", "q", placeholder="label words, #412, density < 0.01 and max_activation > 5", also_clear=("page",)
+            "Search",
+            "q",
+            placeholder='token:def, raises:self, text:"some words", label words, density < 0.01'
+            if texts.is_text(entry)
+            else "label words, #412, density < 0.01 and max_activation > 5",
+            also_clear=("page",),
         )
     with help:
-        _help()
+        _help(entry)
     with show:
         shown = controls.choice("Show", "show", _SHOW, style="segmented", also_clear=("page",), show_label=False)
     left, right = st.columns([2, 3], gap="medium")

@@ -17,8 +17,10 @@ from saescope.dashboard.components import pictures, sources
 from saescope.dashboard.components.feature_table import name
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.table import Cell, Column, Row, table
+from saescope.dashboard.exhibits import texts
 from saescope.dashboard.formats import count, dead, dead_bound, density, percent, plain
 from saescope.dashboard.metrics import METRICS, metric
+from saescope.store.token_text import visible
 
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore
@@ -107,6 +109,13 @@ def _counts(entry: Entry) -> None:
     row.metric(
         "dense features", f"{count(n_dense)} ({percent(n_dense / entry.n_features)})", help=METRICS["n_dense"].help
     )
+    recovered = entry.metrics.get("ce_recovered")
+    if recovered is not None:
+        row.metric(
+            "cross-entropy recovered",
+            METRICS["ce_recovered"].write(recovered),
+            help=plain(METRICS["ce_recovered"].help),
+        )
     row.metric("evaluated positions N", count(n), help="positions behind every statistic on this page")
     if n_dead:
         st.caption(plain(f"Dead: each fired at {dead(n)}. More positions would tell rare features from dead ones."))
@@ -154,6 +163,26 @@ def _pair_tiles(entry: Entry, pairs: list[tuple[int, int, float]]) -> None:
             st.caption(f"cosine {cosine:.3f}")
 
 
+def _pair_rows(entry: Entry, pairs: list[tuple[int, int, float]]) -> None:
+    """Each pair as a row with both labels; a click opens the first."""
+    named = {i: entry.feature(i).label or "–" for a, b, _ in pairs for i in (a, b)}
+    rows = [
+        Row(
+            (
+                Cell(name(first)),
+                Cell(visible(named[first])),
+                Cell(name(second)),
+                Cell(visible(named[second])),
+                Cell(f"{cosine:.3f}"),
+            ),
+            href=links.href("feature", sae=entry.sae_id, feature=first),
+        )
+        for first, second, cosine in pairs
+    ]
+    columns = [Column(title, align="left", grows=title == "label") for title in ("feature", "label", "like", "label")]
+    table([*columns, Column("cosine")], rows, "pairs")
+
+
 def _near_duplicates(entry: Entry) -> None:
     st.markdown(
         "#### Near-duplicate features", help="pairs whose atoms point the same way: cosine of the decoder directions"
@@ -170,7 +199,10 @@ def _near_duplicates(entry: Entry) -> None:
         return
     total = reads.n_near_duplicates(entry, least)
     st.caption(f"{count(total)} pairs; the {count(len(found))} closest:" if total > len(found) else f"{total} in all:")
-    _pair_tiles(entry, found)
+    if texts.is_text(entry):
+        _pair_rows(entry, found)
+    else:
+        _pair_tiles(entry, found)
 
 
 def curve_figure(steps: list[int], values: list[float | None], title: str) -> charts.Figure:

@@ -1,6 +1,7 @@
 """Input, reconstruction and residual of the sampled items, with the features that build each picture.
 
-Address: `sae`, `page`, or `item` for a single one. The sample is the same for every SAE of a sweep, so moving along
+Of texts, and of pictures inside a model, it shows what fires at each position. Address: `sae`, `page`, or `item` for a
+single one, and `feature` for the one that colours it. The sample is the same for every SAE of a sweep, so moving along
 the sweep keeps the items.
 """
 
@@ -15,7 +16,7 @@ from saescope.dashboard import controls, links, panels, reads, theme
 from saescope.dashboard.components import sources
 from saescope.dashboard.components.pictures import Sprite, colour_sprite, signed_sprite, value_sprite
 from saescope.dashboard.components.reconstruction_rows import Builder, Row, Title, reconstruction_rows
-from saescope.dashboard.exhibits import atoms
+from saescope.dashboard.exhibits import atoms, codes
 from saescope.dashboard.exhibits.examples import metadata_lines
 from saescope.dashboard.exhibits.labels import labels
 from saescope.dashboard.exhibits.rebuilding import Rebuilt, rebuild
@@ -57,7 +58,9 @@ def render(store: FeatureStore) -> None:
     _along_the_sweep(store, entry)
     sample = entry.sample_item_ids()
     chosen = _chosen_item()
-    if chosen is not None:
+    if codes.by_position(entry):
+        _by_position(store, entry, chosen, sample)
+    elif chosen is not None:
         _single(store, entry, chosen, sample)
     elif not sample:
         panels.empty(
@@ -113,6 +116,41 @@ def _along_the_sweep(store: FeatureStore, entry: Entry) -> None:
     )
 
 
+# places of one item and their codes
+
+
+def _by_position(store: FeatureStore, entry: Entry, chosen: int | None, sample: list[int]) -> None:
+    """One item of a source inside a model: what fires at each of its positions."""
+    if chosen is None and not sample:
+        panels.empty("This entry keeps no codes of single items.", "Build it again to add them.")
+        return
+    page = min(max(links.whole_number("page", 1), 1), max(1, len(sample)))
+    item_id = sample[page - 1] if chosen is None else chosen
+    if chosen is not None and sample:
+        _back_to_the_sample()
+    codes.show_item(store, entry, item_id, _feature(entry))
+    if chosen is None:
+        left, right = st.columns([1, 2], vertical_alignment="center")
+        left.caption(f"{count(len(sample))} sampled items, the same for every SAE of a sweep")
+        with right:
+            controls.page_number("page", len(sample))
+
+
+def _feature(entry: Entry) -> int | None:
+    """`?feature=`: the feature that colours the item, where the address names one."""
+    return links.current_feature_id(entry) if st.query_params.get("feature") else None
+
+
+def _back_to_the_sample() -> None:
+    st.button(
+        "All sampled items",
+        icon=":material/arrow_back:",
+        key="_reconstructions_all",
+        on_click=links.move,
+        kwargs={"item": None, "feature": None},
+    )
+
+
 # rows
 
 
@@ -134,13 +172,7 @@ def _single(store: FeatureStore, entry: Entry, item_id: int, sample: list[int]) 
             f"{entry.sae_id} does not keep item {item_id}", "it keeps its sample and the items of its examples"
         )
     if sample:
-        st.button(
-            "All sampled items",
-            icon=":material/arrow_back:",
-            key="_reconstructions_all",
-            on_click=links.move,
-            kwargs={"item": None},
-        )
+        _back_to_the_sample()
     _rows(store, entry, rebuilt, SINGLE_SIDE)
     if item_id not in set(sample):
         panels.empty(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 N_ATOMS = 24
 _CHART = "_saescope_tradeoff"
 _X = ("l0", "fraction_active", "l1")
-_Y = ("fvu", "mse", "fvu_transformed")
+_Y = ("fvu", "mse", "fvu_transformed", "ce_lost", "kl")
 _ORDERS = {
     "density": "most often firing",
     "max": "strongest",
@@ -202,7 +202,7 @@ def render(store: FeatureStore) -> None:
     offered_x = [name for name in _X if any(value(e.metrics, name) is not None for e in entries.values())] or ["l0"]
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        across, up, click = st.columns(3)
+        across, up, click = st.columns([3, max(3, 1 + len(offered_y)), 3])
         with across:
             x = _metric_choice("Sparsity (x)", "x", offered_x)
         with up:

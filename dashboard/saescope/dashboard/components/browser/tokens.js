@@ -20,7 +20,7 @@ function shortNumber(value) {
   const size = Math.abs(value);
   if (size >= 1e5 || (size < 1e-3 && size > 0)) return value.toExponential(1).replace("e+", "e").replace("-", "−");
   if (size >= 1e3) return value.toLocaleString("en", { maximumFractionDigits: 0 });
-  return String(+value.toPrecision(3)).replace("-", "−");
+  return value.toPrecision(3).replace("-", "−");
 }
 
 // Colours `element` for an activation of `share` (0 to 1) of the strongest.

@@ -50,12 +50,29 @@ class _Grouped:
 
 
 def test_whole_groups_are_held_out() -> None:
-    source = _Grouped(40)
+    source = _Grouped(400)
     chosen = held_out_items(source, 0, 0.25)  # type: ignore[arg-type]
     held = np.unique(source.groups[chosen])
-    assert len(held) == 10
+    assert 70 <= len(held) <= 130  # 100 +- 3.5 standard deviations
     assert not np.isin(source.groups[~chosen], held).any()
-    np.testing.assert_array_equal(held_out(40, 0, 0.25).nonzero()[0], held)
+
+
+def test_groups_fall_on_the_same_side_whichever_of_them_are_read() -> None:
+    whole, part = _Grouped(400), _Grouped(400)
+    part.groups = part.groups[part.groups % 3 == 1]
+    part.n_items = len(part.groups)
+    expected = held_out_items(whole)[whole.groups % 3 == 1]  # type: ignore[arg-type]
+    np.testing.assert_array_equal(held_out_items(part), expected)  # type: ignore[arg-type]
+
+
+def test_at_least_one_group_and_never_all_unless_strictly() -> None:
+    for n_groups in range(2, 8):
+        source = _Grouped(n_groups)
+        for fraction in (0.01, 0.99):
+            chosen = held_out_items(source, 0, fraction)  # type: ignore[arg-type]
+            assert chosen.any()
+            assert not chosen.all()
+    assert not held_out_items(_Grouped(3), 0, 0.001, strictly=True).any()  # type: ignore[arg-type]
     assert not held_out_items(_Grouped(1)).any()  # type: ignore[arg-type]
 
 

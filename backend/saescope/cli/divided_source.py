@@ -20,14 +20,16 @@ class DividedSource:
     source: Source
     table: ActivationTable
     held_out: dict[str, Any] | None
-    """{"seed", "fraction"} of the hash that holds items out; None where the data has splits."""
+    """{"seed", "fraction"} of the hash that holds items out; None where the data has splits. Of documents, "by_hash"
+    says whether the rule chooses the same ones of any part of the corpus."""
     judged_by: ActivationTable | None
     """Rows of the items held out, None with `held_out`."""
 
     @property
     def description(self) -> dict[str, Any]:
         """The source's description, and what was held out, for the checkpoint."""
-        return {**self.source.describe(), "held_out": self.held_out}
+        streamed = {"streamed": True} if hasattr(self.table, "epoch_order") else {}
+        return {**self.source.describe(), **streamed, "held_out": self.held_out}
 
 
 def open_to_train(options: SourceOptions, progress: Progress = SILENT) -> DividedSource:
@@ -37,5 +39,8 @@ def open_to_train(options: SourceOptions, progress: Progress = SILENT) -> Divide
     kept_away = None if own_split else held_out_items(source, HELD_OUT_SEED, HELD_OUT_FRACTION)
     if kept_away is None or not kept_away.any():
         return DividedSource(source, source.table(), None, None)
-    rule = {"seed": HELD_OUT_SEED, "fraction": HELD_OUT_FRACTION}
+    rule: dict[str, Any] = {"seed": HELD_OUT_SEED, "fraction": HELD_OUT_FRACTION}
+    if hasattr(source, "groups"):
+        by_hash = held_out_items(source, HELD_OUT_SEED, HELD_OUT_FRACTION, strictly=True)
+        rule["by_hash"] = bool((by_hash == kept_away).all())
     return DividedSource(source, source.table(~kept_away), rule, source.table(kept_away))

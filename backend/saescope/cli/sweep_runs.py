@@ -17,17 +17,22 @@ from saescope.cli.divided_source import DividedSource, open_to_train
 from saescope.cli.training_options import SPARSITY
 from saescope.precompute import BuildOptions, build_entry
 from saescope.progress import SILENT, Progress
-from saescope.sources import ActivationTable, Source, SourceOptions, open_source
+from saescope.sources import Source, SourceOptions, has_splits, open_source
 from saescope.store import FeatureStore
 from saescope.store.errors import UserError
 from saescope.store.paths import StorePaths, validate_sae_id
 from saescope.store.version import program_version
 from saescope.store.writer import create_store
 from saescope.training import TrainingConfig, train_sweep
+from saescope.training.data import representative
 from saescope.training.objectives import DataSize, objective
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_OF_MODELS = ("activations_key", "streamed")
+"""What decides activations of models beside the data."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,8 @@ def run_sweep(
     configs = _configs(plan)
     paths = create_store(store_root)
     data = open_to_train(plan.source, progress)
-    judge = open_source(plan.source, "evaluate", progress)
+    divided = has_splits(plan.source) and plan.source.split is None
+    judge = open_source(plan.source, "evaluate", progress) if divided else data.source
     runs = [_Run(i, v, c, _settings(plan, c, data, judge)) for i, v, c in configs]
     with FeatureStore(store_root) as store:
         published = {run.sae_id: _published(store, run) for run in runs}
@@ -124,13 +130,17 @@ def run_sweep(
 
 
 def pca_reference(data: DividedSource, judge: Source, checkpoint: Path, progress: Progress = SILENT) -> pa.Table:
-    """PCA fitted on the training rows, measured where the metrics are taken; whitened too where training was."""
-    evaluated: ActivationTable = judge.table() if data.judged_by is None else data.judged_by
-    most = min(data.table.d_in, data.table.n_rows)
+    """PCA fitted on the training rows, measured where the metrics are taken; whitened too where training was.
+
+    Of activations that are computed as they are read, a sample stands for all.
+    """
+    train = representative(data.table)
+    evaluated = representative(judge.table() if data.judged_by is None else data.judged_by)
+    most = min(train.d_in, train.n_rows)
     counts = [1 << i for i in range(most.bit_length()) if 1 << i <= most]
     whitening = native.read_whitening(checkpoint)
     matrix = None if whitening is None else whitening.matrix.numpy()
-    return pca_baseline(data.table, evaluated, counts, matrix, progress)
+    return pca_baseline(train, evaluated, counts, matrix, progress)
 
 
 def entry_name(name: str, architecture: str, parameter: str, value: float) -> str:
@@ -172,6 +182,8 @@ def _settings(plan: SweepPlan, config: TrainingConfig, data: DividedSource, judg
         "build": plan.build.deciding(),
         "sweep": plan.name,
     }
+    described = (data.description, judge.describe())
+    parts |= {f"{name} {i}": d[name] for i, d in enumerate(described) for name in _OF_MODELS if name in d}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

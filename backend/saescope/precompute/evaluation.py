@@ -49,16 +49,19 @@ class Evaluation:
 def metric_items(config: Mapping[str, Any], source: Source) -> tuple[Bool[np.ndarray, " n_items"] | None, bool]:
     """Items that metrics may be taken over (None: all), and whether the SAE was trained on them.
 
-    `config` is the checkpoint's cfg.json. On the very data that the SAE was trained on (same data hash) only the items
-    that training held out count; where it held out none, all count and the metrics are in-sample.
+    `config` is the checkpoint's cfg.json. On the very data that the SAE was trained on (same data hash), or other
+    documents of the same corpus, only the items that training held out count; where it held out none, all count and
+    the metrics are in-sample.
     """
     training = config.get("training") or {}
-    if training.get("data_sha256") != source.data_sha256:
+    same = training.get("data_sha256") == source.data_sha256
+    corpus = (training.get("source") or {}).get("corpus_sha256")
+    if not same and (corpus is None or corpus != source.describe().get("corpus_sha256")):
         return None, False
     rule = training.get("held_out")
-    if not rule:
+    if not rule or not (same or rule.get("by_hash")):
         return None, True
-    chosen = held_out_items(source, rule["seed"], rule["fraction"])
+    chosen = held_out_items(source, rule["seed"], rule["fraction"], strictly=not same)
     return (chosen, False) if chosen.any() else (None, True)
 
 

@@ -28,8 +28,12 @@ def open_source(options: SourceOptions, purpose: Purpose = "evaluate", progress:
     """
     if options.kind == "activations":
         return open_activations(options, progress)
-    if options.kind in ("texts", "vision"):
-        raise UserError(f"{options.path}: models are not read yet", "name cached activations with --activations")
+    if options.kind == "texts":
+        from saescope.sources.texts.opening import open_texts  # transformers takes seconds to import
+
+        return open_texts(options, purpose, progress)
+    if options.kind == "vision":
+        raise UserError(f"{options.path}: models do not read images yet", "name activations with --activations")
     data = _find_images(options)
     for name in ("layout", "value_range", "data_key", "label_key"):
         if getattr(options, name) is not None and name not in data.uses:
@@ -51,6 +55,10 @@ def open_source(options: SourceOptions, purpose: Purpose = "evaluate", progress:
 
 def has_splits(options: SourceOptions) -> bool:
     """Whether the data has a train and a test split of its own."""
+    if options.kind == "texts":
+        from saescope.sources.texts.finding import find_texts
+
+        return bool(find_texts(options).splits)
     return options.images is not None and bool(_find_images(options).splits)
 
 

@@ -115,7 +115,7 @@ class TokenSource(Source, Protocol):
 
     @property
     def groups(self) -> Int64[np.ndarray, " n_items"]:
-        """The document of each item, from 0 on: items of one document are held out together."""
+        """The document of each item, by its number in the corpus: items of one document are held out together."""
         ...
 
     def token_ids(

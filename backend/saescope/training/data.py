@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
@@ -14,12 +16,47 @@ CACHE_VALUES = 2**26
 """Tables of up to this many values (256 MB in float32) are transformed once and kept."""
 
 
-class Shuffle:
-    """Endless epochs over `n_rows`, each in its own order; a batch may span two."""
+class Order(Protocol):
+    """The rows in the order of an epoch."""
 
-    def __init__(self, n_rows: int, batch_size: int, seed: int) -> None:
-        self.n_rows, self.batch_size, self.seed = n_rows, batch_size, seed
-        self._orders: dict[int, Int64[np.ndarray, " n_rows"]] = {}
+    def __getitem__(self, span: slice, /) -> Int64[np.ndarray, " row"]: ...
+
+
+@runtime_checkable
+class StreamedTable(ActivationTable, Protocol):
+    """A table whose rows are computed as they are needed, cheaply only in an order of its own."""
+
+    def epoch_order(self, seed: int, epoch: int) -> Order:
+        """A shuffled order of all rows, a function of the seed and the epoch alone."""
+        ...
+
+    def sample_rows(self) -> Int64[np.ndarray, " row"]:
+        """Rows that stand for all where reading all costs too much."""
+        ...
+
+
+class Sample:
+    """Some rows of a table, as a table."""
+
+    def __init__(self, table: ActivationTable, chosen: Int64[np.ndarray, " chosen"]) -> None:
+        self._table, self._chosen = table, chosen
+        self.n_rows, self.d_in = len(chosen), table.d_in
+
+    def rows(self, indices: Int64[np.ndarray, " row"]) -> Float[Tensor, "row d_in"]:
+        return self._table.rows(self._chosen[indices])
+
+
+def representative(table: ActivationTable) -> ActivationTable:
+    """The table itself, or a sample of one that is computed as it is read."""
+    return Sample(table, table.sample_rows()) if isinstance(table, StreamedTable) else table
+
+
+class Shuffle:
+    """Endless epochs over a table's rows, each in its own order; a batch may span two."""
+
+    def __init__(self, table: ActivationTable, batch_size: int, seed: int) -> None:
+        self.table, self.n_rows, self.batch_size, self.seed = table, table.n_rows, batch_size, seed
+        self._orders: dict[int, Order] = {}
 
     def indices(self, step: int) -> Int64[np.ndarray, " batch"]:
         """Rows of the batch at `step`."""
@@ -32,10 +69,13 @@ class Shuffle:
             start += len(part)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _order(self, epoch: int) -> Int64[np.ndarray, " n_rows"]:
+    def _order(self, epoch: int) -> Order:
         if epoch not in self._orders:
             self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
-            self._orders[epoch] = np.random.default_rng([self.seed, epoch]).permutation(self.n_rows)
+            if isinstance(self.table, StreamedTable):
+                self._orders[epoch] = self.table.epoch_order(self.seed, epoch)
+            else:
+                self._orders[epoch] = np.random.default_rng([self.seed, epoch]).permutation(self.n_rows)
         return self._orders[epoch]
 
 

@@ -13,7 +13,7 @@ from saescope.store.errors import UserError
 from saescope.training.adam import Adam
 from saescope.training.config import Recipe
 from saescope.training.curve import Curve
-from saescope.training.data import TrainingData
+from saescope.training.data import StreamedTable, TrainingData
 from saescope.training.objectives import StepInputs, StepLoss, objective
 from saescope.training.resampling import resample
 from saescope.training.schedule import learning_rate
@@ -85,10 +85,11 @@ class Run:
         return loss
 
     def _sample(self, step: int) -> Float[Tensor, "batch d_in"]:
-        n_rows = self.data.table.n_rows
+        table = self.data.table
         rng = np.random.default_rng([self.config.seed, 1, step])
-        chosen = np.sort(rng.choice(n_rows, size=min(SAMPLE_ROWS, n_rows), replace=False))
-        return self.data.rows(chosen)
+        among = table.sample_rows() if isinstance(table, StreamedTable) else table.n_rows
+        size = min(SAMPLE_ROWS, among if isinstance(among, int) else len(among))
+        return self.data.rows(np.sort(rng.choice(among, size=size, replace=False)))
 
     def _revive(self) -> None:
         c = self.config

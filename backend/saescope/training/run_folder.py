@@ -37,6 +37,8 @@ def run_key(config: Recipe, description: dict[str, Any]) -> str:
         "data_sha256": description.get("data_sha256"),
         "held_out": description.get("held_out"),
     }
+    # A model's activations are decided by more than the data, and streamed ones are shuffled in another way.
+    decides |= {name: description[name] for name in ("activations_key", "streamed") if name in description}
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 

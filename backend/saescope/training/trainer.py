@@ -15,7 +15,7 @@ from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import ActivationTable
 from saescope.store.errors import UserError
 from saescope.training.config import Recipe, TrainingConfig
-from saescope.training.data import Shuffle, TrainingData
+from saescope.training.data import Shuffle, TrainingData, representative
 from saescope.training.input_transform import fit
 from saescope.training.objectives import DataSize, objective
 from saescope.training.run import Run
@@ -73,7 +73,7 @@ def train_sweep(
         members = [f for f in open_folders if (f.config.input_transform, f.config.zca_epsilon) == (kind, epsilon)]
         kept = [t for t in (f.kept_transform() for f in members) if t is not None]
         progress.update("measuring the data", 0, 1)
-        data = TrainingData(table, kept[0] if kept else fit(table, kind, epsilon), where)
+        data = TrainingData(table, kept[0] if kept else fit(representative(table), kind, epsilon), where)
         for together in _groups(members, data):
             _advance_together(together, data, progress)
     return [folder.root for folder in folders]
@@ -97,7 +97,7 @@ def _advance_together(folders: list[RunFolder], data: TrainingData, progress: Pr
         runs = [Run(config, data) for config in configs]
         for folder, run in zip(folders, runs, strict=True):
             folder.restore_state(run)
-        shuffle = Shuffle(data.table.n_rows, batch_size, seed)
+        shuffle = Shuffle(data.table, batch_size, seed)
         stage, notes = _stage(configs), ""
         total = sum(run.steps for run in runs)
         saved, pause = time.monotonic(), STATE_SECONDS

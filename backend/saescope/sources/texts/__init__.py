@@ -1,1 +1,1 @@
-"""Texts: read from files, tokenised once, cut into items."""
+"""Texts: read from files, tokenised once, cut into items, and seen through a model."""

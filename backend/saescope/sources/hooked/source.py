@@ -1,0 +1,202 @@
+"""What texts and images that a model reads have in common as sources."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from saescope.models import HookedModel
+from saescope.models.cache import cache_folder
+from saescope.progress import SILENT, Progress
+from saescope.sources.hooked.activation_cache import VERSION, ActivationCache
+from saescope.sources.hooked.outliers import NormLimit, measure_limit
+from saescope.sources.hooked.rows import CachedRows, StreamedRows
+from saescope.sources.hooked.windows import Windows
+from saescope.sources.options import SourceOptions
+from saescope.sources.protocol import ActivationBatch, ActivationTable
+from saescope.store import atomic
+from saescope.store.errors import UserError
+
+CACHE_LIMIT = 16 << 30
+"""Bytes of activations up to which `cache='auto'` keeps them on disk."""
+
+
+class HookedSource(ABC):
+    """Items that a model reads, seen as its activations at a hook.
+
+    The methods that are abstract here make it an `ItemReader`. Forward passes take place in windows of a fixed number
+    of items, so that no bit depends on where a run was cut; where all activations are on disk, they come from there.
+    """
+
+    def __init__(self, hooked: HookedModel, options: SourceOptions, progress: Progress = SILENT) -> None:
+        self.hooked = hooked
+        self._options, self._progress = options, progress
+        self._first: tuple[Tensor, Bool[np.ndarray, "item position"]] | None = None
+
+    @property
+    @abstractmethod
+    def kind(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def n_items(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def positions_per_item(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def data_sha256(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def n_evaluated(self) -> int:
+        """Positions that count as far as the inputs tell: before any is left out for its norm."""
+
+    @abstractmethod
+    def lengths(self, items: Int64[np.ndarray, " item"]) -> Int64[np.ndarray, " item"]: ...
+
+    @abstractmethod
+    def evaluated(self, items: Int64[np.ndarray, " item"]) -> Bool[np.ndarray, "item position"]: ...
+
+    @abstractmethod
+    def forward(self, items: Int64[np.ndarray, " item"]) -> Float[Tensor, "item position d_in"]: ...
+
+    @abstractmethod
+    def item_table(self, item_ids: Int64[np.ndarray, " item"]) -> pa.Table: ...
+
+    @abstractmethod
+    def metadata(self) -> Mapping[str, Any]: ...
+
+    @abstractmethod
+    def inputs(self) -> dict[str, Any]:
+        """What decides the model's inputs and which positions count, beside the data itself, JSON-ready."""
+
+    @property
+    def d_in(self) -> int:
+        return self.hooked.width
+
+    def batches(self, start_item: int = 0, items_per_batch: int | None = None) -> Iterator[ActivationBatch]:
+        """All items from `start_item` on. What stands at masked positions means nothing."""
+        if start_item < 0 or (items_per_batch is not None and items_per_batch < 1):
+            raise UserError(f"start_item {start_item}, items_per_batch {items_per_batch}; expected >= 0 and >= 1")
+        for window in range(start_item // self._windows.size, len(self._windows)):
+            items = self._windows.items(window)
+            values, mask = self._cache.batch(items) if self._cache.complete else self._window(window)
+            counts = torch.from_numpy(mask).to(values.device)
+            first = max(0, start_item - int(items[0]))
+            step = items_per_batch or len(items)
+            for start in range(first, len(items), step):
+                part = slice(start, min(start + step, len(items)))
+                yield ActivationBatch(items[part], values[part], counts[part])
+
+    def table(self, items: Bool[np.ndarray, " n_items"] | None = None) -> ActivationTable:
+        """Random access to the chosen items' positions: from the disk, where all items are brought first if they are
+        not there, or, where the cache is off or would grow too large, computed in chunks as they are needed."""
+        chosen = None if items is None else np.asarray(items)
+        if chosen is not None and (chosen.dtype != np.bool_ or chosen.shape != (self.n_items,)):
+            raise UserError(
+                f"items is {chosen.dtype} {list(chosen.shape)}; expected one bool per item: [{self.n_items}]"
+            )
+        if self.is_streamed:
+            ids = np.arange(self.n_items) if chosen is None else np.flatnonzero(chosen)
+            return StreamedRows(self, self._read, self.d_in, ids, self._windows.size)
+        self._cache.fill(self._window, self.n_evaluated, self._progress)
+        return CachedRows(self._cache, self.d_in, None if chosen is None else np.flatnonzero(chosen))
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether activations to train on are computed as they are needed, in shuffled chunks."""
+        size = self.n_evaluated * self.d_in * (2 if self._options.cache_dtype == "float16" else 4)
+        return self._options.cache == "off" or (self._options.cache == "auto" and size > CACHE_LIMIT)
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "path": self._options.path,
+            "data_sha256": self.data_sha256,
+            "n_items": self.n_items,
+            "n_positions": self.n_evaluated,
+            "positions_per_item": self.positions_per_item,
+            "d_in": self.d_in,
+            **self.hooked.describe(),
+            "excluded_norm": None if self._limit is None else self._limit.to_dict(),
+            "activation_dtype": self._options.cache_dtype,
+            "activations_key": self._key,
+        }
+
+    @cached_property
+    def _windows(self) -> Windows:
+        return Windows(self, str(self.hooked.device))
+
+    @cached_property
+    def _key(self) -> str:
+        """Hash of all that decides the activations and which of them count."""
+        parts = {
+            "version": VERSION,
+            "data": self.data_sha256,
+            "inputs": self.inputs(),
+            "model": {name: v for name, v in self.hooked.describe().items() if name not in ("model", "revision")},
+            "exclude_norm": self._options.exclude_norm,
+            "dtype": self._options.cache_dtype,
+            "windows": self._windows.shape,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+    @cached_property
+    def _cache(self) -> ActivationCache:
+        folder = cache_folder() / "activations" / self._key
+        return ActivationCache(folder, self, self._windows, self.d_in, self._options.cache_dtype)
+
+    @cached_property
+    def _limit(self) -> NormLimit | None:
+        """The norm above which positions do not count, measured on the first window once and for all."""
+        if self._options.exclude_norm is None:
+            return None
+        path = self._cache.folder / "norm.json"
+        if path.exists():
+            return NormLimit(**json.loads(path.read_text()))
+        items = self._windows.items(0)
+        values = self._rounded(self._windows.read(items))
+        limit = measure_limit(values, self.evaluated(items), self._options.exclude_norm)
+        if limit is not None:
+            atomic.make_folder(path.parent)
+            kept = {name: v for name, v in limit.to_dict().items() if name != "threshold"}
+            atomic.write_text(path, json.dumps(kept))
+        self._first = values, self._counted(items, values, limit)
+        return limit
+
+    def _window(self, window: int) -> tuple[Float[Tensor, "item position d_in"], Bool[np.ndarray, "item position"]]:
+        limit = self._limit  # may read the first window
+        if window == 0 and self._first is not None:
+            first, self._first = self._first, None
+            return first
+        items = self._windows.items(window)
+        values = self._rounded(self._windows.read(items))
+        return values, self._counted(items, values, limit)
+
+    def _read(
+        self, items: Int64[np.ndarray, " item"]
+    ) -> tuple[Float[Tensor, "item position d_in"], Bool[np.ndarray, "item position"]]:
+        """Any items, computed."""
+        values = self._rounded(self._windows.read(items))
+        return values, self._counted(items, values, self._limit)
+
+    def _counted(self, items: np.ndarray, values: Tensor, limit: NormLimit | None) -> Bool[np.ndarray, "item position"]:
+        counts = self.evaluated(items)
+        return counts if limit is None else counts & ~limit.exceeded(values).cpu().numpy()
+
+    def _rounded(self, values: Float[Tensor, "item position d_in"]) -> Float[Tensor, "item position d_in"]:
+        """As the disk gives them back, whether they come from there or not."""
+        return values.half().float() if self._options.cache_dtype == "float16" else values

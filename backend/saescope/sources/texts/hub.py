@@ -1,0 +1,92 @@
+"""Data sets of the Hugging Face hub, through the package `datasets` where it is installed."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from saescope.progress import SILENT, Progress
+from saescope.sources.options import Split
+from saescope.sources.texts.documents import Document, free_name, scalar, text_column, well_formed
+from saescope.store.errors import UserError
+
+PREFIX = "hf:"
+_TEST = ("test", "validation", "valid", "val", "dev")
+
+
+@dataclass(frozen=True)
+class HubTexts:
+    """'hf:OWNER/NAME' or 'hf:OWNER/NAME:CONFIGURATION', streamed: nothing is downloaded that is not read."""
+
+    name: str
+    text_key: str | None
+    format: str = "hub"
+    uses_text_key: bool = True
+
+    @cached_property
+    def _parts(self) -> Mapping[str, Any]:
+        """Split -> streamed data set."""
+        if importlib.util.find_spec("datasets") is None:
+            raise UserError(
+                f"{PREFIX}{self.name}: data sets of the hub are read by the package datasets, which is not installed",
+                "pip install datasets, or save the data set as Parquet and name the file",
+            )
+        datasets = importlib.import_module("datasets")
+        path, _, configuration = self.name.partition(":")
+        try:
+            loaded = datasets.load_dataset(path, configuration or None, streaming=True)
+        except Exception as error:  # the hub's client raises whatever the network and the data lead it to
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(
+                f"{PREFIX}{self.name}: cannot be read from the hub ({reason})",
+                "check the name and the network, or download its files and name the folder: --texts FOLDER",
+            ) from error
+        return {str(name): part for name, part in loaded.items()}
+
+    @property
+    def splits(self) -> Sequence[Split]:
+        return ("train", "test") if "train" in self._parts and any(n in self._parts for n in _TEST) else ()
+
+    def _of(self, split: Split | None) -> list[Any]:
+        if split == "train":
+            return [self._parts["train"]]
+        if split == "test":
+            return [next(self._parts[n] for n in _TEST if n in self._parts)]
+        return list(self._parts.values())
+
+    @cached_property
+    def _names(self) -> tuple[str, tuple[str, ...]]:
+        first = next(iter(self._parts.values()))
+        row = next(iter(first), None) or {}
+        text = text_column(
+            list(row), [n for n, v in row.items() if isinstance(v, str)], self.text_key, PREFIX + self.name
+        )
+        others = (n for n, v in row.items() if n != text and isinstance(v, str | int | float | bool | None))
+        return text, tuple(others)
+
+    def columns(self) -> Mapping[str, pa.DataType]:
+        return {free_name(name): pa.string() for name in self._names[1]}
+
+    def fingerprint(self, split: Split | None) -> str:
+        parts = [
+            (str(p.info.dataset_name), str(p.info.version), str(p.info.download_checksums)) for p in self._of(split)
+        ]
+        return hashlib.sha256(repr([self.name, split, self._names, parts]).encode()).hexdigest()
+
+    def read(self, split: Split | None, progress: Progress = SILENT) -> Iterator[Document]:
+        text, others = self._names
+        done = 0
+        for part in self._of(split):
+            for row in part:
+                value = row.get(text)
+                kept = {free_name(n): None if row.get(n) is None else str(scalar(row[n])) for n in others}
+                yield Document((well_formed(str(value)),) if value else (), kept)
+                done += 1
+                progress.update("tokenising texts", done, done + 1, f"{done:,} documents")

@@ -1,0 +1,64 @@
+"""From options to texts read by a model."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from saescope.models import HookedModel, ModelOptions, load_model, load_tokenizer
+from saescope.progress import SILENT, Progress
+from saescope.sources.options import Purpose, SourceOptions, Split
+from saescope.sources.texts.corpus import open_corpus
+from saescope.sources.texts.documents import Documents
+from saescope.sources.texts.finding import find_texts
+from saescope.sources.texts.framing import frame_of, separator_of
+from saescope.sources.texts.source import HookedTexts
+from saescope.store.errors import UserError
+
+
+def open_texts(options: SourceOptions, purpose: Purpose, progress: Progress = SILENT) -> HookedTexts:
+    """The texts that `options` name, tokenised, and the model that reads them. `UserError` for what is wrong."""
+    assert options.hook is not None
+    documents = find_texts(options)
+    split = _chosen_split(documents, options, purpose)
+    model = model_options(options)
+    tokenizer = load_tokenizer(model, progress)
+    frame = frame_of(tokenizer, options.bos)
+    corpus = open_corpus(
+        documents,
+        tokenizer,
+        split=split,
+        separator=separator_of(tokenizer) if options.packing == "packed" else None,
+        max_tokens=options.max_tokens,
+        subject=options.path,
+        progress=progress,
+    )
+    loaded = load_model(model, progress)
+    if loaded.kind == "vision":
+        raise UserError(f"model {options.model} reads images, not texts", "give --images in the place of --texts")
+    return HookedTexts(
+        corpus,
+        tokenizer,
+        frame,
+        HookedModel(loaded, options.hook),
+        options,
+        split=split,
+        format=documents.format,
+        progress=progress,
+    )
+
+
+def model_options(options: SourceOptions) -> ModelOptions:
+    """What `options` say about the model."""
+    assert options.model is not None
+    return ModelOptions(options.model, options.revision, options.dtype, options.device, options.centred)
+
+
+def _chosen_split(documents: Documents, options: SourceOptions, purpose: Purpose) -> Split | None:
+    if documents.splits:
+        return options.split or ("train" if purpose == "train" else "test")
+    if options.split in set(get_args(Split)) - {"all"}:
+        raise UserError(
+            f"{options.path}: split {options.split!r} is asked for, but the texts have no train and test split",
+            "leave --split out: where there is none, 10 % of the documents are held out from training",
+        )
+    return options.split

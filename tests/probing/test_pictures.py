@@ -19,6 +19,11 @@ from tests.probing.random_saes import write_sae
 from tests.sources.hooked.test_vision import save, source_of
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAESCOPE_CACHE", str(tmp_path / "cache"))
+
+
 def check_item(result: ProbeResult, sae: Autoencoder, source: Source, item: int) -> None:
     """The result is the codes of an item of the source, position by position."""
     batch = next(source.batches(item, 1))

@@ -91,6 +91,11 @@ _OPTIONS = (
         metavar="R",
         help="Models: positions over R times the median norm do not count; 0: all do.  [default: 10]",
     ),
+    click.option(
+        "--special-positions",
+        type=click.Choice(["out", "in"]),
+        help="Vision models: whether CLS and register tokens count.  [default: out]",
+    ),
     click.option("--revision", metavar="REV", help="Branch, tag or commit of a hub model."),
     click.option(
         "--dtype",
@@ -132,6 +137,7 @@ _NAMES = (
     "bos",
     "exclude_tokens",
     "exclude_norm",
+    "special_positions",
     "revision",
     "dtype",
     "centred",

@@ -66,6 +66,7 @@ _CLASSES = {
     "pixels": ("pictures", "PixelProbe"),
     "patches": ("pictures", "PixelProbe"),
     "vision": ("pictures", "VisionProbe"),
+    "tokens": ("texts", "TextProbe"),
 }
 """Kind of source -> module of this package, and class: imported when asked for, as transformers takes seconds."""
 _OTHER_KINDS = {"activations": "a file of activations"}

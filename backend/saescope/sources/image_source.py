@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float, Int64, Num
+from jaxtyping import Bool, Float, Int64, Num, UInt8
 from torch import Tensor
 
 from saescope.progress import SILENT, Progress
@@ -99,28 +99,34 @@ class ImageSource(ABC):
             self._stack.let_go(start, stop)
 
     def table(self, items: Bool[np.ndarray, " n_items"] | None = None) -> ActivationTable:
-        return ImageRows(self, self._chosen(items))
-
-    def _chosen(self, items: Bool[np.ndarray, " n_items"] | None) -> Int64[np.ndarray, " chosen"] | None:
-        """Indices of the chosen items; None: all."""
         if items is None:
-            return None
+            return ImageRows(self, None)
         chosen = np.asarray(items)
         if chosen.dtype != np.bool_ or chosen.shape != (self.n_items,):
             raise UserError(
                 f"items is {chosen.dtype} {list(chosen.shape)}; expected one bool per item: [{self.n_items}]"
             )
-        return np.flatnonzero(chosen).astype(np.int64)
+        return ImageRows(self, np.flatnonzero(chosen).astype(np.int64))
+
+    def pictures(self, item_ids: Int64[np.ndarray, " item"]) -> UInt8[np.ndarray, "item height width channels"]:
+        """Items as 8-bit pictures for people."""
+        shown = to_display(self._stack.gather(item_ids), self._shown)
+        if len(item_ids):
+            self._stack.let_go(int(item_ids.min()), int(item_ids.max()) + 1)
+        return shown
 
     def item_table(self, item_ids: Int64[np.ndarray, " item"]) -> pa.Table:
+        return self.item_table_with(item_ids, lambda ids: [encode_png(image) for image in self.pictures(ids)])
+
+    def item_table_with(
+        self, item_ids: Int64[np.ndarray, " item"], pictures: Callable[[Int64[np.ndarray, " item"]], list[bytes]]
+    ) -> pa.Table:
+        """`item_table` with PNGs that `pictures` makes of up to 1,024 items at a time."""
         ids = np.asarray(item_ids, dtype=np.int64)
         if ids.size and (ids.min() < 0 or ids.max() >= self.n_items):
             raise UserError(f"item_id outside 0 ... {self.n_items - 1}: {ids.min()} ... {ids.max()}")
-        pictures: list[bytes] = []
-        for start in range(0, len(ids), 1024):
-            shown = to_display(self._stack.gather(ids[start : start + 1024]), self._shown)
-            pictures.extend(encode_png(image) for image in shown)
-        columns: dict[str, pa.Array] = {"item_id": pa.array(ids), "image": pa.array(pictures, pa.binary())}
+        shown = [png for start in range(0, len(ids), 1024) for png in pictures(ids[start : start + 1024])]
+        columns: dict[str, pa.Array] = {"item_id": pa.array(ids), "image": pa.array(shown, pa.binary())}
         taken = pa.array(ids)
         if self._images.labels is not None:
             columns[LABEL] = self._images.labels.take(taken)

@@ -32,14 +32,16 @@ def open_source(options: SourceOptions, purpose: Purpose = "evaluate", progress:
         from saescope.sources.texts.opening import open_texts  # transformers takes seconds to import
 
         return open_texts(options, purpose, progress)
-    if options.kind == "vision":
-        raise UserError(f"{options.path}: models do not read images yet", "name activations with --activations")
     data = _find_images(options)
     for name in ("layout", "value_range", "data_key", "label_key"):
         if getattr(options, name) is not None and name not in data.uses:
             raise UserError(f"{name} is given, but it means nothing for {options.path} ({data.format})", "leave it out")
     split = _chosen_split(data, options, purpose)
     images = data.load(split, progress)
+    if options.kind == "vision":
+        from saescope.sources.hooked.vision import open_vision
+
+        return open_vision(options, images, format=data.format, split=split, progress=progress)
     if options.patch is None:
         return PixelSource(images, path=options.path, format=data.format, split=split, progress=progress)
     return PatchSource(

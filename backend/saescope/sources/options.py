@@ -18,19 +18,21 @@ Bos = Literal["auto", "yes", "no"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Cache = Literal["auto", "on", "off"]
 CacheDType = Literal["float32", "float16"]
+SpecialPositions = Literal["out", "in"]
 SourceKind = Literal["pixels", "activations", "texts", "vision"]
 
 _OF_IMAGES = ("image_mode", "layout", "value_range", "label_key")
 _OF_PIXELS = ("patch", "stride")
 _OF_TEXTS = ("context", "context_stride", "packing", "text_key", "max_tokens", "bos", "exclude_tokens")
 _OF_MODELS = ("hook", "revision", "dtype", "centred", "exclude_norm", "cache", "cache_dtype")
+_OF_VISION = ("special_positions",)
 _CONCERNS: dict[SourceKind, tuple[tuple[str, ...], str]] = {
-    "pixels": ((*_OF_TEXTS, *_OF_MODELS), "the source is pixels (there is no --model)"),
+    "pixels": ((*_OF_TEXTS, *_OF_MODELS, *_OF_VISION), "the source is pixels (there is no --model)"),
     "activations": (
-        (*_OF_PIXELS, *_OF_IMAGES[:3], *_OF_TEXTS, *_OF_MODELS),
+        (*_OF_PIXELS, *_OF_IMAGES[:3], *_OF_TEXTS, *_OF_MODELS, *_OF_VISION),
         "the source is a file of activations",
     ),
-    "texts": ((*_OF_PIXELS, *_OF_IMAGES, "data_key"), "the source is texts"),
+    "texts": ((*_OF_PIXELS, *_OF_IMAGES, *_OF_VISION, "data_key"), "the source is texts"),
     "vision": ((*_OF_PIXELS, *_OF_TEXTS), "the source is a model that looks at images"),
 }
 """Kind of source -> options that mean nothing for it, and what the kind is called."""
@@ -90,6 +92,8 @@ class SourceOptions:
     exclude_norm: float | None = 10.0
     """Positions whose activation's norm exceeds so many times the median norm are left out (attention sinks); None
     or 0: none are."""
+    special_positions: SpecialPositions = "out"
+    """Of a vision model: whether its positions that are no patch (CLS and register tokens) count."""
     revision: str | None = None
     """Branch, tag or commit of a hub model; None: its main branch."""
     dtype: DType = "auto"
@@ -163,6 +167,7 @@ class SourceOptions:
             ("packing", get_args(Packing)),
             ("bos", get_args(Bos)),
             ("dtype", get_args(DType)),
+            ("special_positions", get_args(SpecialPositions)),
             ("cache", get_args(Cache)),
             ("cache_dtype", get_args(CacheDType)),
         ):
@@ -218,6 +223,8 @@ def _concern(name: str) -> str:
         return "concerns texts"
     if name == "data_key":
         return "concerns arrays"
+    if name in _OF_VISION:
+        return "concerns models that look at images"
     return "concerns models" if name in _OF_MODELS else "concerns images"
 
 

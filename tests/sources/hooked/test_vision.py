@@ -14,19 +14,25 @@ import torch
 import transformers
 from PIL import Image
 
-from saescope.models import ModelOptions
 from saescope.sources import SourceOptions, flat_positions, open_source
-from saescope.sources.hooked.vision import WINDOW, HookedImages
+from saescope.sources.hooked.vision import HookedImages, open_vision
+from saescope.sources.hooked.windows import POSITIONS
 from saescope.sources.image_data import ImageSet
 from saescope.sources.image_stack import ArrayStack
 from saescope.store.errors import UserError
 from tests.models.small_models import VISION, make
 
 HOOK = "blocks.1.hook_resid_post"
+WINDOW = 8
 PREFIX = {"vit": 1, "clip-vision": 1, "dinov2": 1, "dinov2-registers": 3}
 
 
-def save(name: str, folder: Path, **settings: Any) -> ModelOptions:
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAESCOPE_CACHE", str(tmp_path / "cache"))
+
+
+def save(name: str, folder: Path, **settings: Any) -> Path:
     """A small model with an image processor of its family; pictures of 12 x 12 pass through it unresized."""
     make(name).save_pretrained(folder)
     if name == "vit":
@@ -38,24 +44,23 @@ def save(name: str, folder: Path, **settings: Any) -> ModelOptions:
         crop = {"height": 12, "width": 12}
         processor = transformers.BitImageProcessorPil(size={"shortest_edge": 12}, crop_size=crop, **settings)
     processor.save_pretrained(folder)
-    return ModelOptions(str(folder), device="cpu")
+    return folder
+
+
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of `WINDOW` pictures of 10 positions, and batches of 4."""
+    monkeypatch.setitem(POSITIONS, "cpu", (WINDOW * 10, 40))
 
 
 def pictures(n_items: int, height: int = 12, width: int = 12, channels: int = 3) -> np.ndarray:
     return np.random.default_rng(4).integers(0, 256, (n_items, height, width, channels), dtype=np.uint8)
 
 
-def source_of(model: ModelOptions, images: np.ndarray, **settings: Any) -> HookedImages:
+def source_of(model: Path, images: np.ndarray, **settings: Any) -> HookedImages:
     labels = pa.array([f"class {i % 3}" for i in range(len(images))])
-    return HookedImages(
-        ImageSet(ArrayStack(images, (0.0, 255.0)), labels, label_words={"label": "class"}),
-        model=model,
-        hook=settings.pop("hook", HOOK),
-        path="pictures",
-        format="npy",
-        split=None,
-        **settings,
-    )
+    data = ImageSet(ArrayStack(images, (0.0, 255.0)), labels, label_words={"label": "class"})
+    options = SourceOptions(images="pictures", model=str(model), device="cpu", **{"hook": HOOK, **settings})
+    return open_vision(options, data, format="npy", split=None)
 
 
 def values_by_hand(model: Any, images: np.ndarray, mean: list[float], std: list[float]) -> torch.Tensor:
@@ -103,33 +108,41 @@ def test_each_position_after_the_prefix_is_its_own_region_of_the_picture(tmp_pat
 def test_special_positions_may_count(tmp_path: Path) -> None:
     source = source_of(save("dinov2-registers", tmp_path / "m"), pictures(4), special_positions="in")
     (batch,) = source.batches()
-    assert batch.mask is None
+    assert batch.mask is not None
+    assert bool(batch.mask.all())
     told = source.describe()
     assert (told["n_positions"], told["excluded"], told["prefix_positions"]) == (4 * 12, {}, 3)
     assert source.table().n_rows == 48
 
 
+@pytest.mark.parametrize("cache", ["on", "off"])
 @pytest.mark.parametrize("special", ["in", "out"])
-def test_rows_are_the_evaluated_positions_in_order(tmp_path: Path, special: Any) -> None:
-    n_items = WINDOW + 9
-    source = source_of(save("dinov2-registers", tmp_path / "m"), pictures(n_items), special_positions=special)
+def test_rows_are_the_evaluated_positions_in_order(
+    tmp_path: Path, special: str, cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_windows(monkeypatch)
+    n_items = 2 * WINDOW + 1
+    model = save("dinov2-registers", tmp_path / "m")
+    source = source_of(model, pictures(n_items), special_positions=special, cache=cache)
     flat = torch.cat([flat_positions(batch)[0] for batch in source.batches()])
     table = source.table()
     assert (table.n_rows, table.d_in) == (len(flat), 16)
     indices = np.random.default_rng(0).integers(0, len(flat), 200)
-    assert torch.equal(table.rows(indices), flat[torch.from_numpy(indices)])
+    torch.testing.assert_close(table.rows(indices), flat[torch.from_numpy(indices)], atol=1e-6, rtol=1e-5)
     assert table.rows(np.empty(0, dtype=np.int64)).shape == (0, 16)
     with pytest.raises(IndexError):
         table.rows(np.array([len(flat)]))
     chosen = np.arange(n_items) % 4 == 1
     items = np.concatenate([flat_positions(b)[1] for b in source.batches()])
     some = source.table(chosen)
-    assert torch.equal(
-        some.rows(np.arange(some.n_rows)), flat[torch.from_numpy(np.isin(items, np.flatnonzero(chosen)))]
-    )
+    expected = flat[torch.from_numpy(np.isin(items, np.flatnonzero(chosen)))]
+    torch.testing.assert_close(some.rows(np.arange(some.n_rows)), expected, atol=1e-6, rtol=1e-5)
 
 
-def test_bits_do_not_depend_on_where_a_run_starts_or_how_it_is_cut(tmp_path: Path) -> None:
+def test_bits_do_not_depend_on_where_a_run_starts_or_how_it_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_windows(monkeypatch)
     n_items = 2 * WINDOW + 5
     source = source_of(save("vit", tmp_path / "m"), pictures(n_items))
     whole = torch.cat([batch.activations for batch in source.batches()])
@@ -181,14 +194,29 @@ def test_metadata_is_kept(tmp_path: Path) -> None:
 
 def test_models_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     make("llama").save_pretrained(tmp_path / "llama")
-    with pytest.raises(UserError, match="none that sees"):
-        source_of(ModelOptions(str(tmp_path / "llama")), pictures(2))
+    with pytest.raises(UserError, match="reads texts, not images"):
+        source_of(tmp_path / "llama", pictures(2))
     make("vit").save_pretrained(tmp_path / "bare")
     with pytest.raises(UserError, match="image processor of"):
-        source_of(ModelOptions(str(tmp_path / "bare")), pictures(2))
+        source_of(tmp_path / "bare", pictures(2))
     large = save("vit", tmp_path / "large")
     transformers.ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(tmp_path / "large")
     with pytest.raises(UserError, match="does not take pictures of 16 x 16"):
         source_of(large, pictures(2))
     with pytest.raises(UserError, match="nearest"):
         source_of(save("vit", tmp_path / "m"), pictures(2), hook="blocks.1.hook_resid_pots")
+
+
+def test_images_of_any_kind_are_opened_with_a_model(tmp_path: Path) -> None:
+    model = save("vit", tmp_path / "m")
+    options = SourceOptions(images="embedded:digits", model=str(model), hook=HOOK, device="cpu")
+    source = open_source(options)
+    batch = next(source.batches(3, 2))
+    digits = open_source(SourceOptions(images="embedded:digits"))
+    assert (source.kind, source.n_items, source.data_sha256) == ("vision", 1797, digits.data_sha256)
+    assert batch.activations.shape == (2, 10, 16)
+    assert source.describe()["label_words"] == {"label": "digit"}
+    with pytest.raises(UserError, match="patch is given, but it concerns images and the source is a model"):
+        SourceOptions(images="embedded:digits", model=str(model), hook=HOOK, patch=4)
+    with pytest.raises(UserError, match="concerns models that look at images"):
+        SourceOptions(images="embedded:digits", special_positions="in")

@@ -6,6 +6,7 @@ them.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,11 @@ class PictureInputs:
     def of(cls, options: ModelOptions, progress: Progress = SILENT) -> PictureInputs:
         """The processor that belongs to a model. Raises `UserError` where there is none."""
         return cls(load_image_processor(options, progress))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides `prepare`, JSON-ready."""
+        return dict(json.loads(self._processor.to_json_string()))
 
     def prepare(
         self, pictures: UInt8[np.ndarray, "item height width channels"]

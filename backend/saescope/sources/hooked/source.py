@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from saescope.models import HookedModel
+from saescope.models import HookedModel, ModelOptions
 from saescope.models.cache import cache_folder
 from saescope.progress import SILENT, Progress
 from saescope.sources.hooked.activation_cache import VERSION, ActivationCache
@@ -29,6 +29,12 @@ from saescope.store.errors import UserError
 
 CACHE_LIMIT = 16 << 30
 """Bytes of activations up to which `cache='auto'` keeps them on disk."""
+
+
+def model_options(options: SourceOptions) -> ModelOptions:
+    """What `options` say about the model."""
+    assert options.model is not None
+    return ModelOptions(options.model, options.revision, options.dtype, options.device, options.centred)
 
 
 class HookedSource(ABC):

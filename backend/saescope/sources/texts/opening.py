@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import get_args
 
-from saescope.models import HookedModel, ModelOptions, load_model, load_tokenizer
+from saescope.models import HookedModel, load_model, load_tokenizer
 from saescope.progress import SILENT, Progress
+from saescope.sources.hooked.source import model_options
 from saescope.sources.options import Purpose, SourceOptions, Split
 from saescope.sources.texts.corpus import open_corpus
 from saescope.sources.texts.documents import Documents
@@ -45,12 +46,6 @@ def open_texts(options: SourceOptions, purpose: Purpose, progress: Progress = SI
         format=documents.format,
         progress=progress,
     )
-
-
-def model_options(options: SourceOptions) -> ModelOptions:
-    """What `options` say about the model."""
-    assert options.model is not None
-    return ModelOptions(options.model, options.revision, options.dtype, options.device, options.centred)
 
 
 def _chosen_split(documents: Documents, options: SourceOptions, purpose: Purpose) -> Split | None:

@@ -2,9 +2,9 @@
 
     python benchmarks/feature_page.py STORE [SAE_ID] [--moves 20]
 
-STORE may be any store; `python -m tests.store.fixture_store OUT --big` makes one with 16,384 features. Prints the
-milliseconds from a click (on "next", and on the first of the nearest features) until the new title and the new atom
-are drawn and the app is idle, and the CPU time of one run of the page on the server. Needs the extra `test` and a
+STORE may be any store; `python -m tests.store.fixture_store OUT --big` makes one of pictures with 16,384 features,
+`python -m tests.store.text_store OUT --big` one of texts. Prints the milliseconds from a click (on "next", and on the
+first of the nearest features) until the new title and the new atom or examples are drawn and the app is idle, and the CPU time of one run of the page on the server. Needs the extra `test` and a
 Chromium (CHROMIUM, or /usr/bin/chromium).
 """
 
@@ -32,13 +32,16 @@ MOVE = r"""(chip) => new Promise((done) => {
   const title = () => document.querySelector(".st-key-feature-title h3").textContent;
   const roots = () => [...document.querySelectorAll("[data-testid=stBidiComponentIsolated]")].map((e) => e.shadowRoot);
   const before = title();
-  const target = chip ? roots().map((r) => r?.querySelector(".chips a")).find(Boolean)
+  const near = document.querySelector(".st-key-_feature_neighbours [data-testid=stBidiComponentIsolated]");
+  const target = chip ? near.shadowRoot.querySelector("a")
                       : document.querySelector(".st-key-_feature_next button");
   target.click();
   const look = () => {
     const number = title().match(/#0*(\d+)/)[1];
     const atoms = roots().flatMap((r) => [...(r?.querySelectorAll(".tile") ?? [])]);
-    const drawn = atoms.some((tile) => tile._tip?.startsWith(`atom of feature ${number}\n`));
+    const texts = roots().flatMap((r) => [...(r?.querySelectorAll("a.meta") ?? [])]);
+    const drawn = atoms.some((tile) => tile._tip?.startsWith(`atom of feature ${number}\n`))
+      || texts.some((link) => link.search.includes(`feature=${number}&`));
     const idle = document.querySelector("[data-testid=stApp]").dataset.testScriptState === "notRunning";
     if (title() !== before && drawn && idle) requestAnimationFrame(() => done(performance.now() - start));
     else if (performance.now() - start > 30000) done(-1);

@@ -228,6 +228,24 @@ def test_a_picture_of_the_store_is_probed(digits_store: Path, open_page: OpenPag
     assert [tile["value"] for tile in tiles] == known["whole"][0].feature_ids
 
 
+@pytest.mark.parametrize("sae_id", ["digits-topk-k8", "digits-patches"])
+def test_the_backend_itself_agrees_with_the_store(digits_store: Path, open_page: OpenPage, sae_id: str) -> None:
+    pytest.importorskip("torch")
+    st.cache_resource.clear()
+    with FeatureStore(digits_store) as store:
+        entry = store[sae_id]
+        item = entry.sample_item_ids()[3]
+        known = entry.item_codes(item)
+    app = open_page(digits_store, "probe", sae=sae_id, item=item)
+    if sae_id == "digits-patches":
+        shown = component(app, "_probe_codes")
+        assert [set(ids) for ids, _, _ in shown["codes"]] == [set(code.feature_ids) for code in known]
+    else:
+        tiles = component(app, "_probe_features")["tiles"]
+        assert [tile["value"] for tile in tiles] == known[0].feature_ids
+    st.cache_resource.clear()
+
+
 def test_inside_a_vision_model_positions_before_the_patches_have_no_place(own_store: Path, open_page: OpenPage) -> None:
     with FeatureStore(own_store) as store:
         entry = store["digits-patches"]

@@ -40,7 +40,7 @@ STYLE = """
 .st-key-feature-title [data-testid="stMarkdownContainer"], .st-key-feature-title p { margin: 0 !important; }
 @media (max-width: 640px) { .st-key-feature-overview { flex-direction: column; } }
 .st-key-feature-tools input { text-align: center; }
-.feature-numbers { display: flex; flex-wrap: wrap; gap: 2px 26px; margin: 0 !important; padding: 0; }
+.feature-numbers { display: flex; flex-wrap: wrap; gap: 2px 26px; margin: 0 !important; padding: 0 !important; }
 .feature-numbers dt { font-size: 0.82rem; opacity: 0.75; white-space: nowrap; cursor: help; }
 .feature-numbers dd { margin: 0; font-size: 1.08rem; white-space: nowrap; font-variant-numeric: tabular-nums; }
 </style>

@@ -126,14 +126,14 @@ def _by_position(store: FeatureStore, entry: Entry, chosen: int | None, sample: 
         return
     page = min(max(links.whole_number("page", 1), 1), max(1, len(sample)))
     item_id = sample[page - 1] if chosen is None else chosen
-    if chosen is not None and sample:
-        _back_to_the_sample()
-    codes.show_item(store, entry, item_id, _feature(entry))
     if chosen is None:
         left, right = st.columns([1, 2], vertical_alignment="center")
         left.caption(f"{count(len(sample))} sampled items, the same for every SAE of a sweep")
         with right:
             controls.page_number("page", len(sample))
+    elif sample:
+        _back_to_the_sample()
+    codes.show_item(store, entry, item_id, _feature(entry))
 
 
 def _feature(entry: Entry) -> int | None:

@@ -37,9 +37,9 @@ _mount = st.components.v2.component(
 
 MOST_HERE = 40
 """Features that are listed at one position; how many more fire is said."""
-MOST_OVERALL = 60
+MOST_OVERALL = 40
 MOST_ATOMS = 1_000
-PICTURE_SIDE = 420
+PICTURE_SIDE = 384
 """Aim for the longer side of a picture in CSS pixels."""
 
 

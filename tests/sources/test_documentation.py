@@ -4,17 +4,21 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from saescope.sources import SourceOptions, open_source
+from tests.sources.hooked.test_vision import pictures, save, source_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "sources.md"
 
 
-def test_every_recorded_key_is_documented(tmp_path: Path) -> None:
+def test_every_recorded_key_is_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "x.npy", np.zeros((2, 3)))
     recorded = set(open_source(SourceOptions(activations=str(tmp_path / "x.npy"))).describe())
     for patch in (None, 4):
         recorded |= set(open_source(SourceOptions(images="embedded:digits", patch=patch)).describe())
+    monkeypatch.setenv("SAESCOPE_CACHE", str(tmp_path / "cache"))
+    recorded |= set(source_of(save("vit", tmp_path / "vit"), pictures(2)).describe())
     rows = PAGE.read_text(encoding="utf-8").split("## What is recorded")[1].splitlines()
     keys = [row.split("|")[1] for row in rows if row.startswith("| `")]
     assert set(re.findall(r"`(\w+)`", " ".join(keys))) == recorded

@@ -99,7 +99,7 @@ def load_model(options: ModelOptions, progress: Progress = SILENT) -> LoadedMode
     located = locate(options, progress)
     stage = f"loading {options.name}"
     progress.update(stage, 0, 1)
-    with quiet(), loading_errors(located, "model"):
+    with quiet(downloads=not located.is_local), loading_errors(located, "model"):
         config = transformers.AutoConfig.from_pretrained(
             located.path, revision=located.revision, trust_remote_code=False
         )
@@ -133,7 +133,7 @@ def load_tokenizer(options: ModelOptions, progress: Progress = SILENT) -> PreTra
     from transformers import AutoTokenizer
 
     located = locate(options, progress)
-    with quiet(), loading_errors(located, "the tokenizer of"):
+    with quiet(downloads=not located.is_local), loading_errors(located, "the tokenizer of"):
         return AutoTokenizer.from_pretrained(located.path, revision=located.revision, trust_remote_code=False)
 
 
@@ -142,7 +142,7 @@ def load_image_processor(options: ModelOptions, progress: Progress = SILENT) -> 
     from transformers import AutoImageProcessor
 
     located = locate(options, progress)
-    with quiet(), loading_errors(located, "the image processor of"):
+    with quiet(downloads=not located.is_local), loading_errors(located, "the image processor of"):
         return AutoImageProcessor.from_pretrained(located.path, revision=located.revision, trust_remote_code=False)
 
 

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Within it, transformers and the hub's client log errors alone and draw no bars."""
+def quiet(downloads: bool = False) -> Iterator[None]:
+    """Within it, transformers and the hub's client log errors alone and draw no bars; with `downloads`, the hub's bars
+    of what is fetched are drawn, as nothing else tells how far that is."""
+    from huggingface_hub.utils import enable_progress_bars
     from transformers.utils import logging as transformers_logging
 
     loggers = [logging.getLogger(name) for name in ("transformers", "huggingface_hub")]
@@ -24,6 +26,8 @@ def quiet() -> Iterator[None]:
             warnings.simplefilter("ignore", category=UserWarning)
             warnings.simplefilter("ignore", category=FutureWarning)
             warnings.simplefilter("ignore", category=DeprecationWarning)
+            if downloads:
+                enable_progress_bars()
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

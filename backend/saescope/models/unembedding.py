@@ -15,7 +15,7 @@ from saescope.store.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "ln_final", "layer_norm")
+_NORMS = ("norm", "ln_f", "norm_f", "final_layer_norm", "final_layernorm", "ln_final", "layer_norm")
 
 
 @dataclass(frozen=True)

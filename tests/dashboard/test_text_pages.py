@@ -111,7 +111,7 @@ def test_features_are_searched_by_token_and_text_and_show_their_top_token(
     texts_store: Path, open_page: OpenPage, entry: Entry, query: str
 ) -> None:
     shown = tables(open_page(texts_store, "features", sae=SAE, q=query))[0]
-    found = entry.features_page(query, page_size=100).rows["feature_id"].to_pylist()
+    found = entry.features_page(query, sort="relevance", page_size=100).rows["feature_id"].to_pylist()
     assert shown["feature"] == [f"#{i:04d}" for i in found]
     assert shown["top token"] == [visible(entry.top_tokens(i)[0].token, edges=True) for i in found]
 

@@ -11,6 +11,7 @@ import pytest
 from saescope.store import FeatureStore, QueryError
 from saescope.store import query as q
 from saescope.store.entry import Entry
+from saescope.store.search import is_ranked
 from saescope.store.token_text import text_of
 from saescope.store.verify import verify
 
@@ -125,3 +126,38 @@ def test_quoted_text_is_read_back(text: str) -> None:
 def test_an_empty_field_is_told(entry: Entry) -> None:
     with pytest.raises(QueryError, match="nothing after token:"):
         entry.search('token:""')
+
+
+def test_the_best_matches_come_first(entry: Entry) -> None:
+    found = entry.search("token:the", limit=1000)
+
+    def share(feature_id: int) -> float:
+        same = [t for t in entry.top_tokens(feature_id) if t.token.strip().lower() == "the"]
+        return max(t.n_firing for t in same) / entry.feature(feature_id).n_firing
+
+    shares = [share(f.feature_id) for f in found]
+    assert shares == sorted(shares, reverse=True)
+    assert len(set(shares)) > 5
+    effects = [
+        max(x.logit for x in entry.top_logits(f.feature_id, 1) if x.token.strip().lower() == "class")
+        for f in entry.search("raises:class")
+    ]
+    assert effects == sorted(effects, reverse=True)
+    items = {row["item_id"] for row in entry.table("items").to_pylist() if "class" in text_of(row["tokens"]).lower()}
+    fits = []
+    for f in entry.search("text:class and not token:the", limit=1000):
+        examples = entry.examples(f.feature_id)
+        fits.append(sum(e.item_id in items for e in examples) / len(examples))
+    assert fits == sorted(fits, reverse=True)
+    page = entry.features_page("token:the", sort="relevance").rows["feature_id"].to_pylist()
+    assert [share(i) for i in page] == shares
+    assert entry.features_page("density > 0", sort="relevance").rows["feature_id"].to_pylist() == sorted(
+        i for i in range(96) if entry.feature(i).n_firing
+    )
+
+
+def test_queries_that_rank_their_matches() -> None:
+    assert is_ranked("not (token:a or dog)")
+    assert is_ranked("density > 0.1 text:dog")
+    assert not is_ranked("dog is:dead")
+    assert not is_ranked(" ")

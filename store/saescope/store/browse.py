@@ -37,7 +37,9 @@ _SORTS = {name: f"f.{name}" for name in _SCALARS} | {
     "is_starred": "coalesce(n.is_starred, false)",
 }
 SORTS = tuple(_SORTS)
-"""What a page of features can be sorted by; max_activation goes by magnitude."""
+"""Columns that a page of features can be sorted by; max_activation goes by magnitude."""
+RELEVANCE = "relevance"
+"""The other order: by how well features fit the tokens and texts of the query."""
 
 
 @dataclass(frozen=True)
@@ -86,46 +88,52 @@ def _condition(entry: Entry, query: str) -> Condition:
 
 def features_page(entry: Entry, query: str, sort: str, descending: bool, page: int, page_size: int) -> FeaturePage:
     """See `Entry.features_page`."""
-    if sort not in _SORTS:
-        raise QueryError(f"cannot sort by {sort!r}", f"sort by one of {', '.join(SORTS)}")
+    if sort not in (*SORTS, RELEVANCE):
+        raise QueryError(f"cannot sort by {sort!r}", f"sort by one of {', '.join((*SORTS, RELEVANCE))}")
     if not 1 <= page_size <= MAX_ROWS or page < 0:
         raise UserError(f"page {page} of {page_size} rows", f"pages count from 0 and have 1 to {MAX_ROWS:,} rows")
     where = _condition(entry, query)
+    by = where.relevance if sort == RELEVANCE else _SORTS[sort]
     direction = "DESC" if descending else "ASC"
     total = entry.sql(f"WITH {NOTES} SELECT count(*) AS n FROM {FROM} WHERE {where.sql}", where.parameters)  # noqa: S608
     rows = entry.sql(
         f"""WITH {NOTES} SELECT {_PAGE_COLUMNS} FROM {FROM} WHERE {where.sql}
-        ORDER BY {_SORTS[sort]} {direction} NULLS LAST, f.feature_id LIMIT $page_rows OFFSET $page_start""",  # noqa: S608
-        where.parameters | {"page_rows": page_size, "page_start": page * page_size},
+        ORDER BY {by} {direction} NULLS LAST, f.feature_id LIMIT $page_rows OFFSET $page_start""",  # noqa: S608
+        where.parameters
+        | (where.relevance_parameters if sort == RELEVANCE else {})
+        | {"page_rows": page_size, "page_start": page * page_size},
     )
     return FeaturePage(rows, total["n"][0].as_py(), page, page_size)
 
 
 def search_ids(entry: Entry, query: str, limit: int) -> list[int]:
-    """Ids of the features that match, the one of a bare number first, then starred ones, then by firings."""
+    """Ids of the features that match, the one of a bare number first, then starred ones, then by relevance, firings."""
     if not 1 <= limit <= MAX_ROWS:
         raise UserError(f"limit {limit}", f"use 1 to {MAX_ROWS:,}")
     where = _condition(entry, query)
     rows = entry.sql(
         f"""WITH {NOTES} SELECT f.feature_id FROM {FROM} WHERE {where.sql}
-        ORDER BY f.feature_id = $only DESC, coalesce(n.is_starred, false) DESC, f.n_firing DESC, f.feature_id
-        LIMIT $most""",  # noqa: S608
-        where.parameters | {"only": -1 if where.only_id is None else min(where.only_id, 2**31), "most": limit},
+        ORDER BY f.feature_id = $only DESC, coalesce(n.is_starred, false) DESC, {where.relevance} DESC,
+            f.n_firing DESC, f.feature_id LIMIT $most""",  # noqa: S608
+        where.parameters
+        | where.relevance_parameters
+        | {"only": -1 if where.only_id is None else min(where.only_id, 2**31), "most": limit},
     )
     ids: list[int] = rows["feature_id"].to_pylist()
     return ids
 
 
-def features_with_text(entry: Entry, text: str) -> list[int]:
+def features_with_text(entry: Entry, text: str) -> dict[int, float]:
     """See `Entry.features_with_text`."""
     rows = entry.sql(
-        """SELECT DISTINCT feature_id FROM examples SEMI JOIN (
-            SELECT item_id FROM items WHERE regexp_matches(array_to_string(tokens, ''), $pattern, 'i')) USING (item_id)
-        ORDER BY feature_id""",
+        """WITH found AS (
+            SELECT item_id FROM items WHERE regexp_matches(array_to_string(tokens, ''), $pattern, 'i'))
+        SELECT feature_id, count(found.item_id) / count(*) AS share
+        FROM examples LEFT JOIN found USING (item_id) GROUP BY feature_id
+        HAVING count(found.item_id) > 0 ORDER BY feature_id""",
         {"pattern": spelling(text)},
     )
-    ids: list[int] = rows["feature_id"].to_pylist()
-    return ids
+    return dict(zip(rows["feature_id"].to_pylist(), rows["share"].to_pylist(), strict=True))
 
 
 def _axis(name: str, log: bool) -> tuple[str, str]:

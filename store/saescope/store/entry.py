@@ -38,7 +38,7 @@ class Entry:
         self._paths = paths
         self.manifest: Manifest = manifest
         """Provenance, options and summary metrics."""
-        self._texts: dict[str, list[int]] = {}  # a page asks for the same text several times
+        self._texts: dict[str, dict[int, float]] = {}  # a page asks for the same text several times
         self._texts_lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -157,7 +157,8 @@ class Entry:
         return np.sort(np.asarray(arrays["n_firing"])), np.sort(np.asarray(arrays["strength"]))
 
     def search(self, query: str, limit: int = 50) -> list[records.Feature]:
-        """Features that match a query, at most `limit`: the one of a bare id first, starred ones, then by firings.
+        """Features that match a query, at most `limit`: the one of a bare id first, starred ones, then by how well they
+        fit the tokens and texts of the query (share of firings, logit, share of examples), then by firings.
 
         A query has words of labels (automatic or people's), a "quoted phrase", #12 or #12..40, comparisons of any
         numeric column (density > 1% and max_activation >= 5), is:dead|live|dense|starred|labelled|commented,
@@ -168,9 +169,9 @@ class Entry:
         """
         return self._features(browse.search_ids(self, query, limit))
 
-    def features_with_text(self, text: str) -> list[int]:
-        """Features with an example whose item's text holds `text`, ascending; case is ignored, and any white space
-        matches white space. Empty where items have no tokens."""
+    def features_with_text(self, text: str) -> dict[int, float]:
+        """Features with an example whose item's text holds `text`, and the share of their examples for which it does;
+        case is ignored, and any white space matches white space. Empty where items have no tokens."""
         with self._texts_lock:
             known = self._texts.get(text)
         if known is None:
@@ -179,14 +180,14 @@ class Entry:
                 self._texts[text] = known
                 while len(self._texts) > _TEXTS_KEPT:
                     self._texts.pop(next(iter(self._texts)))
-        return list(known)
+        return known
 
     def features_page(
         self, query: str = "", sort: str = "density", descending: bool = True, page: int = 0, page_size: int = 200
     ) -> FeaturePage:
         """A page of the features that match `query` (see `search`), nulls last, ties by id.
 
-        `sort` is one of `browse.SORTS`. Raises `QueryError`, `UserError` for more than 1,000 rows.
+        `sort` is one of `browse.SORTS` or 'relevance'. Raises `QueryError`, `UserError` for more than 1,000 rows.
         """
         return browse.features_page(self, query, sort, descending, page, page_size)
 

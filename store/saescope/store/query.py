@@ -78,6 +78,18 @@ class Or:
 Node = Word | Phrase | Ids | Field | Comparison | Not | And | Or
 
 
+def fields(node: Node) -> set[str]:
+    """Names of the fields anywhere in a tree."""
+    match node:
+        case And(parts) | Or(parts):
+            return set().union(*(fields(part) for part in parts))
+        case Not(part):
+            return fields(part)
+        case Field(name):
+            return {name}
+    return set()
+
+
 class _Token(NamedTuple):
     kind: str
     text: str

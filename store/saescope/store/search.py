@@ -69,6 +69,10 @@ class Condition:
     parameters: dict[str, Any] = field(default_factory=dict)
     only_id: int | None = None
     """The id where the query is a bare number: that feature comes first."""
+    relevance: str = "0 * f.feature_id"
+    """SQL of how well a feature fits the tokens and texts that are searched: the more the better. It needs
+    `relevance_parameters` as well."""
+    relevance_parameters: dict[str, Any] = field(default_factory=dict)
 
 
 class Searched(Protocol):
@@ -76,7 +80,7 @@ class Searched(Protocol):
 
     def has_table(self, name: str) -> bool: ...
 
-    def features_with_text(self, text: str) -> list[int]: ...
+    def features_with_text(self, text: str) -> dict[int, float]: ...
 
 
 def condition(text: str, notes: Mapping[int, Annotation], entry: Searched) -> Condition:
@@ -95,7 +99,20 @@ def condition(text: str, notes: Mapping[int, Annotation], entry: Searched) -> Co
     if isinstance(tree, q.Word) and tree.text.isdecimal():
         only_id = int(tree.text)
         return Condition(f"({binder.sql(q.Ids(only_id, only_id))} OR {binder.sql(tree)})", parameters, only_id)
-    return Condition(binder.sql(tree), parameters)
+    sql = binder.sql(tree)
+    if not binder.scores:
+        return Condition(sql, parameters)
+    return Condition(sql, parameters, relevance=" + ".join(binder.scores), relevance_parameters=binder.shares)
+
+
+RANKED = ("token", "raises", "lowers", "text")
+"""Fields whose matches fit more or less well."""
+
+
+def is_ranked(text: str) -> bool:
+    """Whether a query has a field by which its matches can be ranked. Raises `QueryError`."""
+    tree = q.parse(text)
+    return tree is not None and not q.fields(tree).isdisjoint(RANKED)
 
 
 class _Binder:
@@ -103,6 +120,8 @@ class _Binder:
         self.notes = notes
         self.parameters = parameters
         self.entry = entry
+        self.scores: list[str] = []
+        self.shares: dict[str, list[float]] = {}
         self.fields: dict[str, Callable[[q.Field], str]] = {
             "is": lambda node: self.flag(node.value),
             "in": lambda node: self.in_list(node.value),
@@ -163,11 +182,19 @@ class _Binder:
             same = f"token = {self.bind(text)}"
         else:
             same = f"lower(trim(token, {self.bind(WHITE_SPACE)})) = {self.bind(text.strip(WHITE_SPACE).lower())}"
+        score = "max(t.n_firing / f.n_firing)" if table == "top_tokens" else "max(abs(t.logit))"
+        self.scores.append(
+            f"coalesce((SELECT {score} FROM {table} t WHERE t.feature_id = f.feature_id AND {which} {same}), 0)"  # noqa: S608
+        )
         return f"(f.feature_id IN (SELECT feature_id FROM {table} WHERE {which} {same}))"  # noqa: S608 - our names
 
     def in_examples(self, text: str) -> str:
         found = self.entry.features_with_text(token_text.typed(text))
-        return f"(f.feature_id IN (SELECT unnest({self.bind(found)}::INTEGER[])))"
+        ids, shares = self.bind(list(found)), f"shares{len(self.shares)}"
+        self.shares[shares] = list(found.values())
+        listed = f"SELECT unnest({ids}::INTEGER[]) AS feature_id, unnest(${shares}::DOUBLE[]) AS share"
+        self.scores.append(f"coalesce((SELECT share FROM ({listed}) s WHERE s.feature_id = f.feature_id), 0)")  # noqa: S608
+        return f"(f.feature_id IN (SELECT unnest({ids}::INTEGER[])))"
 
     def operand(self, operand: str | float, other: str | float) -> str:
         if isinstance(operand, str):

@@ -16,7 +16,9 @@ from saescope.dashboard.components.feature_table import STATISTICS, feature_tabl
 from saescope.dashboard.components.table import Sort
 from saescope.dashboard.exhibits import texts
 from saescope.dashboard.formats import count, plain
+from saescope.store.browse import RELEVANCE
 from saescope.store.errors import QueryError
+from saescope.store.search import is_ranked
 
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore
@@ -108,7 +110,8 @@ def _axes() -> tuple[str, str]:
 
 
 def _table(entry: Entry, query: str, height: int) -> None:
-    sort = links.text("sort", "density", list(STATISTICS))
+    usual = RELEVANCE if is_ranked(query) else "density"
+    sort = links.text("sort", usual, [*STATISTICS, RELEVANCE])
     descending = links.text("order", "up" if sort in _ASCENDING else "down", ["up", "down"]) == "down"
     wanted = max(1, links.whole_number("page", 1))
     page = entry.features_page(query, sort=sort, descending=descending, page=wanted - 1, page_size=PAGE_SIZE)
@@ -131,13 +134,14 @@ def _table(entry: Entry, query: str, height: int) -> None:
         first = clicked not in _ASCENDING
         down = not descending if again else first
         links.move(
-            sort=None if clicked == "density" else clicked,
+            sort=None if clicked == usual else clicked,
             order=None if down == first else ("down" if down else "up"),
             page=None,
         )
         st.rerun()
     left, right = st.columns([1, 2], vertical_alignment="center")
-    left.caption(f"{count(page.total)} of {count(entry.n_features)} features")
+    best = ", best matches first" if sort == RELEVANCE and page.total > 1 else ""
+    left.caption(f"{count(page.total)} of {count(entry.n_features)} features{best}")
     with right:
         controls.page_number("page", n_pages)
 

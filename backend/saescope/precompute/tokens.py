@@ -19,7 +19,7 @@ from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source, TokenSource
 from saescope.store.schema import schema_of
 
-ROWS_AT_ONCE = 2**20
+ROWS_AT_ONCE = 2**16
 ITEMS_AT_ONCE = 1024
 FEATURES_AT_ONCE = 1024
 """Features counted between two reports, per thread."""

@@ -127,6 +127,13 @@ class HookedSource(ABC):
         size = self.n_evaluated * self.d_in * (2 if self._options.cache_dtype == "float16" else 4)
         return self._options.cache == "off" or (self._options.cache == "auto" and size > CACHE_LIMIT)
 
+    def usual(self, activations: Float[Tensor, "*position d_in"]) -> Bool[Tensor, "*position"]:
+        """False where the norm of an activation of this source is out of the ordinary, so that it does not count."""
+        limit = self._limit
+        if limit is None:
+            return torch.ones(activations.shape[:-1], dtype=torch.bool, device=activations.device)
+        return ~limit.exceeded(self._rounded(activations))
+
     def describe(self) -> dict[str, Any]:
         return {
             "kind": self.kind,

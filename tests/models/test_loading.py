@@ -6,9 +6,11 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gguf
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -80,6 +82,8 @@ def test_heads_are_left_out_of_encoders_and_vision_models(tmp_path: Path) -> Non
         make_model().save_pretrained(tmp_path / body)
         loaded = load_model(ModelOptions(str(tmp_path / body)))
         assert type(loaded.model).__name__ == body
+        again = load_model(ModelOptions(str(tmp_path / body)))
+        assert again.fingerprint == loaded.fingerprint, "poolers are drawn at random, and count for nothing"
 
 
 def test_of_clip_the_part_that_sees_is_loaded(tmp_path: Path) -> None:
@@ -216,6 +220,31 @@ def test_a_hub_that_cannot_be_reached_is_said_with_the_way_out(tmp_path: Path) -
             load(ModelOptions("nobody/no-such-model"))
         assert "nobody/no-such-model" in caught.value.message
         assert "copy the model's folder" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("cause", "told", "hint"),
+    [
+        ("RepositoryNotFoundError", "the hub has no model of this name", "did you mean nearly/the-model"),
+        ("GatedRepoError", "only to those whom its owner allows", "hf auth login"),
+        ("RevisionNotFoundError", "the hub has no revision 'v9' of it", ""),
+        ("LocalEntryNotFoundError", "the hub did not give it", "copy the model's folder"),
+    ],
+)
+def test_what_the_hub_answers_is_told(monkeypatch: pytest.MonkeyPatch, cause: str, told: str, hint: str) -> None:
+    kind = getattr(huggingface_hub.errors, cause)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("some words of transformers\nand more") from kind.__new__(kind)
+
+    repo = SimpleNamespace(repo_id="nearly/the-model", repo_type="model")
+    monkeypatch.setattr(huggingface_hub, "scan_cache_dir", lambda: SimpleNamespace(repos=[repo]))
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", refuse)
+    with pytest.raises(UserError) as caught:
+        load_model(ModelOptions("nearly/the-modle", revision="v9"))
+    assert told in caught.value.message
+    assert hint in (caught.value.hint or "")
+    assert "\n" not in caught.value.message
 
 
 @pytest.mark.parametrize(

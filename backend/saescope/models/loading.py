@@ -24,6 +24,7 @@ Kind = Literal["causal", "encoder", "vision"]
 _VISION_TOWERS = {"clip": "CLIPVisionModel", "siglip": "SiglipVisionModel"}
 """Models of text and images -> the class of the part that sees."""
 _FINGERPRINT_VALUES = 4096
+_POOLER = "pooler"
 _DTYPES: dict[DType, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -56,13 +57,16 @@ class LoadedModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over name, shape and up to 4,096 evenly spaced values of every weight, as loaded.
+        """SHA-256 over name, shape and up to 4,096 evenly spaced values of every weight, as loaded; poolers, which may
+        be missing from the files and are never read, left out.
 
         It tells apart any two models that differ all over (another training run, fine-tuning, quantisation), not two
         that differ in a few values.
         """
         digest = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
+            if _POOLER in name:
+                continue
             flat = tensor.detach().reshape(-1)
             step = max(1, -(-flat.numel() // _FINGERPRINT_VALUES))
             digest.update(f"{name} {list(tensor.shape)}\n".encode())
@@ -183,7 +187,7 @@ def _dtype(options: ModelOptions, config: PretrainedConfig, device: torch.device
 
 def _check_complete(located: Located, report: dict[str, Any]) -> None:
     """Weights that are missing would be drawn at random: refuse. A pooler is none of ours."""
-    missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
+    missing = sorted(key for key in report["missing_keys"] if _POOLER not in key)
     if missing:
         raise UserError(
             f"model {located.path} lacks {len(missing)} of its weights, such as {missing[0]}",

@@ -137,6 +137,8 @@ def test_norms_out_of_proportion_do_not_count(opened: Open) -> None:
     for batch, other in zip(source.batches(), everything.batches(), strict=True):
         expected = other.mask & (other.activations.norm(dim=-1) <= limit["threshold"])
         assert torch.equal(batch.mask, expected)
+        assert torch.equal(source.usual(other.activations) & other.mask, expected)
+        assert everything.usual(other.activations).all()
     kept = sum(int(b.mask.sum()) for b in source.batches())
     assert kept < everything.n_evaluated
     assert source.table().n_rows == kept

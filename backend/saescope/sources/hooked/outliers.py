@@ -27,7 +27,7 @@ class NormLimit:
     def threshold(self) -> float:
         return self.times_median * self.median
 
-    def exceeded(self, activations: Float[Tensor, "item position d_in"]) -> Bool[Tensor, "item position"]:
+    def exceeded(self, activations: Float[Tensor, "*position d_in"]) -> Bool[Tensor, "*position"]:
         """Where the norm is above the threshold."""
         return torch.linalg.vector_norm(activations, dim=-1) > self.threshold
 

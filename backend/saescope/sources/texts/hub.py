@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -40,15 +41,29 @@ class HubTexts:
             )
         datasets = importlib.import_module("datasets")
         path, _, configuration = self.name.partition(":")
-        try:
+        with self._hub_errors():
             loaded = datasets.load_dataset(path, configuration or None, streaming=True)
+        return {str(name): part for name, part in loaded.items()}
+
+    @contextmanager
+    def _hub_errors(self) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:  # the hub's client raises whatever the network and the data lead it to
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(
                 f"{PREFIX}{self.name}: cannot be read from the hub ({reason})",
                 "check the name and the network, or download its files and name the folder: --texts FOLDER",
             ) from error
-        return {str(name): part for name, part in loaded.items()}
+
+    def fingerprint(self, split: Split | None) -> str:
+        """By the commit that the data set is at on the hub."""
+        import huggingface_hub
+
+        parts = self._parts  # tells first that the package is missing
+        with self._hub_errors():
+            commit = huggingface_hub.HfApi().dataset_info(self.name.partition(":")[0]).sha
+        return hashlib.sha256(repr([self.name, split, self._names, sorted(parts), commit]).encode()).hexdigest()
 
     @property
     def splits(self) -> Sequence[Split]:
@@ -64,27 +79,30 @@ class HubTexts:
     @cached_property
     def _names(self) -> tuple[str, tuple[str, ...]]:
         first = next(iter(self._parts.values()))
-        row = next(iter(first), None) or {}
+        row = next(self._rows(first), {})
         text = text_column(
             list(row), [n for n, v in row.items() if isinstance(v, str)], self.text_key, PREFIX + self.name
         )
         others = (n for n, v in row.items() if n != text and isinstance(v, str | int | float | bool | None))
         return text, tuple(others)
 
+    def _rows(self, part: Any) -> Iterator[Mapping[str, Any]]:
+        rows = iter(part)
+        while True:
+            with self._hub_errors():
+                row = next(rows, None)
+            if row is None:
+                return
+            yield row
+
     def columns(self) -> Mapping[str, pa.DataType]:
         return {free_name(name): pa.string() for name in self._names[1]}
-
-    def fingerprint(self, split: Split | None) -> str:
-        parts = [
-            (str(p.info.dataset_name), str(p.info.version), str(p.info.download_checksums)) for p in self._of(split)
-        ]
-        return hashlib.sha256(repr([self.name, split, self._names, parts]).encode()).hexdigest()
 
     def read(self, split: Split | None, progress: Progress = SILENT) -> Iterator[Document]:
         text, others = self._names
         done = 0
         for part in self._of(split):
-            for row in part:
+            for row in self._rows(part):
                 value = row.get(text)
                 kept = {free_name(n): None if row.get(n) is None else str(scalar(row[n])) for n in others}
                 yield Document((well_formed(str(value)),) if value else (), kept)

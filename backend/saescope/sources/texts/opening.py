@@ -12,7 +12,7 @@ from saescope.sources.texts.corpus import open_corpus
 from saescope.sources.texts.documents import Documents
 from saescope.sources.texts.finding import find_texts
 from saescope.sources.texts.framing import frame_of, separator_of
-from saescope.sources.texts.source import HookedTexts
+from saescope.sources.texts.source import HookedTexts, check_context
 from saescope.store.errors import UserError
 
 
@@ -21,9 +21,14 @@ def open_texts(options: SourceOptions, purpose: Purpose, progress: Progress = SI
     assert options.hook is not None
     documents = find_texts(options)
     split = _chosen_split(documents, options, purpose)
+    documents.columns()  # a column that is not there is told before anything long begins, and so is a wrong hook
     model = model_options(options)
+    loaded = load_model(model, progress)
+    if loaded.kind == "vision":
+        raise UserError(f"model {options.model} reads images, not texts", "give --images in the place of --texts")
+    hooked = HookedModel(loaded, options.hook)
+    check_context(hooked, options.context)
     tokenizer = load_tokenizer(model, progress)
-    frame = frame_of(tokenizer, options.bos)
     corpus = open_corpus(
         documents,
         tokenizer,
@@ -33,18 +38,9 @@ def open_texts(options: SourceOptions, purpose: Purpose, progress: Progress = SI
         subject=options.path,
         progress=progress,
     )
-    loaded = load_model(model, progress)
-    if loaded.kind == "vision":
-        raise UserError(f"model {options.model} reads images, not texts", "give --images in the place of --texts")
+    frame = frame_of(tokenizer, options.bos)
     return HookedTexts(
-        corpus,
-        tokenizer,
-        frame,
-        HookedModel(loaded, options.hook),
-        options,
-        split=split,
-        format=documents.format,
-        progress=progress,
+        corpus, tokenizer, frame, hooked, options, split=split, format=documents.format, progress=progress
     )
 
 

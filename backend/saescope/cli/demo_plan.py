@@ -1,14 +1,17 @@
-"""What the demo trains: two sources, two architectures, four sparsities each.
+"""What the demo trains: two sources of images, two architectures, four sparsities each; on request a language model.
 
-Fewer steps than training takes by itself, so that all is there after about two minutes; benchmarks/demo.py prints what
-the SAEs come to.
+Fewer steps than training takes by itself, so that all is there after about two minutes (with the language model, a
+quarter of an hour); benchmarks/demo.py prints what the SAEs come to.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from saescope.cli.sweep_runs import SweepPlan
+from saescope.models import ModelOptions, read_config
+from saescope.progress import SILENT, Progress
 from saescope.sources import SourceOptions
 
 DIGITS = SourceOptions(images="embedded:digits")
@@ -27,3 +30,21 @@ def plans() -> list[SweepPlan]:
         SweepPlan("photos", PHOTOS, {"architecture": "topk", **ON_PHOTOS}, (4, 8, 16, 32)),
         SweepPlan("photos", PHOTOS, {"architecture": "relu", **ON_PHOTOS}, (1, 2, 4, 8)),
     ]
+
+
+SMOLLM2 = "embedded:smollm2"
+PYTHON = "embedded:python"
+ON_PYTHON: dict[str, Any] = {"architecture": "topk", "n_features": 4096, "steps": 1500, "batch_size": 1024}
+TOKENS = 240_000
+
+
+def language_plan(model: str = SMOLLM2, hook: str | None = None, progress: Progress = SILENT) -> SweepPlan:
+    """A TopK SAE on the residual stream after the middle layer of `model`, over the text of Python's own library.
+
+    `hook` names another place. Raises `UserError` where the model cannot be found.
+    """
+    if hook is None:
+        hook = f"blocks.{read_config(ModelOptions(model), progress).num_hidden_layers // 2}.hook_resid_post"
+    words = re.sub(r"[^a-z0-9._-]+", "-", model.rpartition("/")[2].rpartition(":")[2].lower()).strip("-._")
+    source = SourceOptions(texts=PYTHON, model=model, hook=hook, max_tokens=TOKENS)
+    return SweepPlan(words.removesuffix(".gguf")[:60] or "model", source, ON_PYTHON, (32,))

@@ -2,7 +2,7 @@
 
 from saescope.models.hooked import HookedModel
 from saescope.models.hooks import HookPoint, find_hook, hook_names
-from saescope.models.loading import LoadedModel, load_image_processor, load_model, load_tokenizer
+from saescope.models.loading import LoadedModel, load_image_processor, load_model, load_tokenizer, read_config
 from saescope.models.options import ModelOptions
 from saescope.models.unembedding import Unembedding
 
@@ -17,4 +17,5 @@ __all__ = [
     "load_image_processor",
     "load_model",
     "load_tokenizer",
+    "read_config",
 ]

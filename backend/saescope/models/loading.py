@@ -132,6 +132,18 @@ def load_model(options: ModelOptions, progress: Progress = SILENT) -> LoadedMode
     return LoadedModel(model, told, kind)
 
 
+def read_config(options: ModelOptions, progress: Progress = SILENT) -> PretrainedConfig:
+    """The model's config alone, of the part whose blocks are hooked. Raises `UserError` where there is none."""
+    import transformers
+
+    located = locate(options, progress)
+    with quiet(), loading_errors(located, "model"):
+        config = transformers.AutoConfig.from_pretrained(
+            located.path, revision=located.revision, trust_remote_code=False
+        )
+    return config.get_text_config()
+
+
 def load_tokenizer(options: ModelOptions, progress: Progress = SILENT) -> PreTrainedTokenizerBase:
     """The tokenizer that belongs to the model. Raises `UserError` where there is none."""
     from transformers import AutoTokenizer

@@ -4,8 +4,8 @@
 
 STORE may be any store; `python -m tests.store.fixture_store OUT --big` makes one of pictures with 16,384 features,
 `python -m tests.store.text_store OUT --big` one of texts. Prints the milliseconds from a click (on "next", and on the
-first of the nearest features) until the new title and the new atom or examples are drawn and the app is idle, and the CPU time of one run of the page on the server. Needs the extra `test` and a
-Chromium (CHROMIUM, or /usr/bin/chromium).
+first of the nearest features) until the new title and the new atom or examples are drawn and the app is idle, and the
+CPU time of one run of the page on the server. Needs the extra `test` and a Chromium (CHROMIUM, or /usr/bin/chromium).
 """
 
 from __future__ import annotations

@@ -121,12 +121,6 @@ class HookedSource(ABC):
         self._cache.fill(self._window, self.n_evaluated, self._progress)
         return CachedRows(self._cache, self.d_in, None if chosen is None else np.flatnonzero(chosen))
 
-    def usual(self, activations: Float[Tensor, "*position d_in"]) -> Bool[Tensor, "*position"]:
-        """False where the norm is out of all proportion, so that a position does not count."""
-        if self._limit is None:
-            return torch.ones(activations.shape[:-1], dtype=torch.bool, device=activations.device)
-        return ~self._limit.exceeded(activations)
-
     @property
     def is_streamed(self) -> bool:
         """Whether activations to train on are computed as they are needed, in shuffled chunks."""

@@ -13,6 +13,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from saescope.dashboard import theme
+from saescope.dashboard.components.token_strips import Strip
 from saescope.dashboard.formats import significant
 from saescope.dashboard.views.probe import MAX_LINK_BYTES, in_link
 from saescope.store import FeatureStore
@@ -156,6 +157,19 @@ def test_an_item_shows_what_fires_at_each_token(texts_store: Path, open_page: Op
     assert n == sum(first in code.feature_ids for code in codes)
 
 
+def test_positions_without_a_code_keep_their_place(
+    texts_store: Path, open_page: OpenPage, entry: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = max(entry.sample_item_ids(), key=lambda i: len(entry.item_codes(i)))
+    codes = entry.item_codes(item)
+    monkeypatch.setattr(Entry, "item_codes", lambda entry, item_id: [codes[1], *codes[3:]])  # as where BOS is left out
+    shown = component(open_page(texts_store, "reconstructions", sae=SAE, item=item), "_item_codes")
+    assert shown["off"] == [0, 2]
+    assert [ids for ids, _, _ in shown["codes"]] == [
+        [] if code.position in (0, 2) else code.feature_ids for code in codes
+    ]
+
+
 def test_an_example_outside_the_sample_shows_the_feature_that_led_there(
     texts_store: Path, open_page: OpenPage, entry: Entry
 ) -> None:
@@ -289,3 +303,16 @@ def test_text_is_readable_at_every_strength(scheme: theme.Scheme) -> None:
         behind = [depth * o + (1 - depth) * p for o, p in zip(orange, paper, strict=True)]
         lighter, darker = sorted((_luminance(ink), _luminance((behind[0], behind[1], behind[2]))), reverse=True)
         assert (lighter + 0.05) / (darker + 0.05) >= 4.5
+
+
+def test_a_long_context_is_cut_around_its_token() -> None:
+    tokens = [f" t{i}" for i in range(5000)]
+    values = [0.0] * 5000
+    values[3000] = 2.5
+    for at, first, stop in ((3000, 2488, 3512), (3, 0, 1024), (4999, 3976, 5000)):
+        values[at] = 1.0
+        strip = Strip(1, at, "1.00", 1.0, tokens, list(range(5000)), values, 0, "", "").payload()
+        assert (strip["pieces"][0][1], strip["pieces"][-1][2]) == (first, stop)
+        assert strip["ids"] == list(range(first, stop))
+        assert strip["offset"] == first
+        assert strip["fired"][at] == values[at]

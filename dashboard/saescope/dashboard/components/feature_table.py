@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from saescope.dashboard import links, reads, theme
 from saescope.dashboard.components import pictures
 from saescope.dashboard.components.table import Cell, Column, Row, Sort, table
-from saescope.dashboard.formats import dead, density, percent, significant
+from saescope.dashboard.formats import dead, density, label_precision, percent, significant
 from saescope.store.token_text import visible
 
 if TYPE_CHECKING:
@@ -42,11 +42,13 @@ def _label(row: Mapping[str, Any]) -> Cell:
         return Cell(visible(row["user_label"]))
     if not row.get("auto_label"):
         return Cell("", muted=True)
-    label, precision, base = visible(row["auto_label"]), row.get("label_precision"), row.get("label_base_rate")
-    if "% of firings" in label:  # the label tells its precision itself
-        return Cell(label.split(", recall")[0], muted=True, help=f"automatic: {label}")
+    label, precision, base = row["auto_label"], row.get("label_precision"), row.get("label_base_rate")
+    if label_precision(label) != visible(label):  # the label tells its precision itself
+        return Cell(label_precision(label), muted=True, help=f"automatic: {visible(label)}")
     share = f": {percent(precision)} of firings" if precision is not None else ""
-    return Cell(f"{label}{share}", muted=True, help="automatic" + (f"; base rate {percent(base)}" if base else ""))
+    return Cell(
+        f"{visible(label)}{share}", muted=True, help="automatic" + (f"; base rate {percent(base)}" if base else "")
+    )
 
 
 def _row(row: Mapping[str, Any], entry: Entry, tile: int | None, tokens: Mapping[int, str] | None) -> Row:

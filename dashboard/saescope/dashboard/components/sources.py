@@ -20,6 +20,12 @@ def name(source: Mapping[str, Any]) -> str:
     return PurePath(path).name or path
 
 
+def model(name: str) -> str:
+    """A model's name on the hub as it is, a file's or folder's without the way to it."""
+    on_disk = name.startswith(("/", "~", ".")) or name.endswith(".gguf") or "\\" in name
+    return PurePath(name.replace("\\", "/")).name if on_disk else name
+
+
 def _shape(source: Mapping[str, Any]) -> str | None:
     patch, shape = source.get("patch"), source.get("input_shape")
     mode = {"colour": " colour", "grey": " grey"}.get(str(source.get("image_mode")), "")
@@ -35,9 +41,10 @@ def _shape(source: Mapping[str, Any]) -> str | None:
 def line(source: Mapping[str, Any]) -> str:
     """'digits · 8 × 8 grey images · test split · 360 items · 360 positions' (parts that are unknown are left out)."""
     parts = [name(source), _shape(source)]
-    for field in ("model", "hook"):
-        if source.get(field):
-            parts.append(str(source[field]))
+    if source.get("model"):
+        parts.append(model(str(source["model"])))
+    if source.get("hook"):
+        parts.append(str(source["hook"]))
     if source.get("split"):
         parts.append(f"{source['split']} split" if source["split"] != "all" else "all of the data")
     n_items, n_positions = source.get("n_items"), source.get("n_positions")

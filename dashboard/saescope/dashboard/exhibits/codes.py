@@ -14,7 +14,7 @@ from saescope.dashboard.components.pictures import patch_grid
 from saescope.dashboard.components.position_codes import Code, picture_stage, position_codes, text_stage
 from saescope.dashboard.exhibits import atoms, texts
 from saescope.dashboard.exhibits.labels import labels
-from saescope.dashboard.formats import count, plain
+from saescope.dashboard.formats import count, label_name, plain
 from saescope.store.errors import UserError
 from saescope.store.token_text import visible
 
@@ -36,7 +36,7 @@ def by_position(entry: Entry) -> bool:
 
 def names(store: FeatureStore, entry: Entry, feature_ids: Sequence[int]) -> dict[int, str]:
     """What features are called on one line: their label without its figures, else the top token."""
-    named = {i: visible(label.split(": ")[0]) for i, label in labels(store, entry, feature_ids).items()}
+    named = {i: label_name(label) for i, label in labels(store, entry, feature_ids).items()}
     missing = [i for i in feature_ids if i not in named]
     tokens = entry.first_tokens(missing) if missing else {}
     return named | {i: f"top token {visible(token, edges=True)}" for i, token in tokens.items()}
@@ -112,7 +112,9 @@ def show_item(store: FeatureStore, entry: Entry, item_id: int, feature: int | No
     if stage is None:
         panels.empty("This item is neither a text nor a picture with patches.")
         return
-    codes = [Code.of(code.feature_ids, code.activations) for code in entry.item_codes(item_id)]
+    kept = {code.position: Code.of(code.feature_ids, code.activations) for code in entry.item_codes(item_id)}
+    codes = [kept.get(position, Code.of([], [])) for position in range(_n_positions(stage))] if kept else []
+    evaluated = [position in kept for position in range(len(codes))] if kept else None
     at = None
     if not codes:
         panels.empty(
@@ -123,7 +125,14 @@ def show_item(store: FeatureStore, entry: Entry, item_id: int, feature: int | No
     elif feature is not None:
         at = max(range(len(codes)), key=lambda p: _activation(codes[p], feature))
     if codes:
-        show_codes(store, entry, stage, codes, key="_item_codes", at=at, feature=feature)
+        show_codes(store, entry, stage, codes, key="_item_codes", evaluated=evaluated, at=at, feature=feature)
+
+
+def _n_positions(stage: Mapping[str, Any]) -> int:
+    """Positions of a stage."""
+    if stage["kind"] == "picture":
+        return len(stage["names"])
+    return max((stop for _, _, stop in stage["pieces"]), default=0)
 
 
 def _activation(code: Code, feature: int) -> float:

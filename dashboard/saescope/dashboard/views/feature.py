@@ -17,10 +17,9 @@ from saescope.dashboard import controls, links, panels
 from saescope.dashboard.components.activation_histogram import activation_histogram, bars, interval_names
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.table import Cell, Column, Row, table
-from saescope.dashboard.exhibits import atoms, examples, texts
-from saescope.dashboard.formats import count, dead, density, percent, plain, short_count, significant
+from saescope.dashboard.exhibits import atoms, codes, examples, texts
+from saescope.dashboard.formats import count, dead, density, label_name, percent, plain, short_count, significant
 from saescope.store.errors import UserError
-from saescope.store.token_text import visible
 
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore
@@ -106,17 +105,11 @@ def _header(entry: Entry, feature: Feature) -> None:
         st.button("next", key="_feature_next", on_click=_open, args=(i + 1,), disabled=i == last, shortcut="right")
 
 
-def _name(label: str) -> str:
-    """An automatic label without the figures that it may carry ('digit 7: 93 % of firings, ...' is 'digit 7')."""
-    name, colon, rest = label.rpartition(": ")  # a token in the name may hold a colon itself
-    return name if colon and "of firings" in rest else label
-
-
 def _title(feature: Feature) -> str:
     if feature.user_label:
         return plain(feature.user_label)
     if feature.auto_label:
-        return plain(visible(_name(feature.auto_label)))
+        return plain(label_name(feature.auto_label))
     return ":gray[dead]" if feature.is_dead else ":gray[no label]"
 
 
@@ -131,7 +124,7 @@ def _about_label(feature: Feature) -> str:
         f"positions (recall), base rate {percent(feature.label_base_rate)}"
     )
     if feature.user_label:
-        return f"labelled by hand; automatic: {plain(visible(_name(feature.auto_label)))}, {fit}"
+        return f"labelled by hand; automatic: {plain(label_name(feature.auto_label))}, {fit}"
     return f"automatic: {fit}"
 
 
@@ -164,8 +157,11 @@ def _annotate(entry: Entry, feature: Feature) -> None:
 
 
 def _overview(entry: Entry, feature: Feature) -> None:
-    if texts.is_text(entry):
+    if codes.by_position(entry):
         st.html(_numbers(entry, feature))
+        if not texts.is_text(entry):
+            _histogram(entry, feature, height=130)
+            return
         left, right = st.columns([2, 3], gap="medium")
         with left:
             _histogram(entry, feature, height=188)
@@ -326,7 +322,7 @@ def _chips(entry: Entry, name: str, chips: list[tuple[int, str | None, str, str]
     if not chips:
         panels.empty("none")
         return
-    if texts.is_text(entry):
+    if codes.by_position(entry):
         _rows(entry, name, chips)
         return
     look = atoms.look(entry)
@@ -352,7 +348,7 @@ def _rows(entry: Entry, name: str, others: list[tuple[int, str | None, str, str]
         Row(
             (
                 Cell(f"#{other:04d}"),
-                Cell(visible(_name(label or "")) or "–", muted=not label, help=tip),
+                Cell(label_name(label or "") or "–", muted=not label, help=tip),
                 Cell(number, help=tip),
             ),
             href=links.href("feature", sae=entry.sae_id, feature=other),

@@ -17,7 +17,7 @@ from saescope.dashboard.components import pictures, sources
 from saescope.dashboard.components.feature_table import name
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.table import Cell, Column, Row, table
-from saescope.dashboard.exhibits import texts
+from saescope.dashboard.exhibits import codes
 from saescope.dashboard.formats import count, dead, dead_bound, density, percent, plain
 from saescope.dashboard.metrics import METRICS, metric
 from saescope.store.token_text import visible
@@ -199,7 +199,7 @@ def _near_duplicates(entry: Entry) -> None:
         return
     total = reads.n_near_duplicates(entry, least)
     st.caption(f"{count(total)} pairs; the {count(len(found))} closest:" if total > len(found) else f"{total} in all:")
-    if texts.is_text(entry):
+    if codes.by_position(entry):
         _pair_rows(entry, found)
     else:
         _pair_tiles(entry, found)

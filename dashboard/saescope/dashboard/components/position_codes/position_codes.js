@@ -114,7 +114,7 @@ export default async function (component) {
       if (place.stop - place.first > 1) rows.push(make("div", "quiet", `byte ${p - place.first + 1}, position ${p}`));
       if (off.has(p)) rows.push(make("div", "quiet", "left out of the statistics"));
       ids.forEach((id, i) => rows.push(line(id, values[i])));
-      if (!ids.length) rows.push(make("div", "quiet", "nothing fires here"));
+      if (!ids.length && !off.has(p)) rows.push(make("div", "quiet", "nothing fires here"));
       if (more > 0) rows.push(make("div", "quiet", `and ${more.toLocaleString("en")} weaker`));
     }
     const title = make("h5", "");

@@ -8,6 +8,7 @@ import pytest
 
 from saescope.sources import SourceOptions, open_source
 from tests.sources.hooked.test_vision import pictures, save, source_of
+from tests.sources.texts.small_model import save_model
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "sources.md"
 
@@ -19,6 +20,10 @@ def test_every_recorded_key_is_documented(tmp_path: Path, monkeypatch: pytest.Mo
         recorded |= set(open_source(SourceOptions(images="embedded:digits", patch=patch)).describe())
     monkeypatch.setenv("SAESCOPE_CACHE", str(tmp_path / "cache"))
     recorded |= set(source_of(save("vit", tmp_path / "vit"), pictures(2)).describe())
+    (tmp_path / "a.txt").write_text("Some text.")
+    model = save_model(tmp_path / "llama")
+    texts = SourceOptions(texts=str(tmp_path / "a.txt"), model=str(model), hook="blocks.0.hook_resid_post", context=8)
+    recorded |= set(open_source(texts).describe())
     rows = PAGE.read_text(encoding="utf-8").split("## What is recorded")[1].splitlines()
     keys = [row.split("|")[1] for row in rows if row.startswith("| `")]
     assert set(re.findall(r"`(\w+)`", " ".join(keys))) == recorded

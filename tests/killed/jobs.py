@@ -12,9 +12,12 @@ from saescope.cli.divided_source import open_to_train
 from saescope.cli.sweep_runs import SweepPlan, run_sweep
 from saescope.precompute import BuildOptions, build_entry, crossentropy
 from saescope.sources import SourceOptions
+from saescope.sources.hooked import activation_cache, rows, windows
+from saescope.sources.options import Cache
 from saescope.training import TrainingConfig, train, trainer
 from tests.precompute.small_builds import digits, make_sae, save_sae
 from tests.precompute.small_texts import MemoryTexts
+from tests.sources.texts import small_model
 
 BUILD = BuildOptions(n_top=5, n_samples=2, n_sample_items=8, block_rows=100)
 PLAN = SweepPlan(
@@ -65,6 +68,44 @@ def sweep_job(folder: Path, started: Path | None = None) -> None:
     """A sweep of two SAEs: train, build, publish."""
     _begin(started)
     run_sweep(PLAN, folder / "store")
+
+
+def make_texts(root: Path) -> None:
+    """A small model and texts that it reads, for the jobs in folders below `root`."""
+    small_model.save_model(root / "model")
+    (root / "texts").mkdir()
+    for number, text in enumerate(small_model.texts(20)):
+        (root / "texts" / f"{number:02}.txt").write_text(text, encoding="utf-8")
+
+
+def _texts(folder: Path, cache: Cache) -> SourceOptions:
+    """The texts beside `folder`, with a cache inside it, in small windows and many shards."""
+    os.environ["SAESCOPE_CACHE"] = str(folder / "cache")
+    windows.POSITIONS = {"cpu": (512, 200)}
+    activation_cache.SHARD_VALUES = rows.CHUNK_VALUES = 2 * 512 * 16
+    return SourceOptions(
+        texts=str(folder.parent / "texts"),
+        model=str(folder.parent / "model"),
+        hook="blocks.1.hook_resid_post",
+        context=32,
+        exclude_norm=1.5,
+        cache=cache,
+    )
+
+
+def cache_job(folder: Path, started: Path | None = None) -> None:
+    """Tokenising texts and keeping a model's activations over them."""
+    options = _texts(folder, "on")
+    _begin(started)
+    open_to_train(options)
+
+
+def streamed_job(folder: Path, started: Path | None = None) -> None:
+    """A training run on activations that are computed as they are needed."""
+    data = open_to_train(_texts(folder, "off"))
+    _begin(started)
+    config = TrainingConfig(architecture="topk", k=4, n_features=48, steps=120, batch_size=128, seed=0)
+    train(data.table, config, folder / "trained", description=data.description)
 
 
 def full_disk_job(folder: Path, limit: int) -> None:

@@ -113,6 +113,32 @@ def test_killed_builds_end_in_the_same_tables(tmp_path: Path, job: Callable[...,
                 assert not [p for p in other.paths.root.parent.iterdir() if p.name.startswith(".building")]
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    """Everything below a folder."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+@pytest.mark.slow
+def test_killed_caching_goes_on_and_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    jobs.make_texts(tmp_path)
+    whole, seconds = run_whole(jobs.cache_job, tmp_path)
+    expected = files(whole / "cache" / "activations")
+    assert len([name for name in expected if name.endswith(".bin")]) > 5
+    for folder in kill_and_finish(jobs.cache_job, tmp_path, seconds):
+        assert files(folder / "cache" / "activations") == expected
+
+
+@pytest.mark.slow
+def test_killed_training_on_streamed_activations_ends_in_the_same_weights(tmp_path: Path) -> None:
+    jobs.make_texts(tmp_path)
+    whole, seconds = run_whole(jobs.streamed_job, tmp_path)
+    expected = load_file(whole / "trained" / "sae.safetensors")
+    for folder in kill_and_finish(jobs.streamed_job, tmp_path, seconds):
+        weights = load_file(folder / "trained" / "sae.safetensors")
+        assert all((weights[name] == expected[name]).all() for name in expected)
+
+
 @pytest.mark.parametrize("limit", [4_000, 30_000, 150_000, 250_000])
 def test_a_full_disk_harms_nothing(tmp_path: Path, limit: int) -> None:
     """A limit on the size of files stands in for the full disk: writes fail at whatever moment they reach it."""

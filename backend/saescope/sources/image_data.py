@@ -30,6 +30,8 @@ class ImageSet:
     """Columns that are shown with an item, but tell nothing about others (a file's name)."""
     label_words: Mapping[str, str] = field(default_factory=dict)
     """What a column's values are called before people, where that is known: {'label': 'digit'}."""
+    is_fitted: bool = False
+    """Whether pictures of unequal size were brought to one on being read."""
 
 
 class ImageData(Protocol):

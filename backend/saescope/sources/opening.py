@@ -37,11 +37,11 @@ def open_source(options: SourceOptions, purpose: Purpose = "evaluate", progress:
         if getattr(options, name) is not None and name not in data.uses:
             raise UserError(f"{name} is given, but it means nothing for {options.path} ({data.format})", "leave it out")
     split = _chosen_split(data, options, purpose)
-    images = data.load(split, progress)
     if options.kind == "vision":
         from saescope.sources.hooked.vision import open_vision
 
-        return open_vision(options, images, format=data.format, split=split, progress=progress)
+        return open_vision(options, data, split, progress)
+    images = data.load(split, progress)
     if options.patch is None:
         return PixelSource(images, path=options.path, format=data.format, split=split, progress=progress)
     return PatchSource(

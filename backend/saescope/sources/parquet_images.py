@@ -19,7 +19,7 @@ from saescope.progress import SILENT, Progress
 from saescope.sources.image_data import ImageSet
 from saescope.sources.options import SourceOptions, Split
 from saescope.sources.picture_folder import natural_key
-from saescope.sources.pictures import load_pictures
+from saescope.sources.pictures import Fit, load_pictures
 from saescope.store.errors import UserError
 
 MAGIC = b"PAR1"
@@ -83,6 +83,8 @@ class ParquetData:
     paths: dict[str, list[Path]]
     format: str = "parquet"
     uses: frozenset[str] = frozenset({"data_key", "label_key"})
+    fit: Fit | None = None
+    """Brings pictures of unequal size to one."""
 
     @property
     def splits(self) -> Sequence[Split]:
@@ -97,8 +99,8 @@ class ParquetData:
                 raise UserError(f"{path}: columns differ from those of {paths[0].name}; expected the same in all files")
         image = _image_column(schema, paths[0], self.options.data_key)
         label = _label_column(schema, paths[0], self.options.label_key)
-        stack = load_pictures(
-            ParquetPictures(files, paths, image), self.options.image_mode, self.options.path, progress
+        loaded = load_pictures(
+            ParquetPictures(files, paths, image), self.options.image_mode, self.options.path, progress, self.fit
         )
         others = [f.name for f in schema if f.name not in (image, label) and _is_scalar(f.type)]
         read = [n for n in (label, *others) if n is not None]
@@ -112,7 +114,7 @@ class ParquetData:
         labels = None if label is None else _named(columns.pop(label), schema, label)
         metadata = {n: v for n, v in columns.items() if _may_label(v.type)}
         details = {n: v for n, v in columns.items() if n not in metadata}
-        return ImageSet(stack, labels, metadata, details)
+        return ImageSet(loaded.stack, labels, metadata, details, is_fitted=loaded.is_fitted)
 
 
 def find_file(path: Path, options: SourceOptions) -> ParquetData:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from saescope.progress import SILENT, Progress
 from saescope.sources.image_data import ImageSet
 from saescope.sources.options import SourceOptions, Split
-from saescope.sources.pictures import load_pictures
+from saescope.sources.pictures import Fit, load_pictures
 from saescope.store.errors import UserError
 
 SUFFIXES = frozenset(
@@ -55,6 +55,8 @@ class PictureData:
     roots: dict[str, Path]
     format: str = "pictures"
     uses: frozenset[str] = frozenset()
+    fit: Fit | None = None
+    """Brings pictures of unequal size to one."""
 
     @property
     def splits(self) -> Sequence[Split]:
@@ -73,10 +75,11 @@ class PictureData:
                 paths.append(path)
                 labels.append(relative.parts[0] if len(relative.parts) > 1 else None)
                 names.append(relative.as_posix() if len(roots) == 1 else f"{root.name}/{relative.as_posix()}")
-        stack = load_pictures(FilePictures(paths), self.options.image_mode, self.options.path, progress)
+        loaded = load_pictures(FilePictures(paths), self.options.image_mode, self.options.path, progress, self.fit)
         # A single sub-folder is where the pictures lie, not what they show.
         known = pa.array(labels, pa.string()) if len(set(labels) - {None}) > 1 else None
-        return ImageSet(stack, known, details={"file": pa.array(names, pa.string())})
+        details = {"file": pa.array(names, pa.string())}
+        return ImageSet(loaded.stack, known, details=details, is_fitted=loaded.is_fitted)
 
 
 def find_in_folder(folder: Path, options: SourceOptions) -> PictureData | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, NoReturn, Protocol
 
@@ -18,7 +18,7 @@ from jaxtyping import Int64, UInt8
 from PIL import Image, ImageOps
 
 from saescope.progress import SILENT, Progress
-from saescope.sources.image_stack import ArrayStack, ImageStack, mode_of
+from saescope.sources.image_stack import ArrayStack, ImageStack
 from saescope.sources.options import ImageMode
 from saescope.store.errors import UserError
 
@@ -26,6 +26,10 @@ EAGER_BYTES = 256 << 20
 """Decoded pictures up to this many bytes are kept in memory; more are decoded again each time they are read."""
 _CHUNK = 256
 _EXIF_ORIENTATION = 0x0112
+
+
+Fit = Callable[[UInt8[np.ndarray, "height width channels"]], UInt8[np.ndarray, "fitted_height fitted_width 3"]]
+"""Brings a picture of any size to one size, in colour. Called by several threads."""
 
 
 class EncodedPictures(Protocol):
@@ -40,6 +44,14 @@ class EncodedPictures(Protocol):
     def read(self, indices: Sequence[int]) -> list[bytes]: ...
 
 
+class LoadedPictures(NamedTuple):
+    """What `load_pictures` returns."""
+
+    stack: ImageStack
+    is_fitted: bool
+    """Whether their sizes were unequal, and `fit` brought them to one."""
+
+
 class _Header(NamedTuple):
     height: int
     width: int
@@ -47,12 +59,16 @@ class _Header(NamedTuple):
 
 
 def load_pictures(
-    encoded: EncodedPictures, image_mode: ImageMode | None, subject: str, progress: Progress = SILENT
-) -> ImageStack:
+    encoded: EncodedPictures,
+    image_mode: ImageMode | None,
+    subject: str,
+    progress: Progress = SILENT,
+    fit: Fit | None = None,
+) -> LoadedPictures:
     """All pictures, in memory if they are small together, else decoded when read.
 
-    `image_mode` None means grey where every picture is grey. Raises `UserError` naming the first picture that is none,
-    and where sizes differ.
+    `image_mode` None means grey where every picture is grey. Pictures of unequal size are brought to one by `fit`.
+    Raises `UserError` naming the first picture that is none, and where sizes differ and there is no `fit`.
     """
     if len(encoded) == 0:
         raise UserError(f"{subject}: holds no pictures")
@@ -64,20 +80,26 @@ def load_pictures(
             header = _inspect(data, encoded.name(index))
             sizes.setdefault((header.height, header.width), index)
             all_grey = all_grey and header.is_grey
-            if len(sizes) > 1:
+            if len(sizes) > 1 and fit is None:
                 _refuse_sizes(sizes, encoded, subject)
         progress.update("looking at pictures", chunk.stop, len(encoded))
     (height, width), _ = next(iter(sizes.items()))
     mode: ImageMode = image_mode or ("grey" if all_grey else "colour")
-    stack = PictureStack(encoded, (height, width, 1 if mode == "grey" else 3))
+    is_fitted = fit is not None and len(sizes) > 1
+    if fit is not None and is_fitted:
+        first = _decode(encoded.read([0])[0], encoded.name(0), mode)
+        fitted_height, fitted_width, _ = fit(first).shape
+        stack = PictureStack(encoded, (fitted_height, fitted_width, 3), mode, fit)
+    else:
+        stack = PictureStack(encoded, (height, width, 1 if mode == "grey" else 3), mode)
     if len(encoded) * height * width * stack.input_shape[2] > EAGER_BYTES:
-        return stack
+        return LoadedPictures(stack, is_fitted)
     pixels = np.empty((len(encoded), *stack.input_shape), dtype=np.uint8)
     for start in range(0, len(encoded), _CHUNK):
         stop = min(start + _CHUNK, len(encoded))
         pixels[start:stop] = stack.read(start, stop)
         progress.update("decoding pictures", stop, len(encoded))
-    return ArrayStack(pixels, stack.value_range)
+    return LoadedPictures(ArrayStack(pixels, stack.value_range), is_fitted)
 
 
 def _refuse_sizes(sizes: dict[tuple[int, int], int], encoded: EncodedPictures, subject: str) -> NoReturn:
@@ -94,9 +116,16 @@ class PictureStack:
     value_range: tuple[float, float] | None = (0.0, 255.0)
     resident = None
 
-    def __init__(self, encoded: EncodedPictures, input_shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self,
+        encoded: EncodedPictures,
+        input_shape: tuple[int, int, int],
+        mode: ImageMode,
+        fit: Fit | None = None,
+    ) -> None:
         self._encoded = encoded
         self.input_shape = input_shape
+        self._mode, self._fit = mode, fit
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
 
     @property
@@ -125,7 +154,9 @@ class PictureStack:
 
     def _decode_one(self, index: int, data: bytes) -> UInt8[np.ndarray, "height width channels"]:
         name = self._encoded.name(index)
-        image = _decode(data, name, mode_of(self.input_shape[2]))
+        image = _decode(data, name, self._mode)
+        if self._fit is not None:
+            image = self._fit(image)
         if image.shape != self.input_shape:
             raise UserError(f"{name}: is {image.shape[0]} x {image.shape[1]} now, unlike when it was opened")
         return image

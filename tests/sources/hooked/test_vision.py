@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import torch
 import transformers
 from PIL import Image
 
+from saescope.progress import SILENT, Progress
 from saescope.sources import SourceOptions, flat_positions, open_source
 from saescope.sources.hooked.vision import HookedImages, open_vision
 from saescope.sources.hooked.windows import POSITIONS
 from saescope.sources.image_data import ImageSet
 from saescope.sources.image_stack import ArrayStack
+from saescope.sources.options import Split
 from saescope.store.errors import UserError
 from tests.models.small_models import VISION, make
 
@@ -56,11 +59,24 @@ def pictures(n_items: int, height: int = 12, width: int = 12, channels: int = 3)
     return np.random.default_rng(4).integers(0, 256, (n_items, height, width, channels), dtype=np.uint8)
 
 
+@dataclass(frozen=True)
+class Given:
+    """Images in memory, as data."""
+
+    images: ImageSet
+    format: str = "npy"
+    splits: tuple[()] = ()
+    uses: frozenset[str] = frozenset()
+
+    def load(self, split: Split | None, progress: Progress = SILENT) -> ImageSet:
+        return self.images
+
+
 def source_of(model: Path, images: np.ndarray, **settings: Any) -> HookedImages:
     labels = pa.array([f"class {i % 3}" for i in range(len(images))])
-    data = ImageSet(ArrayStack(images, (0.0, 255.0)), labels, label_words={"label": "class"})
+    data = Given(ImageSet(ArrayStack(images, (0.0, 255.0)), labels, label_words={"label": "class"}))
     options = SourceOptions(images="pictures", model=str(model), device="cpu", **{"hook": HOOK, **settings})
-    return open_vision(options, data, format="npy", split=None)
+    return open_vision(options, data, None)
 
 
 def values_by_hand(model: Any, images: np.ndarray, mean: list[float], std: list[float]) -> torch.Tensor:
@@ -220,3 +236,37 @@ def test_images_of_any_kind_are_opened_with_a_model(tmp_path: Path) -> None:
         SourceOptions(images="embedded:digits", model=str(model), hook=HOOK, patch=4)
     with pytest.raises(UserError, match="concerns models that look at images"):
         SourceOptions(images="embedded:digits", special_positions="in")
+
+
+@pytest.mark.parametrize("name", ["vit", "clip-vision", "dinov2"])
+def test_pictures_of_unequal_size_are_brought_to_the_models(tmp_path: Path, name: str) -> None:
+    """As the processor brings each by itself; DINOv2's resizes to more than it crops, and must not do so twice."""
+    model = save(name, tmp_path / "m")
+    if name == "dinov2":
+        crop = {"height": 12, "width": 12}
+        transformers.BitImageProcessorPil(size={"shortest_edge": 16}, crop_size=crop).save_pretrained(model)
+    folder = tmp_path / "pictures"
+    sizes = [(12, 12), (40, 25), (30, 90), (13, 14)]
+    drawn = [pictures(1, height, width)[0] for height, width in sizes]
+    drawn[2][..., 1:] = drawn[2][..., :1]  # grey, among coloured ones
+    for number, pixels in enumerate(drawn):
+        path = folder / ("even" if number % 2 == 0 else "odd") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    source = open_source(SourceOptions(images=str(folder), model=str(model), hook=HOOK, device="cpu"))
+    (batch,) = source.batches()
+    table = source.item_table(np.arange(4))
+    processor = transformers.AutoImageProcessor.from_pretrained(model)
+    whole = make(name)
+    for place, file in enumerate(table["file"].to_pylist()):
+        pixels = drawn[int(Path(file).stem)]
+        values = processor(images=[Image.fromarray(pixels)], return_tensors="pt")["pixel_values"]
+        expected = whole(values, output_hidden_states=True).hidden_states[2]
+        torch.testing.assert_close(batch.activations[place : place + 1], expected, atol=1e-4, rtol=1e-4)
+        with Image.open(io.BytesIO(table["image"][place].as_py())) as picture:
+            assert picture.size == (12, 12)
+    assert table["label"].to_pylist() == ["even", "even", "odd", "odd"]
+    assert source.describe()["stored_shape"] is None
+    assert source.describe()["input_shape"] == [12, 12, 3]
+    with pytest.raises(UserError, match="unequal size"):
+        open_source(SourceOptions(images=str(folder)))

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from saescope.models.loading import load_image_processor
 from saescope.models.options import ModelOptions
-from saescope.models.quiet import quiet
 from saescope.progress import SILENT, Progress
 from saescope.store.errors import UserError
 
@@ -42,15 +41,15 @@ class PictureInputs:
         return dict(json.loads(self._processor.to_json_string()))
 
     def prepare(
-        self, pictures: UInt8[np.ndarray, "item height width channels"]
+        self, pictures: UInt8[np.ndarray, "item height width channels"], are_fitted: bool = False
     ) -> Float[Tensor, "item 3 model_height model_width"]:
-        """Pixel values for the model. Grey pictures are given as colour ones whose channels are equal."""
-        return self.prepare_pictures([_coloured(picture) for picture in pictures])
+        """Pixel values for the model. Grey pictures are given as colour ones whose channels are equal.
 
-    def prepare_pictures(self, pictures: list[Image.Image]) -> Float[Tensor, "item 3 model_height model_width"]:
-        """`prepare` for pictures in RGB."""
-        with quiet():
-            values = self._processor(images=pictures, return_tensors="pt")["pixel_values"]
+        Pictures that come from `fit` (`are_fitted`) are normalised only.
+        """
+        given = [_coloured(picture) for picture in pictures]
+        settings = {"do_resize": False, "do_center_crop": False} if are_fitted else {}
+        values = self._processor(images=given, return_tensors="pt", **settings)["pixel_values"]
         if values.ndim != 4 or values.shape[1] != 3:
             raise UserError(
                 f"the image processor {type(self._processor).__name__} makes arrays of shape {list(values.shape)}; "
@@ -58,6 +57,12 @@ class PictureInputs:
                 "use a vision transformer that takes each picture as one array",
             )
         return values.to(torch.float32)
+
+    def fit(
+        self, picture: UInt8[np.ndarray, "height width channels"]
+    ) -> UInt8[np.ndarray, "model_height model_width 3"]:
+        """A picture of any size as the model sees it."""
+        return self.shown(self.prepare(picture[None]))[0]
 
     def shown(
         self, values: Float[Tensor, "item 3 model_height model_width"]

@@ -7,6 +7,7 @@ Shape symbols: `item` pictures, `position` the model's positions of a picture, `
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from saescope.models import HookedModel, load_model
 from saescope.progress import SILENT, Progress
 from saescope.sources.hooked.picture_inputs import PictureInputs
 from saescope.sources.hooked.source import HookedSource, model_options
-from saescope.sources.image_data import ImageSet
+from saescope.sources.image_data import ImageData
 from saescope.sources.options import SourceOptions, Split
+from saescope.sources.parquet_images import ParquetData
+from saescope.sources.picture_folder import PictureData
 from saescope.sources.pixels import PixelSource
 from saescope.sources.png import encode_png
 from saescope.store.errors import UserError
@@ -29,12 +32,14 @@ _AT_ONCE = 32
 
 
 def open_vision(
-    options: SourceOptions, images: ImageSet, *, format: str, split: Split | None, progress: Progress = SILENT
+    options: SourceOptions, data: ImageData, split: Split | None, progress: Progress = SILENT
 ) -> HookedImages:
-    """The images of `options`, read by the model of `options`. Raises `UserError` where they do not go together."""
+    """The images of `options`, read by the model of `options`. Raises `UserError` where they do not go together.
+
+    Pictures of unequal size are brought to the model's as they are decoded.
+    """
     assert options.hook is not None
     model = model_options(options)
-    pixels = PixelSource(images, path=options.path, format=format, split=split, progress=progress)
     loaded = load_model(model, progress)
     if loaded.kind != "vision":
         raise UserError(
@@ -42,7 +47,12 @@ def open_vision(
             "use a ViT, CLIP or DINOv2 model, or give --texts in the place of --images",
         )
     hooked = HookedModel(loaded, options.hook)
-    return HookedImages(pixels, hooked, PictureInputs.of(model, progress), options, progress)
+    inputs = PictureInputs.of(model, progress)
+    if isinstance(data, PictureData | ParquetData):
+        data = replace(data, fit=inputs.fit)
+    images = data.load(split, progress)
+    pixels = PixelSource(images, path=options.path, format=data.format, split=split, progress=progress)
+    return HookedImages(pixels, hooked, inputs, options, is_fitted=images.is_fitted, progress=progress)
 
 
 class HookedImages(HookedSource):
@@ -60,10 +70,12 @@ class HookedImages(HookedSource):
         hooked: HookedModel,
         inputs: PictureInputs,
         options: SourceOptions,
+        *,
+        is_fitted: bool = False,
         progress: Progress = SILENT,
     ) -> None:
         super().__init__(hooked, options, progress)
-        self._pixels, self._inputs = pixels, inputs
+        self._pixels, self._inputs, self._is_fitted = pixels, inputs, is_fitted
         first = self._pixel_values(np.zeros(1, dtype=np.int64))
         height, width = int(first.shape[2]), int(first.shape[3])
         self.input_shape = (height, width, 3)
@@ -88,7 +100,7 @@ class HookedImages(HookedSource):
 
     @property
     def data_sha256(self) -> str:
-        """Of the images, whichever model reads them."""
+        """Of the images, whichever model reads them; of pictures of unequal size, as the model sees them."""
         return self._pixels.data_sha256
 
     @property
@@ -120,7 +132,7 @@ class HookedImages(HookedSource):
         return {
             **super().describe(),
             **{name: stored[name] for name in ("format", "split", "label_words")},
-            "stored_shape": stored["input_shape"],
+            "stored_shape": None if self._is_fitted else stored["input_shape"],
             "excluded": excluded,
             "input_shape": list(self.input_shape),
             "image_mode": "colour",
@@ -138,7 +150,7 @@ class HookedImages(HookedSource):
         return 0 if self._options.special_positions == "in" else self.prefix_positions
 
     def _pixel_values(self, items: Int64[np.ndarray, " item"]) -> Float[Tensor, "item 3 model_height model_width"]:
-        return self._inputs.prepare(self._pixels.pictures(items))
+        return self._inputs.prepare(self._pixels.pictures(items), self._is_fitted)
 
     def _shown(self, items: Int64[np.ndarray, " item"]) -> list[bytes]:
         """PNGs of items as the model sees them."""

@@ -5,6 +5,7 @@ Everything else of the dashboard works without the backend; where it is missing,
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import threading
 from collections.abc import Sequence
@@ -63,9 +64,9 @@ def of_text(entry: Entry, prompt: str) -> Result:
 
 def of_picture(entry: Entry, image: Image.Image) -> Result:
     """What a picture makes fire. Raises `UserError` as `open_probe` does, or where the SAE takes no pictures."""
+    seen = hashlib.sha256(repr((image.mode, image.size)).encode() + image.tobytes()).hexdigest()
     with _ONE_AT_A_TIME:
-        probe = _taking("picture", entry)
-        return probe.picture(image)
+        return _of_picture(str(entry.paths.root), seen, entry, image)
 
 
 def _taking(what: str, entry: Entry) -> Probe:
@@ -79,6 +80,12 @@ def _taking(what: str, entry: Entry) -> Probe:
 def _of_text(version_folder: str, prompt: str, _entry: Any) -> Result:
     """Shared by all readers and never changed: the page runs again at every click."""
     return _taking("text", _entry).text(prompt)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _of_picture(version_folder: str, seen: str, _entry: Any, _image: Any) -> Result:
+    """The same for a picture, known by the hash `seen`."""
+    return _taking("picture", _entry).picture(_image)
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)

@@ -24,6 +24,7 @@ from saescope.models import (
     load_image_processor,
     load_model,
     load_tokenizer,
+    loading,
 )
 from saescope.models.cache import cache_folder, file_sha256
 from saescope.store.errors import UserError
@@ -127,6 +128,15 @@ def test_a_named_dtype_is_kept_and_activations_are_float32(tmp_path: Path) -> No
 def test_auto_is_float32_on_a_cpu_whatever_is_stored(tmp_path: Path) -> None:
     make("llama").to(torch.bfloat16).save_pretrained(tmp_path / "m")
     assert load_model(ModelOptions(str(tmp_path / "m"), device="cpu")).model.dtype == torch.float32
+
+
+def test_auto_is_bfloat16_on_cuda_where_half_precision_is_stored() -> None:
+    half, full = make("llama").to(torch.float16).config, make("llama").config
+    half.dtype = torch.float16
+    options, cuda = ModelOptions("any"), torch.device("cuda")
+    assert loading._dtype(options, half, cuda) == torch.bfloat16
+    assert loading._dtype(options, full, cuda) == torch.float32
+    assert loading._dtype(ModelOptions("any", dtype="float16"), full, cuda) == torch.float16
 
 
 def test_missing_weights_are_refused_not_drawn_at_random(tmp_path: Path) -> None:
@@ -337,6 +347,16 @@ def test_the_tokenizer_comes_out_of_the_gguf_file(small_gguf: Path) -> None:
     ids = tokenizer("abc b", add_special_tokens=False)["input_ids"]
     assert tokenizer.convert_ids_to_tokens(ids) == ["ab", "c", "Ġ", "b"]
     assert (tokenizer.bos_token, tokenizer.eos_token) == ("<s>", "</s>")
+
+
+def test_a_disk_without_room_for_the_weights(
+    small_gguf: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = SimpleNamespace(free=1000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(UserError, match=r"take 0\.0 GiB in .* where 0\.0 GiB are free"):
+        load_model(ModelOptions(str(small_gguf)))
+    assert list((own_cache / "models" / "gguf").iterdir()) == []
 
 
 def test_damaged_gguf_files(small_gguf: Path, tmp_path: Path, own_cache: Path) -> None:

@@ -67,6 +67,7 @@ def _make(path: Path, folder: Path, progress: Progress) -> None:
 
 def _write(path: Path, folder: Path, progress: Progress, stage: str) -> None:
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers import modeling_gguf_pytorch_utils as reading
@@ -100,7 +101,17 @@ def _write(path: Path, folder: Path, progress: Progress, stage: str) -> None:
     config.dtype = torch.float32
     config.save_pretrained(folder)
     floats = {key: tensor.to(torch.float32).contiguous() for key, tensor in tensors.items()}
-    save_file(floats, folder / "model.safetensors", metadata={"format": "pt"})
+    needed, free = sum(tensor.nbytes for tensor in floats.values()), shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"the weights of {path.name} take {needed / 2**30:.1f} GiB in {folder.parent}, where "
+            f"{free / 2**30:.1f} GiB are free",
+            "free some space, or set SAESCOPE_CACHE to a folder on a larger disk",
+        )
+    try:
+        save_file(floats, folder / "model.safetensors", metadata={"format": "pt"})
+    except SafetensorError as error:  # another took the space, or the disk failed
+        raise UserError(f"cannot write {folder.parent}: {error}", "check the disk, or set SAESCOPE_CACHE") from error
     progress.update(stage, 1, 1)
 
 

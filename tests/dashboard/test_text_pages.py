@@ -13,6 +13,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from saescope.dashboard import theme
+from saescope.dashboard.components.position_codes import Code, Overall, overall
 from saescope.dashboard.components.token_strips import Strip
 from saescope.dashboard.formats import significant
 from saescope.dashboard.views.probe import MAX_LINK_BYTES, in_link
@@ -207,6 +208,9 @@ def test_a_prompt_shows_what_fires_where_and_its_address_restores_it(
     assert shown["stage"]["ids"] == result.token_ids
     assert [ids for ids, _, _ in shown["codes"]] == [ids.tolist() for ids in result.feature_ids]
     assert shown["off"] == [0]
+    everywhere = {int(i) for ids in result.feature_ids[1:] for i in ids}  # without the first token, which is left out
+    assert shown["n_overall"] == len(everywhere)
+    assert shown["at"] == shown["overall"][0][2] > 0
     assert "1 left out" in texts(app)
     app.text_area(key="_probe_typed").set_value("another class")
     app.button(key="FormSubmitter:_probe_form-Probe").click().run()
@@ -316,3 +320,10 @@ def test_a_long_context_is_cut_around_its_token() -> None:
         assert strip["ids"] == list(range(first, stop))
         assert strip["offset"] == first
         assert strip["fired"][at] == values[at]
+
+
+def test_features_over_all_positions_leave_out_what_statistics_leave_out() -> None:
+    codes = [Code.of([3, 1], [90.0, 100.0]), Code.of([1, 2], [-4.0, 3.0]), Code.of([2], [3.0]), Code.of([], [])]
+    assert overall(codes) == [Overall(1, 100.0, 0, 2), Overall(3, 90.0, 0, 1), Overall(2, 3.0, 1, 2)]
+    assert overall(codes, [False, True, True, True]) == [Overall(1, -4.0, 1, 1), Overall(2, 3.0, 1, 2)]
+    assert overall(codes, [False] * 4) == overall([]) == []

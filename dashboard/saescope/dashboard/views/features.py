@@ -139,7 +139,7 @@ def _table(entry: Entry, query: str, height: int) -> None:
             page=None,
         )
         st.rerun()
-    left, right = st.columns([1, 2], vertical_alignment="center")
+    left, right = st.columns([3, 4], vertical_alignment="center")
     best = ", best matches first" if sort == RELEVANCE and page.total > 1 else ""
     left.caption(f"{count(page.total)} of {count(entry.n_features)} features{best}")
     with right:

@@ -111,7 +111,8 @@ def _codes(entry: Entry, result: probes.Result) -> list[Code]:
 
 def _summary(result: probes.Result, found: list[Code], what: str) -> None:
     n, n_off = len(found), sum(not counts for counts in result.evaluated)
-    l0 = sum(len(code.feature_ids) for code in found) / max(n, 1)
+    fired = sum(len(code.feature_ids) for code, counts in zip(found, result.evaluated, strict=True) if counts)
+    l0 = fired / max(n - n_off, 1)
     left_out = f" · {count(n_off)} left out of the statistics (shown pale)" if n_off else ""
     st.caption(f"{count(n)} {what} · L0 {significant(l0)} features per position{left_out}")
 

@@ -68,13 +68,18 @@ class Overall:
     n_positions: int
 
 
-def overall(codes: Sequence[Code]) -> list[Overall]:
-    """Every feature that fires anywhere, strongest first; ties by id."""
-    if not sum(len(code.feature_ids) for code in codes):
+def overall(codes: Sequence[Code], evaluated: Sequence[bool] | None = None) -> list[Overall]:
+    """Every feature that fires at an `evaluated` position (None: all), strongest first; ties by id.
+
+    What is left out of the statistics is left out here: at a first token, activations can be hundreds of times those
+    of any other.
+    """
+    counted = [p for p in range(len(codes)) if evaluated is None or evaluated[p]]
+    if not sum(len(codes[p].feature_ids) for p in counted):
         return []
-    ids = np.concatenate([code.feature_ids for code in codes])
-    values = np.concatenate([code.activations for code in codes])
-    positions = np.repeat(np.arange(len(codes)), [len(code.feature_ids) for code in codes])
+    ids = np.concatenate([codes[p].feature_ids for p in counted])
+    values = np.concatenate([codes[p].activations for p in counted])
+    positions = np.repeat(counted, [len(codes[p].feature_ids) for p in counted])
     order = np.lexsort((positions, -np.abs(values), ids))
     features, first, counts = np.unique(ids[order], return_index=True, return_counts=True)
     best = order[first]
@@ -148,7 +153,7 @@ def position_codes(
     def share(feature_id: int, activation: float) -> float:
         return abs(activation) / (strongest.get(feature_id) or abs(activation) or 1.0)
 
-    everywhere = overall(codes)
+    everywhere = overall(codes, evaluated)
     if relative:
         everywhere.sort(key=lambda row: (-share(row.feature_id, row.activation), row.feature_id))
     shown: list[tuple[list[int], list[float], int]] = []

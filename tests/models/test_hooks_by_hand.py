@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import transformers
 
 from saescope.models import HookedModel, LoadedModel, ModelOptions, find_hook, hook_names
 from saescope.store.errors import UserError
@@ -144,3 +145,40 @@ def test_a_hook_that_is_not_there_is_refused_with_the_nearest_names(name: str, h
         find_hook(make(name), hook)
     assert told in caught.value.message
     assert near in (caught.value.hint or "")
+
+
+def test_blocks_that_are_built_otherwise_have_their_inputs_and_outputs() -> None:
+    """BEiT scales what it adds by weights of the block, Granite by a number: what is added is no module's output."""
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 24}
+    beit = transformers.BeitModel(transformers.BeitConfig(**sizes, image_size=12, patch_size=4))
+    granite = transformers.GraniteConfig(
+        **sizes, vocab_size=41, num_key_value_heads=2, residual_multiplier=0.5, bos_token_id=1, eos_token_id=2
+    )
+    for model in (beit, transformers.GraniteForCausalLM(granite)):
+        names = [name for name in hook_names(model) if name != "hook_embed"]
+        assert names == [f"blocks.{i}.hook_resid_{which}" for i in range(2) for which in ("pre", "post")]
+
+
+def test_blocks_of_one_model_may_differ() -> None:
+    config = transformers.Qwen3MoeConfig(
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        hidden_size=16,
+        head_dim=8,
+        intermediate_size=24,
+        vocab_size=41,
+        num_experts=2,
+        num_experts_per_tok=1,
+        moe_intermediate_size=8,
+        mlp_only_layers=[0],
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    model = transformers.Qwen3MoeForCausalLM(config)
+    names = hook_names(model)
+    assert "blocks.0.mlp.hook_post" in names
+    assert "blocks.1.mlp.hook_post" not in names
+    assert "blocks.1.hook_mlp_out" in names
+    with pytest.raises(UserError, match="no such place"):
+        find_hook(model, "blocks.1.mlp.hook_post")

@@ -195,17 +195,17 @@ class Blocks:
     family: Family | None
     """None where the blocks are built like none that is known: then only their inputs and outputs have names."""
 
-    def places(self, site: Site) -> tuple[Place, ...]:
-        """Where the site's values are found, the module to hook first; () where these blocks have no such site."""
-        block = self.modules[0]
+    def places(self, site: Site, layer: int) -> tuple[Place, ...]:
+        """Where the site's values are found in a block, the module to hook first; () where it has no such site."""
+        block = self.modules[layer]
         sites = _BLOCK if self.family is None else self.family.sites
         if site == "resid_mid" and getattr(block, "use_parallel_residual", False):
             return ()  # attention and MLP read the same input: there is no stream between them
         return tuple(place for place in sites.get(site, ()) if _submodule(block, place[0]) is not None)
 
-    @property
-    def sites(self) -> tuple[Site, ...]:
-        return tuple(site for site in NAMES if self.places(site))
+    def sites(self, layer: int) -> tuple[Site, ...]:
+        """What a block has: the first ones of a mixture of experts may have a plain MLP, say, and the others none."""
+        return tuple(site for site in NAMES if self.places(site, layer))
 
 
 def find_blocks(model: PreTrainedModel) -> Blocks:
@@ -228,15 +228,17 @@ def find_blocks(model: PreTrainedModel) -> Blocks:
             "use a causal language model, an encoder of texts, or a vision transformer",
         )
     path, modules = min(found, key=lambda f: f[0].count("."))
-    return Blocks(path, modules, _family(modules[0]))
+    families = {id(family): family for family in map(_family, modules)}
+    return Blocks(path, modules, next(iter(families.values())) if len(families) == 1 else None)
 
 
 def _family(block: nn.Module) -> Family | None:
     parts = {name for name, part in block.named_children() if next(part.parameters(), None) is not None}
     for family in FAMILIES:
         if parts == family.parts and _submodule(block, family.within) is not None:
-            scale = getattr(block, "residual_multiplier", 1.0)  # Granite scales what it adds to the residual stream
-            return family if scale == 1.0 else None
+            # Some scale what they add to the residual stream, by a number (Granite) or by weights (BEiT).
+            scale = next(block.parameters(recurse=False), getattr(block, "residual_multiplier", 1.0))
+            return family if isinstance(scale, float) and scale == 1.0 else None
     return None
 
 

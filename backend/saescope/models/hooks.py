@@ -54,7 +54,7 @@ def hook_names(model: PreTrainedModel) -> list[str]:
     blocks = find_blocks(model)
     names = [EMBED] if _embedding(model) is not None else []
     for layer in range(len(blocks.modules)):
-        names += [f"blocks.{layer}.{NAMES[site]}" for site in blocks.sites]
+        names += [f"blocks.{layer}.{NAMES[site]}" for site in blocks.sites(layer)]
     return names
 
 
@@ -112,7 +112,7 @@ def _named_place(
             f"hook {name}: the model has {len(blocks.modules)} blocks, 0 to {len(blocks.modules) - 1}",
             _suggestion(model, blocks, f"blocks.{len(blocks.modules) - 1}.{rest}"),
         )
-    places = blocks.places(site) if site else ()
+    places = blocks.places(site, layer) if site else ()
     if not site or not places:
         if site == "resid_mid" and blocks.family is not None:
             raise UserError(
@@ -163,7 +163,7 @@ def _layer_of(blocks: Blocks, path: str) -> int | None:
 
 def _site_of(blocks: Blocks, layer: int, path: str, side: Side) -> Site | None:
     inner = path[len(f"{blocks.path}.{layer}") :].lstrip(".")
-    return next((site for site in blocks.sites if (inner, side) in blocks.places(site)), None)
+    return next((site for site in blocks.sites(layer) if (inner, side) in blocks.places(site, layer)), None)
 
 
 def _embedding(model: PreTrainedModel) -> str | None:

@@ -107,6 +107,34 @@ def test_a_sweep(saescope: Saescope, root: Path, tmp_path: Path, cache: Path, wa
     assert not any(e["reused"] for e in other.json["entries"])
 
 
+def test_splits_of_texts_share_one_model(
+    saescope: Saescope, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from saescope.sources.hooked import source as hooked_source
+
+    for number, text in enumerate(small_model.texts(8)):
+        folder = tmp_path / "texts" / ("test" if number < 3 else "train")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.txt").write_text(text, encoding="utf-8")
+    loaded: list[tuple] = []
+    hooked_source._held.clear()  # sources of other tests may not have been collected yet
+    plain = hooked_source.load_model
+    monkeypatch.setattr(hooked_source, "load_model", lambda *given: loaded.append(given) or plain(*given))
+    given = source(root, texts=tmp_path / "texts", context=24)
+    done = saescope(
+        "sweep", *given, *SMALL[:4], *SMALL[6:], "--values", 4, "--name", "it", "--store", tmp_path / "store"
+    )
+    assert done.code == 0, done.err
+    assert len(loaded) == 1
+    with FeatureStore(tmp_path / "store") as store:
+        manifest = store["it-topk-k4"].manifest
+        assert manifest.source["split"] == "test"
+        assert manifest.source["n_documents"] == 3
+        assert manifest.n_metric_positions == manifest.n_positions
+        assert manifest.config["training"]["source"]["split"] == "train"
+        assert manifest.config["training"]["held_out"] is None
+
+
 def test_a_run_at_another_hook_is_another_run(saescope: Saescope, root: Path, tmp_path: Path) -> None:
     assert saescope("train", *source(root), *SMALL, "--out", tmp_path / "tiny").code == 0
     for changed in ({"hook": "blocks.0.hook_resid_post"}, {"context": 16}, {"exclude_norm": 5}, {"cache": "off"}):

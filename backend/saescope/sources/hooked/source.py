@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from saescope.models import HookedModel, ModelOptions
+from saescope.models import HookedModel, LoadedModel, ModelOptions, load_model
 from saescope.models.cache import cache_folder
 from saescope.progress import SILENT, Progress
 from saescope.sources.hooked.activation_cache import VERSION, ActivationCache
@@ -30,11 +31,22 @@ from saescope.store.errors import UserError
 CACHE_LIMIT = 16 << 30
 """Bytes of activations up to which `cache='auto'` keeps them on disk."""
 
+_held: WeakValueDictionary[ModelOptions, LoadedModel] = WeakValueDictionary()
+
 
 def model_options(options: SourceOptions) -> ModelOptions:
     """What `options` say about the model."""
     assert options.model is not None
     return ModelOptions(options.model, options.revision, options.dtype, options.device, options.centred)
+
+
+def shared_model(options: SourceOptions, progress: Progress = SILENT) -> LoadedModel:
+    """The model of `options`: the very one that another source holds, where one does. Raises `UserError`."""
+    wanted = model_options(options)
+    held = _held.get(wanted)
+    if held is None:
+        held = _held[wanted] = load_model(wanted, progress)
+    return held
 
 
 class HookedSource(ABC):
@@ -181,7 +193,9 @@ class HookedSource(ABC):
         if path.exists():
             return NormLimit(**json.loads(path.read_text()))
         items = self._windows.items(0)
+        self._progress.update("measuring the norms of activations", 0, 1)
         values = self._rounded(self._windows.read(items))
+        self._progress.update("measuring the norms of activations", 1, 1)
         limit = measure_limit(values, self.evaluated(items), self._options.exclude_norm)
         if limit is not None:
             atomic.make_folder(path.parent)

@@ -15,10 +15,10 @@ import pyarrow as pa
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from saescope.models import HookedModel, load_model
+from saescope.models import HookedModel
 from saescope.progress import SILENT, Progress
 from saescope.sources.hooked.picture_inputs import PictureInputs
-from saescope.sources.hooked.source import HookedSource, model_options
+from saescope.sources.hooked.source import HookedSource, model_options, shared_model
 from saescope.sources.image_data import ImageData
 from saescope.sources.options import SourceOptions, Split
 from saescope.sources.parquet_images import ParquetData
@@ -40,7 +40,7 @@ def open_vision(
     """
     assert options.hook is not None
     model = model_options(options)
-    loaded = load_model(model, progress)
+    loaded = shared_model(options, progress)
     if loaded.kind != "vision":
         raise UserError(
             f"model {options.model} reads texts, not images ({type(loaded.model).__name__})",

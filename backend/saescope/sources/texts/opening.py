@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import get_args
 
-from saescope.models import HookedModel, load_model, load_tokenizer
+from saescope.models import HookedModel, load_tokenizer
 from saescope.progress import SILENT, Progress
-from saescope.sources.hooked.source import model_options
+from saescope.sources.hooked.source import model_options, shared_model
 from saescope.sources.options import Purpose, SourceOptions, Split
 from saescope.sources.texts.corpus import open_corpus
 from saescope.sources.texts.documents import Documents
@@ -22,13 +22,12 @@ def open_texts(options: SourceOptions, purpose: Purpose, progress: Progress = SI
     documents = find_texts(options)
     split = _chosen_split(documents, options, purpose)
     documents.columns()  # a column that is not there is told before anything long begins, and so is a wrong hook
-    model = model_options(options)
-    loaded = load_model(model, progress)
+    loaded = shared_model(options, progress)
     if loaded.kind == "vision":
         raise UserError(f"model {options.model} reads images, not texts", "give --images in the place of --texts")
     hooked = HookedModel(loaded, options.hook)
     check_context(hooked, options.context)
-    tokenizer = load_tokenizer(model, progress)
+    tokenizer = load_tokenizer(model_options(options), progress)
     corpus = open_corpus(
         documents,
         tokenizer,

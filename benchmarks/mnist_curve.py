@@ -20,9 +20,8 @@ from saescope.sources import SourceOptions, open_source
 from saescope.store import FeatureStore
 
 SWEEPS = {
-    "topk": (4, 8, 16, 32, 64, 128, 256),
-    "relu": (0.03, 0.1, 0.3, 1, 3, 10, 30),
-    "kl": (0.01, 0.03, 0.1),
+    "topk": (4, 8, 16, 32, 64, 128),
+    "relu": (0.1, 1, 3, 10, 30),
 }
 
 

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from saescope.store import columns, token_consistency
+from saescope.store.columns import Array, Problems
 from saescope.store.manifest import Manifest
 from saescope.store.schema import TABLES
 from saescope.store.tables import order_faults, sort_keys
-
-Problems = Iterator[str]
-Array = npt.NDArray[Any]
 
 
 def table_faults(tables: Mapping[str, pa.Table], manifest: Manifest) -> Iterator[tuple[str, str]]:
@@ -48,7 +45,9 @@ def _schema_problems(name: str, table: pa.Table) -> Problems:
             yield f"column {column.name} is {found[column.name]}, expected {column.type}"
         elif table[column.name].null_count and not column.nullable:
             yield f"column {column.name} has {table[column.name].null_count} nulls"
-        elif pa.types.is_floating(column.type) and (n := int((~np.isfinite(_values(table, column.name, 0.0))).sum())):
+        elif pa.types.is_floating(column.type) and (
+            n := int((~np.isfinite(columns.values(table, column.name, 0.0))).sum())
+        ):
             yield f"column {column.name} has {n} values that are not finite"
     extra = sorted(found.keys() - {c.name for c in spec.columns})
     if extra and not spec.open:
@@ -62,78 +61,45 @@ def _order_problems(name: str, table: pa.Table) -> list[str]:
     return problems + ([f"{repeated} rows repeat the key {key}"] if repeated else [])
 
 
-def _values(table: pa.Table, name: str, null: Any = None) -> Array:
-    """A column as an array, with `null` in place of nulls."""
-    column = table[name].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):  # an empty one
-        column = pa.array([], column.type)
-    if null is not None and column.null_count:
-        column = column.fill_null(pa.scalar(null, column.type))
-    array: Array = column.to_numpy(zero_copy_only=False)
-    return array
-
-
-def _lists(table: pa.Table, name: str) -> tuple[Array, Array]:
-    """The lengths [row] and the flat values of a list column; a null list is empty."""
-    column = table[name].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.array([], column.type)
-    lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-    return lengths.astype(np.int64), column.flatten().to_numpy(zero_copy_only=False)
-
-
-def _sums(lengths: Array, values: Array) -> Array:
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    sums: Array = np.zeros(len(lengths), values.dtype)
-    np.add.at(sums, rows, values)
-    return sums
-
-
-def _count(broken: Array, what: str) -> Problems:
-    n = int(np.count_nonzero(broken))
-    if n:
-        first = int(np.flatnonzero(broken)[0])
-        yield f"{what} in {n} row{'s' if n > 1 else ''} (first: row {first})"
-
-
-def _outside(values: Array, n: int | Array) -> Array:
-    outside: Array = (values < 0) | (values >= n)
-    return outside
-
-
 def _features(tables: Mapping[str, pa.Table], manifest: Manifest) -> Problems:
     t = tables["features"]
     if t.num_rows != manifest.n_features:
         yield f"has {t.num_rows} rows, the manifest says {manifest.n_features} features"
-    ids, n = _values(t, "feature_id"), _values(t, "n_firing")
-    density = _values(t, "density")
-    yield from _count(ids != np.arange(len(ids)), "feature_id is not the row's number")
-    yield from _count((n < 0) | (n > manifest.n_positions), f"n_firing is not within 0 to {manifest.n_positions}")
-    yield from _count(
+    ids, n = columns.values(t, "feature_id"), columns.values(t, "n_firing")
+    density = columns.values(t, "density")
+    yield from columns.broken_rows(ids != np.arange(len(ids)), "feature_id is not the row's number")
+    yield from columns.broken_rows(
+        (n < 0) | (n > manifest.n_positions), f"n_firing is not within 0 to {manifest.n_positions}"
+    )
+    yield from columns.broken_rows(
         ~np.isclose(density, n / max(manifest.n_positions, 1), rtol=1e-12, atol=0), "density != n_firing / N"
     )
-    yield from _count(_values(t, "is_dead") != (n == 0), "is_dead contradicts n_firing")
-    yield from _count(_values(t, "is_dense") != (density > 0.1), "is_dense contradicts density")
+    yield from columns.broken_rows(columns.values(t, "is_dead") != (n == 0), "is_dead contradicts n_firing")
+    yield from columns.broken_rows(columns.values(t, "is_dense") != (density > 0.1), "is_dense contradicts density")
     for name in ("mean_activation", "std_activation", "max_activation"):
         null = t[name].is_null().combine_chunks().to_numpy(zero_copy_only=False)
-        yield from _count(null != (n == 0), f"{name} must be null for dead features alone")
-    yield from _count(_values(t, "std_activation", 0.0) < 0, "std_activation is negative")
-    strongest = np.abs(_values(t, "max_activation", 0.0))
-    yield from _count((n > 0) & (strongest <= manifest.firing_threshold), "max_activation is not above the threshold")
-    mean = np.abs(_values(t, "mean_activation", 0.0))
-    yield from _count(mean > strongest * (1 + 1e-6), "mean_activation exceeds max_activation")
-    bins, counts = _lists(t, "hist_counts")
-    yield from _count(bins != len(manifest.histogram_edges) - 1, "hist_counts does not fit the manifest's edges")
-    yield from _count(_sums(bins, counts) != n, "hist_counts does not sum to n_firing")
+        yield from columns.broken_rows(null != (n == 0), f"{name} must be null for dead features alone")
+    yield from columns.broken_rows(columns.values(t, "std_activation", 0.0) < 0, "std_activation is negative")
+    strongest = np.abs(columns.values(t, "max_activation", 0.0))
+    yield from columns.broken_rows(
+        (n > 0) & (strongest <= manifest.firing_threshold), "max_activation is not above the threshold"
+    )
+    mean = np.abs(columns.values(t, "mean_activation", 0.0))
+    yield from columns.broken_rows(mean > strongest * (1 + 1e-6), "mean_activation exceeds max_activation")
+    bins, counts = columns.lists(t, "hist_counts")
+    yield from columns.broken_rows(
+        bins != len(manifest.histogram_edges) - 1, "hist_counts does not fit the manifest's edges"
+    )
+    yield from columns.broken_rows(columns.sums(bins, counts) != n, "hist_counts does not sum to n_firing")
     if (counts < 0).any():
         yield "hist_counts has negative counts"
-    intervals, lower = _lists(t, "interval_lower")
-    of_intervals, counts = _lists(t, "interval_counts")
-    yield from _count(intervals != of_intervals, "interval_lower and interval_counts differ in length")
-    yield from _count(_sums(of_intervals, counts) != n, "interval_counts does not sum to n_firing")
+    intervals, lower = columns.lists(t, "interval_lower")
+    of_intervals, counts = columns.lists(t, "interval_counts")
+    yield from columns.broken_rows(intervals != of_intervals, "interval_lower and interval_counts differ in length")
+    yield from columns.broken_rows(columns.sums(of_intervals, counts) != n, "interval_counts does not sum to n_firing")
     rows = np.repeat(np.arange(len(intervals)), intervals)
     rising = (rows[1:] == rows[:-1]) & (lower[1:] >= lower[:-1])
-    yield from _count(np.isin(np.arange(len(ids)), rows[1:][rising]), "interval_lower does not descend")
+    yield from columns.broken_rows(np.isin(np.arange(len(ids)), rows[1:][rising]), "interval_lower does not descend")
     if manifest.n_metric_positions == manifest.n_positions and manifest.n_positions:
         for name, value in (
             ("n_dead", float((n == 0).sum())),
@@ -147,79 +113,88 @@ def _features(tables: Mapping[str, pa.Table], manifest: Manifest) -> Problems:
 
 def _examples(tables: Mapping[str, pa.Table], manifest: Manifest) -> Problems:
     t = tables["examples"]
-    feature, rank = _values(t, "feature_id").astype(np.int64), _values(t, "rank").astype(np.int64)
-    top = _values(t, "kind") == "top"
-    interval = _values(t, "interval", -1).astype(np.int64)
-    item, position = _values(t, "item_id"), _values(t, "position").astype(np.int64)
-    value = _values(t, "activation")
-    outside = _outside(feature, manifest.n_features)
-    yield from _count(outside, f"feature_id is not within 0 to {manifest.n_features - 1}")
-    yield from _count(~top & (_values(t, "kind") != "interval"), "kind is neither top nor interval")
-    yield from _count(
+    feature, rank = columns.values(t, "feature_id").astype(np.int64), columns.values(t, "rank").astype(np.int64)
+    top = columns.values(t, "kind") == "top"
+    interval = columns.values(t, "interval", -1).astype(np.int64)
+    item, position = columns.values(t, "item_id"), columns.values(t, "position").astype(np.int64)
+    value = columns.values(t, "activation")
+    outside = columns.outside(feature, manifest.n_features)
+    yield from columns.broken_rows(outside, f"feature_id is not within 0 to {manifest.n_features - 1}")
+    yield from columns.broken_rows(~top & (columns.values(t, "kind") != "interval"), "kind is neither top nor interval")
+    yield from columns.broken_rows(
         top == t["interval"].is_valid().combine_chunks().to_numpy(zero_copy_only=False),
         "interval must be null for top alone",
     )
-    yield from _count(position < 0, "position is negative")
-    yield from _count(np.abs(value) <= manifest.firing_threshold, "activation is not above the firing threshold")
-    same = (feature[1:] == feature[:-1]) & (top[1:] == top[:-1]) & (interval[1:] == interval[:-1])
-    first = np.concatenate([[True], ~same]) if len(t) else np.zeros(0, bool)
-    expected = np.arange(len(rank)) - np.maximum.accumulate(np.where(first, np.arange(len(rank)), 0))
-    yield from _count(rank != expected, "ranks do not count from 0")
-    weaker = np.concatenate([[False], same & (np.abs(value[1:]) > np.abs(value[:-1]))]) if len(t) else first
-    yield from _count(weaker, "activation is stronger than that of the rank before")
+    yield from columns.broken_rows(position < 0, "position is negative")
+    yield from columns.broken_rows(
+        np.abs(value) <= manifest.firing_threshold, "activation is not above the firing threshold"
+    )
+    first = columns.first_of_group(feature, top, interval)
+    yield from columns.broken_rows(rank != columns.place_in_group(first), "ranks do not count from 0")
+    weaker = np.concatenate([[False], ~first[1:] & (np.abs(value[1:]) > np.abs(value[:-1]))]) if len(t) else first
+    yield from columns.broken_rows(weaker, "activation is stronger than that of the rank before")
     pairs = np.stack([feature[top], item[top]])
     if pairs.shape[1] != np.unique(pairs, axis=1).shape[1]:
         yield "kind top has an item twice for one feature"
     if "items" in tables:
-        yield from _count(~np.isin(item, _values(tables["items"], "item_id")), "item_id is not in items")
+        yield from columns.broken_rows(
+            ~np.isin(item, columns.values(tables["items"], "item_id")), "item_id is not in items"
+        )
     yield from _windows(t, position, value)
+    if "items" in tables:
+        yield from token_consistency.places(t, tables["items"])
     if "features" in tables and not outside.any() and tables["features"].num_rows == manifest.n_features:
         yield from _examples_of_features(tables["features"], feature, top, interval, rank, value)
 
 
 def _windows(t: pa.Table, position: Array, value: Array) -> Problems:
-    lengths, flat = _lists(t, "window_activations")
-    start = _values(t, "window_start", -1).astype(np.int64)
+    lengths, flat = columns.lists(t, "window_activations")
+    start = columns.values(t, "window_start", -1).astype(np.int64)
     have = lengths > 0
-    yield from _count(have != (start >= 0), "window_start and window_activations must be null together")
+    yield from columns.broken_rows(have != (start >= 0), "window_start and window_activations must be null together")
     place = position - start
     inside = have & (place >= 0) & (place < lengths)
-    yield from _count(have & ~inside, "position is outside the window")
+    yield from columns.broken_rows(have & ~inside, "position is outside the window")
     offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(t) else lengths
     at = (offsets + place)[inside]
     near = np.isclose(flat[at], value[inside], rtol=1e-4, atol=1e-6)  # windows may be encoded in other batches
-    yield from _count(~near, "window_activations differs from activation at its position")
+    yield from columns.broken_rows(~near, "window_activations differs from activation at its position")
 
 
 def _examples_of_features(
     features: pa.Table, feature: Array, top: Array, interval: Array, rank: Array, value: Array
 ) -> Problems:
-    n = _values(features, "n_firing")
-    yield from _count(n[feature] == 0, "an example of a dead feature")
-    strongest = np.abs(_values(features, "max_activation", 0.0))
-    yield from _count(np.abs(value) > strongest[feature], "activation exceeds max_activation")
+    n = columns.values(features, "n_firing")
+    yield from columns.broken_rows(n[feature] == 0, "an example of a dead feature")
+    strongest = np.abs(columns.values(features, "max_activation", 0.0))
+    yield from columns.broken_rows(np.abs(value) > strongest[feature], "activation exceeds max_activation")
     best = top & (rank == 0)
-    yield from _count(best & (np.abs(value) != strongest[feature]), "the top example is not max_activation")
+    yield from columns.broken_rows(
+        best & (np.abs(value) != strongest[feature]), "the top example is not max_activation"
+    )
     if int(best.sum()) != int((n > 0).sum()):
         yield f"{int(best.sum())} features have top examples, {int((n > 0).sum())} are alive"
-    lengths, lower = _lists(features, "interval_lower")
+    lengths, lower = columns.lists(features, "interval_lower")
     offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     sampled = ~top
-    unknown = sampled & _outside(interval, lengths[feature])
-    yield from _count(unknown, "interval is not one of the feature's")
+    unknown = sampled & columns.outside(interval, lengths[feature])
+    yield from columns.broken_rows(unknown, "interval is not one of the feature's")
     rows = np.flatnonzero(sampled & ~unknown)
     low = lower[offsets[feature[rows]] + interval[rows]]
     above = np.where(interval[rows] > 0, lower[np.maximum(offsets[feature[rows]] + interval[rows] - 1, 0)], np.inf)
     strength = np.abs(value[rows])
     last = interval[rows] == lengths[feature[rows]] - 1  # its lower bound is the threshold itself
-    yield from _count(((strength < low) & ~last) | (strength >= above), "a sampled activation is outside its interval")
+    yield from columns.broken_rows(
+        ((strength < low) & ~last) | (strength >= above), "a sampled activation is outside its interval"
+    )
 
 
 def _items(tables: Mapping[str, pa.Table], manifest: Manifest) -> Problems:
-    ids = _values(tables["items"], "item_id")
+    ids = columns.values(tables["items"], "item_id")
     n = manifest.source.get("n_items")
     if isinstance(n, int):
-        yield from _count(_outside(ids, n), f"item_id is not within 0 to {n - 1}")
+        yield from columns.broken_rows(columns.outside(ids, n), f"item_id is not within 0 to {n - 1}")
+    yield from token_consistency.items(tables["items"])
 
 
 def _pairs(name: str, other: str, score: str) -> Callable[[Mapping[str, pa.Table], Manifest], Problems]:
@@ -227,34 +202,36 @@ def _pairs(name: str, other: str, score: str) -> Callable[[Mapping[str, pa.Table
 
     def check(tables: Mapping[str, pa.Table], manifest: Manifest) -> Problems:
         t = tables[name]
-        feature, rank = _values(t, "feature_id").astype(np.int64), _values(t, "rank").astype(np.int64)
-        others, scores = _values(t, other).astype(np.int64), _values(t, score)
-        outside = _outside(feature, manifest.n_features) | _outside(others, manifest.n_features)
-        yield from _count(outside, f"a feature is not within 0 to {manifest.n_features - 1}")
-        yield from _count(feature == others, "a feature is paired with itself")
-        same = feature[1:] == feature[:-1]
-        first = np.concatenate([[True], ~same]) if len(feature) else np.zeros(0, bool)
-        expected = np.arange(len(rank)) - np.maximum.accumulate(np.where(first, np.arange(len(rank)), 0))
-        yield from _count(rank != expected, "ranks do not count from 0")
-        yield from _count(same & (scores[1:] > scores[:-1]), f"{score} rises with the rank")
+        feature, rank = columns.values(t, "feature_id").astype(np.int64), columns.values(t, "rank").astype(np.int64)
+        others, scores = columns.values(t, other).astype(np.int64), columns.values(t, score)
+        outside = columns.outside(feature, manifest.n_features) | columns.outside(others, manifest.n_features)
+        yield from columns.broken_rows(outside, f"a feature is not within 0 to {manifest.n_features - 1}")
+        yield from columns.broken_rows(feature == others, "a feature is paired with itself")
+        first = columns.first_of_group(feature)
+        yield from columns.broken_rows(rank != columns.place_in_group(first), "ranks do not count from 0")
+        yield from columns.broken_rows(~first[1:] & (scores[1:] > scores[:-1]), f"{score} rises with the rank")
         if name == "neighbours":
-            yield from _count(np.abs(scores) > 1 + 1e-5, "cosine is not within -1 to 1")
+            yield from columns.broken_rows(np.abs(scores) > 1 + 1e-5, "cosine is not within -1 to 1")
         elif "features" in tables and not outside.any() and tables["features"].num_rows == manifest.n_features:
-            n = _values(tables["features"], "n_firing")
-            both = _values(t, "n_both")
-            yield from _count((both < 1) | (both > np.minimum(n[feature], n[others])), "n_both is not possible")
+            n = columns.values(tables["features"], "n_firing")
+            both = columns.values(t, "n_both")
+            yield from columns.broken_rows(
+                (both < 1) | (both > np.minimum(n[feature], n[others])), "n_both is not possible"
+            )
             union = np.maximum(n[feature] + n[others] - both, 1)
-            yield from _count(~np.isclose(scores, both / union, rtol=1e-9), "jaccard is not n_both / either")
+            yield from columns.broken_rows(
+                ~np.isclose(scores, both / union, rtol=1e-9), "jaccard is not n_both / either"
+            )
 
     return check
 
 
 def _item_codes(tables: Mapping[str, pa.Table], manifest: Manifest) -> Problems:
     t = tables["item_codes"]
-    n_ids, ids = _lists(t, "feature_ids")
-    n_values, values = _lists(t, "activations")
-    yield from _count(n_ids != n_values, "feature_ids and activations differ in length")
-    if _outside(ids, manifest.n_features).any():
+    n_ids, ids = columns.lists(t, "feature_ids")
+    n_values, values = columns.lists(t, "activations")
+    yield from columns.broken_rows(n_ids != n_values, "feature_ids and activations differ in length")
+    if columns.outside(ids, manifest.n_features).any():
         yield f"feature_ids are not within 0 to {manifest.n_features - 1}"
     if (np.abs(values) <= manifest.firing_threshold).any():
         yield "activations are not above the firing threshold"
@@ -263,17 +240,19 @@ def _item_codes(tables: Mapping[str, pa.Table], manifest: Manifest) -> Problems:
 
 def _known_items(tables: Mapping[str, pa.Table], name: str) -> Problems:
     if "items" in tables:
-        known = _values(tables["items"], "item_id")
-        yield from _count(~np.isin(_values(tables[name], "item_id"), known), "item_id is not in items")
+        known = columns.values(tables["items"], "item_id")
+        yield from columns.broken_rows(
+            ~np.isin(columns.values(tables[name], "item_id"), known), "item_id is not in items"
+        )
 
 
 def _reconstructions(tables: Mapping[str, pa.Table], manifest: Manifest) -> Problems:
     yield from _known_items(tables, "reconstructions")
-    lengths, _ = _lists(tables["reconstructions"], "reconstruction")
+    lengths, _ = columns.lists(tables["reconstructions"], "reconstruction")
     shape = manifest.source.get("input_shape")
     if isinstance(shape, list) and shape:
         size = int(np.prod(shape))
-        yield from _count(lengths != size, f"reconstruction has not the {size} values of input_shape")
+        yield from columns.broken_rows(lengths != size, f"reconstruction has not the {size} values of input_shape")
 
 
 def _metrics(tables: Mapping[str, pa.Table], manifest: Manifest) -> Problems:
@@ -288,6 +267,8 @@ _CHECKS: dict[str, Callable[[Mapping[str, pa.Table], Manifest], Problems]] = {
     "features": _features,
     "examples": _examples,
     "items": _items,
+    "top_logits": token_consistency.top_logits,
+    "top_tokens": token_consistency.top_tokens,
     "neighbours": _pairs("neighbours", "neighbour_id", "cosine"),
     "coactivations": _pairs("coactivations", "other_id", "jaccard"),
     "item_codes": _item_codes,

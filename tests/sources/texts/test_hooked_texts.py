@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +154,60 @@ def test_half_precision_on_disk_gives_the_same_bits_as_none(opened: Open) -> Non
     assert torch.equal(computed, all_rows(exact).half().float())
     assert torch.equal(source.table().rows(np.arange(len(computed))), computed)
     assert source.describe()["activations_key"] != exact.describe()["activations_key"]
+
+
+def test_leftovers_of_killed_runs_go_and_files_of_other_processes_stay(opened: Open, cache: Path) -> None:
+    source = opened()
+    source.describe()
+    folder = next((cache / "activations").iterdir())
+    old, fresh = folder / ".00000.bin.tmp-1-00000000", folder / ".00001.bin.tmp-2-00000000"
+    for path in (old, fresh):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    source.table()
+    assert not old.exists()
+    assert fresh.exists()
+
+
+def test_held_out_stretches_of_a_single_document(opened: Open, tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("\n".join(texts(5)))
+    sources = [opened(texts=str(tmp_path / "one.txt"), context=context) for context in (9, 33)]
+    held = []
+    for source in sources:
+        chosen = held_out_items(source)
+        assert 0 < chosen.sum() < source.n_items
+        tokens = np.zeros(source.describe()["n_tokens"], dtype=bool)
+        first = source.item_table(np.arange(source.n_items))["context_start"].to_numpy()
+        for item in np.flatnonzero(chosen):
+            tokens[first[item] : first[item] + source.lengths(np.array([item]))[0] - 1] = True
+        held.append(tokens)
+    assert (held[0] & held[1]).sum() > 0.7 * min(held[0].sum(), held[1].sum())
+
+
+def test_every_part_of_a_corpus_holds_the_same_documents_out(opened: Open) -> None:
+    whole = opened()
+    everything = dict(zip(whole.groups, held_out_items(whole, fraction=0.4), strict=True))
+    for n_tokens in (5000, 12000):
+        part = opened(max_tokens=n_tokens)
+        assert part.n_evaluated == n_tokens
+        for document, is_held in zip(part.groups, held_out_items(part, fraction=0.4), strict=True):
+            assert everything[document] == is_held
+
+
+def test_special_tokens_and_overlaps_do_not_count(opened: Open, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "one<|begin|> two three four five six seven eight nine ten"}\n')
+    source = opened(texts=str(tmp_path / "a.jsonl"), context=9, context_stride=5)
+    ids, real, counts = source.contexts(np.arange(source.n_items))
+    begin = source.vocabulary.index(BEGIN)
+    assert not counts[ids == begin].any()
+    assert (ids[:, 1:] == begin).sum() >= 1
+    about = source.describe()
+    assert counts.sum() == source.n_evaluated == about["n_positions"]
+    assert counts.sum() + sum(about["excluded"].values()) == real.sum()
+    assert set(about["excluded"]) == {
+        "<|begin|> added to every item",
+        "<|begin|> in the texts",
+        "beginnings of items that an earlier item counts",
+    }
+    everything = opened(texts=str(tmp_path / "a.jsonl"), context=9, exclude_tokens="none")
+    assert everything.n_evaluated == everything.contexts(np.arange(everything.n_items))[1].sum()

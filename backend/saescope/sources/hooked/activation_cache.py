@@ -13,7 +13,9 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -32,6 +34,8 @@ from saescope.store.errors import UserError
 SHARD_VALUES = 1 << 23
 """Values of a shard, about: 32 MiB in float32."""
 VERSION = 1
+STALE_SECONDS = 3600.0
+"""Nobody is writing a temporary file any more that has not changed for so long."""
 
 ReadWindow = Callable[[int], tuple[Float[Tensor, "item position d_in"], Bool[np.ndarray, "item position"]]]
 """Activations of a window, and the positions that count."""
@@ -59,9 +63,7 @@ class ActivationCache:
         if self.complete:
             return
         atomic.make_folder(self.folder)
-        for path in self.folder.iterdir():
-            if atomic.is_temporary(path):
-                path.unlink(missing_ok=True)
+        self._sweep()
         missing = [shard for shard in range(self._n_shards) if not self._numbers(shard).exists()]
         n_items = self._reader.n_items
         self._check_space(n_positions * len(missing) // max(1, self._n_shards))
@@ -192,6 +194,13 @@ class ActivationCache:
                 file.write(part.data.cast("B") if part.size else b"")
         with atomic.replacing(self._numbers(shard)) as temporary, temporary.open("wb") as file:
             np.savez(file, counts=counts.astype(np.int32), outliers=outliers.astype(np.int64))
+
+    def _sweep(self) -> None:
+        """Removes what killed runs left half-written; another process may be writing what is fresh."""
+        for path in self.folder.iterdir():
+            with suppress(FileNotFoundError):
+                if atomic.is_temporary(path) and time.time() - path.stat().st_mtime > STALE_SECONDS:
+                    path.unlink()
 
     def _check_space(self, n_positions: int) -> None:
         needed = n_positions * self._d_in * self._dtype.itemsize

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _NAMED = 5
+_STRETCHES = 64
+"""Equal parts of a corpus that is one document, to be held out whole."""
 
 
 class HookedTexts(HookedSource):
@@ -79,9 +81,9 @@ class HookedTexts(HookedSource):
 
     @property
     def groups(self) -> Int64[np.ndarray, " n_items"]:
-        """The document of each item; of a corpus that is one document, each item is a group."""
+        """The document of each item; of a corpus that is one document, the stretch of it in which the item begins."""
         if self._corpus.about["n_read"] == 1:
-            return np.arange(self.n_items)
+            return self._items.first * _STRETCHES // self._corpus.n_tokens
         return self._document_ids[self._items.document]
 
     @cached_property

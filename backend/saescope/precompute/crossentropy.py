@@ -32,8 +32,6 @@ CONTEXTS_SEED = 1
 """Of the hash that orders contexts: another one than that of the sampled items."""
 LOGITS_AT_ONCE = 2**25
 """Most logits in memory at a time, per variant (128 MiB): a batch is as many contexts as stay below."""
-ROWS_AT_ONCE = 32
-"""Predictions whose probabilities are computed at a time."""
 CONTEXTS_AT_ONCE = 256
 """Contexts whose lengths are read at a time."""
 ITEMS_AT_ONCE = 2**20
@@ -156,7 +154,6 @@ def _add(
     """The sums with one more batch in them."""
     ids, real, evaluated = (torch.from_numpy(array) for array in source.contexts(items))
     counted = real[:, :-1] & real[:, 1:]
-    targets = ids[:, 1:][counted]
 
     def edited(x: Tensor, new: Callable[[Tensor], Tensor]) -> Tensor:
         replaced = evaluated.to(x.device) & source.usual(x)
@@ -171,17 +168,22 @@ def _add(
         "zero": lambda x: edited(x, torch.zeros_like),
         "mean": lambda x: edited(x, lambda rows: mean.to(rows).expand_as(rows)),
     }
+
+    def total(of_each: Float[Tensor, "item position"]) -> float:
+        return float(of_each[:, : counted.shape[1]].cpu().double()[counted].sum())
+
     nats: dict[str, float] = {}
     divergence = 0.0
     clean: Tensor | None = None
     for name, logits in source.hooked.variants(ids, real, edits):
-        predictions = logits[:, :-1][counted.to(logits.device)]
-        nats[name] = _cross_entropy(predictions, targets.to(logits.device))
+        logs = torch.log_softmax(logits, -1)
+        del logits
+        nats[name] = -total(logs[:, :-1].gather(2, ids[:, 1:, None].to(logs.device)).squeeze(2))
         if name == "clean":
-            clean = predictions
+            clean = logs
         elif name == "sae":
             assert clean is not None
-            divergence = _divergence(clean, predictions)
+            divergence = total(_divergence(clean, logs))
             clean = None
     return CrossEntropy(
         n=sums.n + int(counted.sum()),
@@ -194,31 +196,11 @@ def _add(
     )
 
 
-def _cross_entropy(logits: Float[Tensor, "row vocab"], targets: Int64[Tensor, " row"]) -> float:
-    """Sum over rows of -log p(target)."""
-    total = 0.0
-    for part, wanted in zip(logits.split(ROWS_AT_ONCE), targets.split(ROWS_AT_ONCE), strict=True):
-        _, _, normaliser = _exponentials(part)
-        total += float((normaliser - part.gather(1, wanted[:, None]).squeeze(1).double()).sum())
-    return total
-
-
-def _divergence(clean: Float[Tensor, "row vocab"], other: Float[Tensor, "row vocab"]) -> float:
-    """Sum over rows of KL(p_clean || p_other) = sum_v p_clean,v (clean_v - other_v) - log Z_clean + log Z_other."""
-    total = 0.0
-    for one, two in zip(clean.split(ROWS_AT_ONCE), other.split(ROWS_AT_ONCE), strict=True):
-        weights, scale, normaliser = _exponentials(one)
-        moved = (weights * (one - two)).sum(1, dtype=torch.float64) / scale
-        total += float((moved - normaliser + _exponentials(two)[2]).sum())
-    return total
-
-
-def _exponentials(logits: Float[Tensor, "row vocab"]) -> tuple[Tensor, Tensor, Tensor]:
-    """exp(logits - max) in float32, its sum and log sum exp(logits) in float64."""
-    most = logits.max(1, keepdim=True).values
-    weights = torch.exp(logits - most)
-    scale = weights.sum(1, dtype=torch.float64)
-    return weights, scale, most.squeeze(1).double() + scale.log()
+def _divergence(
+    clean: Float[Tensor, "item position vocab"], other: Float[Tensor, "item position vocab"]
+) -> Float[Tensor, "item position"]:
+    """KL(p_clean || p_other) = sum_v p_clean,v (log p_clean,v - log p_other,v), from log-probabilities."""
+    return (clean - other).mul_(torch.exp(clean)).sum(-1)
 
 
 def _read(saved: Path | None) -> CrossEntropy:

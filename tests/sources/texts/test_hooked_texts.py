@@ -15,7 +15,7 @@ from saescope.sources.hooked import rows as streamed_rows
 from saescope.sources.hooked import windows
 from saescope.sources.texts.source import HookedTexts
 from tests.sources.texts.conftest import Open
-from tests.sources.texts.small_model import BEGIN, texts
+from tests.sources.texts.small_model import BEGIN, END, texts
 
 
 def all_rows(source: HookedTexts, start: int = 0, size: int | None = None) -> torch.Tensor:
@@ -211,3 +211,19 @@ def test_special_tokens_and_overlaps_do_not_count(opened: Open, tmp_path: Path) 
     }
     everything = opened(texts=str(tmp_path / "a.jsonl"), context=9, exclude_tokens="none")
     assert everything.n_evaluated == everything.contexts(np.arange(everything.n_items))[1].sum()
+
+
+def test_packed_documents_are_joined_by_end_tokens(opened: Open) -> None:
+    pieces, packed = opened(), opened(packing="packed")
+    n_documents = packed.describe()["n_documents"]
+    assert packed.describe()["n_tokens"] == pieces.describe()["n_tokens"] + n_documents
+    assert packed.n_evaluated == pieces.n_evaluated
+    ids, real, counts = packed.contexts(np.arange(packed.n_items))
+    assert real[:-1].all()
+    end = packed.vocabulary.index(END)
+    assert (ids[real] == end).sum() == n_documents
+    assert not counts[ids == end].any()
+    plain, _, plain_counts = pieces.contexts(np.arange(pieces.n_items))
+    assert ids[counts].tolist() == plain[plain_counts].tolist()
+    assert packed.data_sha256 == pieces.data_sha256
+    assert sum(int(b.mask.sum()) for b in packed.batches() if b.mask is not None) == packed.n_evaluated

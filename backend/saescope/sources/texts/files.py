@@ -14,8 +14,11 @@ from typing import IO, cast
 from saescope.models.cache import file_sha256
 from saescope.sources.options import Split
 from saescope.sources.picture_folder import natural_key
+from saescope.store.errors import UserError
 
 _SPLIT = re.compile(r"(?:^|[-_./])(train|training|test|testing|val|valid|validation)(?=[-_./]|$)", re.IGNORECASE)
+_SMALL = 1 << 22
+"""Bytes up to which reading a file costs less than remembering its hash."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,18 @@ class Files:
 
     def fingerprint(self, split: Split | None, *details: object) -> str:
         """Hash of the names and contents of a split's files, and of `details`."""
-        files = [(self.name(path), file_sha256(path)) for path in self.of(split)]
+        files = [(self.name(path), _sha256(path)) for path in self.of(split)]
         return hashlib.sha256(json.dumps([files, [str(d) for d in details]]).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    """Of a file's bytes; that of a large file is remembered in the cache folder."""
+    try:
+        if path.stat().st_size > _SMALL:
+            return file_sha256(path)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def one_file(path: Path) -> Files:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import load_file
 
-from tests.store.texts_sae import Texts, Tokenizer, documents, texts
+from tests.store.texts_sae import END, Texts, Tokenizer, documents, texts
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Probe:
 
     def text(self, prompt: str) -> ProbeResult:
         data, tokenizer = _texts()
-        ids = [0, *tokenizer.ids(prompt)]
-        before = data.vectors[[0, *ids[:-1]]]
+        ids = [END, *tokenizer.ids(prompt)]
+        before = data.vectors[[END, *ids[:-1]]]
         found = self._codes(data.vectors[ids] + np.float32(0.5) * before)
         evaluated = [i > 0 for i in range(len(ids))]
         return ProbeResult([data.vocabulary[i] for i in ids], ids, evaluated, *found, None)

@@ -50,15 +50,26 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     st.cache_resource.clear()
 
 
+def feature_of_line_ends(entry: Entry) -> int:
+    """A feature that fires on line ends more than on anything else, and has a label that says so."""
+    return next(i for i in range(96) if entry.first_tokens([i]) == {i: "\n"} and entry.feature(i).label)
+
+
+def feature_of_bytes(entry: Entry) -> int:
+    """A feature whose strongest examples hold characters that are spelled by several tokens."""
+    items = {row["item_id"]: row["tokens"] for row in entry.table("items").to_pylist()}
+    return next(i for i in range(96) if any("<0xE4>" in items[e.item_id] for e in entry.examples(i, "top")))
+
+
 def test_examples_are_lines_with_every_token_and_its_activation(
     texts_store: Path, open_page: OpenPage, entry: Entry
 ) -> None:
-    app = open_page(texts_store, "feature", sae=SAE, feature=7)
-    shown = component(app, "_feature_examples")
-    top = entry.examples(7, "top")
+    feature = feature_of_bytes(entry)
+    shown = component(open_page(texts_store, "feature", sae=SAE, feature=feature), "_feature_examples")
+    top = entry.examples(feature, "top")
     assert [s["item"] for s in shown["strips"]] == [e.item_id for e in top]
     assert [s["number"] for s in shown["strips"]] == [significant(e.activation) for e in top]
-    assert shown["strongest"] == pytest.approx(entry.feature(7).max_activation)
+    assert shown["strongest"] == pytest.approx(entry.feature(feature).max_activation)
     spelled = 0
     for strip, example in zip(shown["strips"], top, strict=True):
         item = entry.item(example.item_id)
@@ -97,8 +108,9 @@ def test_tokens_and_logits_are_listed_and_lead_to_their_features(
 
 
 def test_labels_with_line_ends_stay_on_one_line(texts_store: Path, open_page: OpenPage, entry: Entry) -> None:
-    assert "\n" in (entry.feature(40).label or "")
-    assert "↵" in texts(open_page(texts_store, "feature", sae=SAE, feature=40)).splitlines()[0]
+    feature = feature_of_line_ends(entry)
+    assert "\n" in (entry.feature(feature).label or "")
+    assert "↵" in texts(open_page(texts_store, "feature", sae=SAE, feature=feature)).splitlines()[0]
 
 
 def test_relatives_are_rows_with_labels(texts_store: Path, open_page: OpenPage, entry: Entry) -> None:

@@ -108,12 +108,13 @@ def test_markup_is_text_and_other_scripts_keep_their_direction(
         items = {row["item_id"]: row for row in entry.table("items").to_pylist()}
         examples = entry.table("examples").to_pylist()
 
-        def feature_with(words: str) -> tuple[int, int, str]:
-            wanted = {i for i, row in items.items() if words in text_of(row["tokens"])}
+        def feature_with(words: str, begins: str = "") -> tuple[int, int, str]:
+            spelled = {i: text_of(row["tokens"]) for i, row in items.items()}
+            wanted = {i for i, text in spelled.items() if words in text and text.startswith(begins)}
             row = next(r for r in examples if r["kind"] == "top" and r["item_id"] in wanted)
             return row["feature_id"], row["rank"], text_of(items[row["item_id"]]["tokens"])
 
-        markup, hebrew = feature_with("<script>"), feature_with("חורין")
+        markup, hebrew = feature_with("<script>"), feature_with("חורין", begins="<|end|>")
     for (feature, rank, text), direction in ((markup, "ltr"), (hebrew, "rtl")):
         open_feature(browser_page, server, feature, context="whole")
         line = part(browser_page, "_feature_examples").locator(".text").nth(rank)
@@ -126,12 +127,14 @@ def test_markup_is_text_and_other_scripts_keep_their_direction(
 
 
 def test_a_token_leads_to_its_features(browser_page: Page, serve_store: Serve, texts_store: Path) -> None:
-    open_feature(browser_page, serve_store(texts_store), 40)
+    with FeatureStore(texts_store) as store:
+        feature = next(i for i in range(96) if store[SAE].first_tokens([i]) == {i: "\n"})
+    open_feature(browser_page, serve_store(texts_store), feature)
     part(browser_page, "_feature_tokens").locator("a").first.click()
     browser_page.wait_for_url(re.compile("/features"))
     assert address(browser_page) == {"sae": SAE, "q": 'token:"\\n"'}
     browser_page.get_by_text(re.compile(r"^\d+ of 96 features")).first.wait_for()
-    browser_page.get_by_role("link", name="#0040").first.wait_for()
+    browser_page.get_by_role("link", name=f"#{feature:04d}").first.wait_for()
 
 
 def test_neighbours_move_and_back_returns(browser_page: Page, serve_store: Serve, texts_store: Path) -> None:

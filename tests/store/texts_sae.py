@@ -75,6 +75,10 @@ _IDEOGRAPH = r"[\u3040-\u9fff\uac00-\ud7af]"
 _PIECES = re.compile(rf"{_IDEOGRAPH}| ?(?:(?!{_IDEOGRAPH})[^\W\d_])+| ?\d| ?[^\w\s]+|_+|\n+| +(?= )|\s", re.UNICODE)
 
 
+END = 0
+"""The token between documents: each begins with it."""
+
+
 class Tokenizer:
     """The words of the documents (rare ones in parts), common characters, and all bytes: `<0xE4>` for what is left."""
 
@@ -120,7 +124,7 @@ def texts(context: int = 64, d_in: int = 48) -> Texts:
     tokenizer = Tokenizer([document.text for document in found])
     items, starts, owners = [], [], []
     for number, document in enumerate(found):
-        ids = tokenizer.ids(document.text)
+        ids = [END, *tokenizer.ids(document.text)]
         for start in range(0, len(ids), context):
             items.append(ids[start : start + context])
             starts.append(start)

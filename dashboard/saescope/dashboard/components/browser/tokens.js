@@ -30,10 +30,14 @@ function tint(element, share) {
   element.style.backgroundColor = depth > 0 ? `color-mix(in srgb, var(--activation) ${opacity}, transparent)` : "";
 }
 
+// Tokens that are no text, such as <|im_start|>, [CLS] or <0xE4>: they must not decide a text's direction.
+const SPECIAL = /^(?:<[^<>\s]{1,40}>|\[[A-Z]{1,12}\])$/;
+
 // One piece [text, first position, position after the last] as an element, not yet coloured.
 function tokenElement(piece) {
   const element = document.createElement("span");
   element.className = "token";
+  if (SPECIAL.test(piece[0])) element.dir = "ltr";
   fillToken(element, piece[0]);
   return element;
 }

@@ -76,7 +76,8 @@ def test_long_documents_are_tokenised_in_parts(tmp_path: Path, monkeypatch: pyte
     lines = "".join(f"line {i} of the document\n" for i in range(400))
     (tmp_path / "long.txt").write_text(lines + "x" * 3000)
     whole = tokenised(tmp_path / "long.txt")
-    monkeypatch.setattr(tokenising, "AT_ONCE", 700)
+    monkeypatch.setattr(tokenising, "LONGEST", 700)
+    monkeypatch.setattr(tokenising, "AT_ONCE", 500)
     monkeypatch.setattr(corpus_module, "VERSION", 99)
     parts = tokenised(tmp_path / "long.txt")
     assert parts.folder != whole.folder

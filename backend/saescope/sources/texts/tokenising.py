@@ -16,9 +16,11 @@ from saescope.sources.texts.documents import Document, Scalar
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-AT_ONCE = 1 << 20
-"""Characters that are tokenised together, and the longest part of a document: beyond that its end is looked for at a
-line's, or else a word's, so that memory is bounded whatever a document's length."""
+LONGEST = 1 << 20
+"""Characters of a document's longest part: beyond that its end is looked for at a line's, or else a word's, so that
+memory is bounded whatever a document's length."""
+AT_ONCE = 1 << 18
+"""Characters that are tokenised together, about."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,13 @@ def _tokenise(parts: list[tuple[_Open, str]], tokenizer: PreTrainedTokenizerBase
 
 
 def _parts(texts: Iterable[str]) -> Iterator[str]:
-    """The text in parts of at most `AT_ONCE` characters, cut after a line, or else before a space."""
+    """The text in parts of at most `LONGEST` characters, cut after a line, or else before a space."""
     rest = ""
     for text in texts:
         rest = rest + text if rest else text
-        while len(rest) > AT_ONCE:
-            at = rest.rfind("\n", 1, AT_ONCE) + 1 or rest.rfind(" ", 1, AT_ONCE)
-            at = at if at > 0 else AT_ONCE
+        while len(rest) > LONGEST:
+            at = rest.rfind("\n", 1, LONGEST) + 1 or rest.rfind(" ", 1, LONGEST)
+            at = at if at > 0 else LONGEST
             yield rest[:at]
             rest = rest[at:]
     if rest:

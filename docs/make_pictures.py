@@ -1,6 +1,6 @@
 """Photographs every page of the dashboard for the README.
 
-    saescope demo --no-serve --store saescope-demo
+    saescope demo --llm --no-serve --store saescope-demo
     python docs/make_pictures.py [--store saescope-demo] [--port 8598]
 
 Needs Playwright and a Chromium ($CHROMIUM, or the one on the path). Writes docs/pictures/*.png.
@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
@@ -29,6 +30,7 @@ IDLE = """() => {
     && !document.querySelector('[data-testid="stSkeleton"], [data-testid="stSpinner"]')
     && [...document.images].every(i => i.complete)
 }"""
+PROMPT = "def mean(numbers):\n    return sum(numbers) / len(numbers)"
 BOTTOM = """() => Math.max(0, ...[...document.querySelectorAll('[data-testid="stElementContainer"]')]
   .map(e => e.getBoundingClientRect().bottom))"""
 
@@ -61,6 +63,7 @@ def pages(store: FeatureStore) -> dict[str, str]:
     entries = store.entries()
     digits = closest_l0([e for e in entries if e.manifest.source["kind"] == "pixels"], 8)
     patches = closest_l0([e for e in entries if e.manifest.source["kind"] == "patches"], 8)
+    texts = closest_l0([e for e in entries if e.manifest.source["kind"] == "tokens"], 32)
     return {
         "library": "library",
         "sparsity": "sparsity",
@@ -69,6 +72,8 @@ def pages(store: FeatureStore) -> dict[str, str]:
         "atoms": f"atoms?sae={patches.sae_id}",
         "health": f"health?sae={digits.sae_id}",
         "reconstructions": f"reconstructions?sae={digits.sae_id}",
+        "text-feature": f"feature?sae={texts.sae_id}&feature={telling_feature(texts)}",
+        "probe": f"probe?sae={texts.sae_id}&prompt={quote(PROMPT)}",
     }
 
 

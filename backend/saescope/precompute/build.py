@@ -23,6 +23,7 @@ import torch
 from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.device import choose_device
 from saescope.checkpoints import load_sae, native, read_config
+from saescope.precompute.beside import beside
 from saescope.precompute.coactivations import coactivations
 from saescope.precompute.crossentropy import N_CE_POSITIONS
 from saescope.precompute.evaluation import Evaluation, evaluation_of, measure_cross_entropy, metric_items
@@ -36,10 +37,11 @@ from saescope.precompute.logit_effects import can_reach_logits, logit_effects, t
 from saescope.precompute.metrics import FORMULAS
 from saescope.precompute.neighbours import neighbours
 from saescope.precompute.one_pass import PassFolder, PassOptions, PassResult, run_pass
-from saescope.precompute.spill import Spill
+from saescope.precompute.spill import Postings, Spill
+from saescope.precompute.state import FeatureState
 from saescope.precompute.tokens import as_tokens, count_tokens, item_lengths, top_tokens
 from saescope.progress import SILENT, Progress
-from saescope.sources.protocol import Source
+from saescope.sources.protocol import Source, TokenSource
 from saescope.store.errors import UserError
 from saescope.store.manifest import Manifest
 from saescope.store.schema import schema_of
@@ -225,9 +227,25 @@ class _Build:
             windowed = spill if source.positions_per_item > 1 else None
             lengths = None if tokens is None else partial(item_lengths, tokens)
             write("examples", example_batches(examples, n_features, windowed, source.positions_per_item, lengths))
-        if not has("items"):
-            self.progress.update("items", 0, 1)
-            write("items", source.item_table(np.union1d(examples.item, sampled)))
+
+        def items() -> None:
+            if not has("items"):
+                write("items", source.item_table(np.union1d(examples.item, sampled)))
+
+        with beside(items):  # encoding pictures takes one core for a while, and nothing below reads the source
+            self._write_relations(spill, postings, state, tokens)
+        if not has("item_codes"):
+            write("item_codes", item_codes(sampled, spill))
+        if not has("reconstructions") and self.about["kind"] in ("pixels", "patches"):
+            write("reconstructions", reconstructions(self.sae, source, sampled))
+        if not has("metrics"):
+            write("metrics", metric_table(evaluation))
+
+    def _write_relations(
+        self, spill: Spill, postings: Postings, state: FeatureState, tokens: TokenSource | None
+    ) -> None:
+        """What features have to do with each other, and with the model's predictions."""
+        write, has = self.writer.write_table, self.writer.has
         try:
             atoms = self.sae.atoms.detach()
         except UserError:
@@ -241,12 +259,6 @@ class _Build:
         if not has("coactivations"):
             kept = self.options.n_coactivations
             write("coactivations", coactivations(spill, postings, state.n_firing, kept, self.progress))
-        if not has("item_codes"):
-            write("item_codes", item_codes(sampled, spill))
-        if not has("reconstructions") and self.about["kind"] in ("pixels", "patches"):
-            write("reconstructions", reconstructions(self.sae, source, sampled))
-        if not has("metrics"):
-            write("metrics", metric_table(evaluation))
 
     def manifest(
         self, sae_id: str, result: PassResult, evaluation: Evaluation, sweep: Mapping[str, Any] | None

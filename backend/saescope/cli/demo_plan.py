@@ -35,7 +35,7 @@ def plans() -> list[SweepPlan]:
 SMOLLM2 = "embedded:smollm2"
 PYTHON = "embedded:python"
 ON_PYTHON: dict[str, Any] = {"architecture": "topk", "n_features": 4096, "steps": 1500, "batch_size": 1024}
-TOKENS = 240_000
+TOKENS = 200_000
 
 
 def language_plan(model: str = SMOLLM2, hook: str | None = None, progress: Progress = SILENT) -> SweepPlan:

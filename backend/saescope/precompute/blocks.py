@@ -6,8 +6,11 @@ does not depend on batch settings or on where a cut run was resumed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -17,6 +20,9 @@ from torch import Tensor
 from saescope.autoencoders import Autoencoder, Selection
 from saescope.precompute import kernels
 from saescope.sources.protocol import Source, flat_positions
+
+MOST_THREADS = 8
+"""Threads that read codes off a block; more would wait for memory."""
 
 
 def block_rows(n_features: int) -> int:
@@ -123,6 +129,9 @@ class Encoder:
         self.row_ptr = np.zeros(n_rows + 1, np.int64)
         self.features = np.empty(0, np.int32)
         self.values = np.empty(0, np.float32)
+        n_threads = max(1, min(os.cpu_count() or 1, MOST_THREADS))
+        self._runs = [_Run(-(-n_rows // n_threads)) for _ in range(n_threads)]
+        self._pool = ThreadPoolExecutor(n_threads)
 
     @torch.inference_mode()
     def __call__(self, x: Float[Tensor, "row d_in"]) -> CodeBlock:
@@ -134,11 +143,25 @@ class Encoder:
         if codes.is_cuda:
             return self._from_cuda(codes)
         dense = codes.contiguous()
+        n = self._compress(dense.numpy())
         row_ptr = self.row_ptr[: len(dense) + 1]
-        self._reserve(dense.numel() // 16)
-        while (n := kernels.compress(dense.numpy(), self.threshold, row_ptr, self.features, self.values)) < 0:
-            self._reserve(min(2 * self.features.size, dense.numel()))
         return CodeBlock(row_ptr, self.features[:n], self.values[:n], dense, None, self.threshold == 0)
+
+    def _compress(self, dense: Float32[np.ndarray, "row n_features"]) -> int:
+        """Fill the buffers with the firing entries of `dense` and return their number. Each thread takes a run of
+        rows; what comes out does not depend on how many there are."""
+        pieces = [piece for piece in np.array_split(dense, len(self._runs)) if len(piece)]
+        ends = np.cumsum([0, *self._pool.map(_Run.compress, self._runs, pieces, repeat(self.threshold))])
+        n = int(ends[-1])
+        self._reserve(n)
+        row = 0
+        self.row_ptr[0] = 0
+        for run, piece, start, end in zip(self._runs, pieces, ends, ends[1:], strict=False):
+            self.features[start:end] = run.features[: end - start]
+            self.values[start:end] = run.values[: end - start]
+            self.row_ptr[row + 1 : row + 1 + len(piece)] = run.row_ptr[1 : len(piece) + 1] + start
+            row += len(piece)
+        return n
 
     def _from_selection(self, selection: Selection) -> CodeBlock:
         indices, values = selection.indices.cpu().numpy(), selection.values.cpu().numpy()
@@ -157,6 +180,28 @@ class Encoder:
         return CodeBlock(
             row_ptr, features.to(torch.int32).cpu().numpy(), values.cpu().numpy(), codes, None, self.threshold == 0
         )
+
+    def _reserve(self, size: int) -> None:
+        if self.features.size < size:
+            self.features = np.empty(size, np.int32)
+            self.values = np.empty(size, np.float32)
+
+
+class _Run:
+    """The firing entries of a run of at most `n_rows` rows of a block, in buffers of its own."""
+
+    def __init__(self, n_rows: int) -> None:
+        self.row_ptr = np.zeros(n_rows + 1, np.int64)
+        self.features = np.empty(0, np.int32)
+        self.values = np.empty(0, np.float32)
+
+    def compress(self, dense: Float32[np.ndarray, "row n_features"], threshold: np.float32) -> int:
+        """Read `dense` into the buffers, which grow as they must; the number of entries."""
+        self._reserve(dense.size // 16)
+        row_ptr = self.row_ptr[: len(dense) + 1]
+        while (n := kernels.compress(dense, threshold, row_ptr, self.features, self.values)) < 0:
+            self._reserve(min(2 * self.features.size, dense.size))
+        return n
 
     def _reserve(self, size: int) -> None:
         if self.features.size < size:

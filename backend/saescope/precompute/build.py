@@ -30,7 +30,7 @@ from saescope.precompute.evaluation import Evaluation, evaluation_of, measure_cr
 from saescope.precompute.examples import choose_examples, example_batches
 from saescope.precompute.features import feature_table
 from saescope.precompute.histogram import RECTIFIED, SIGMOID, HistogramSpec
-from saescope.precompute.intervals import choose_intervals
+from saescope.precompute.intervals import Intervals, choose_intervals
 from saescope.precompute.item_samples import item_codes, reconstructions, sample_items
 from saescope.precompute.labels import label_features
 from saescope.precompute.logit_effects import can_reach_logits, logit_effects, top_logits
@@ -205,34 +205,20 @@ class _Build:
         spill = Spill.open(self.folder.spill)
         intervals = choose_intervals(state, self.sae.config.firing_threshold)
         sampled = sample_items(source.n_items, self.options.n_sample_items)
-        postings = spill.postings(state.n_firing)
-        tokens = as_tokens(source)
-        if not has("features") or (tokens is not None and not has("top_tokens")):
-            counts = None
-            if tokens is not None:
-                counts = count_tokens(spill, postings, tokens, self.options.n_top_tokens, self.progress)
-                write("top_tokens", top_tokens(counts, state.n_firing, result.n_positions, tokens.vocabulary))
-            labels = label_features(
-                source.metadata(),
-                self.about.get("label_words") or {},
-                spill.items,
-                postings,
-                state.n_firing,
-                counts,
-                () if tokens is None else tokens.vocabulary,
-            )
-            write("features", feature_table(state, intervals, labels, self.sae, result.n_positions))
         examples = choose_examples(state, intervals)
-        if not has("examples"):
-            windowed = spill if source.positions_per_item > 1 else None
-            lengths = None if tokens is None else partial(item_lengths, tokens)
-            write("examples", example_batches(examples, n_features, windowed, source.positions_per_item, lengths))
 
         def items() -> None:
             if not has("items"):
                 write("items", source.item_table(np.union1d(examples.item, sampled)))
 
-        with beside(items):  # encoding pictures takes one core for a while, and nothing below reads the source
+        with beside(items):  # encoding pictures takes one core for a while
+            postings = spill.postings(state.n_firing)
+            tokens = as_tokens(source)
+            self._write_features(result, intervals, spill, postings, tokens)
+            if not has("examples"):
+                windowed = spill if source.positions_per_item > 1 else None
+                lengths = None if tokens is None else partial(item_lengths, tokens)
+                write("examples", example_batches(examples, n_features, windowed, source.positions_per_item, lengths))
             self._write_relations(spill, postings, state, tokens)
         if not has("item_codes"):
             write("item_codes", item_codes(sampled, spill))
@@ -240,6 +226,33 @@ class _Build:
             write("reconstructions", reconstructions(self.sae, source, sampled))
         if not has("metrics"):
             write("metrics", metric_table(evaluation))
+
+    def _write_features(
+        self,
+        result: PassResult,
+        intervals: Intervals,
+        spill: Spill,
+        postings: Postings,
+        tokens: TokenSource | None,
+    ) -> None:
+        """The features with their labels; for texts also the tokens that fire them."""
+        write, has, state = self.writer.write_table, self.writer.has, result.state
+        if has("features") and (tokens is None or has("top_tokens")):
+            return
+        counts = None
+        if tokens is not None:
+            counts = count_tokens(spill, postings, tokens, self.options.n_top_tokens, self.progress)
+            write("top_tokens", top_tokens(counts, state.n_firing, result.n_positions, tokens.vocabulary))
+        labels = label_features(
+            self.source.metadata(),
+            self.about.get("label_words") or {},
+            spill.items,
+            postings,
+            state.n_firing,
+            counts,
+            () if tokens is None else tokens.vocabulary,
+        )
+        write("features", feature_table(state, intervals, labels, self.sae, result.n_positions))
 
     def _write_relations(
         self, spill: Spill, postings: Postings, state: FeatureState, tokens: TokenSource | None

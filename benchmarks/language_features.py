@@ -1,18 +1,20 @@
 """Whether an SAE trained with the defaults has a feature for each language and kind of text in a corpus.
 
-    python benchmarks/language_features.py --texts CORPUS.parquet [--max-tokens 400000] [--out RUN]
+    python benchmarks/language_features.py --texts CORPUS.parquet [--max-tokens 400000] [--judged-tokens N] [--out RUN]
 
 CORPUS has the columns text, domain and language. Trains a TopK SAE (8,192 features, k = 32) on SmolLM2-135M, layer 15,
-or goes on with the run in RUN; a document's score under a feature is the feature's mean activation over the
-document's positions. Half of the documents (drawn by --seed) choose the feature with the largest area under the ROC
-curve for each target; printed is that feature's area on the other half, with a 95 % interval: percentiles of 2,000
-bootstrap samples of the documents, drawn among those of the target and the others apart.
+or goes on with the run in RUN; --judged-tokens judges on more (or fewer) tokens than it was trained on. A document's
+score under a feature is the feature's mean activation over the document's positions. Half of the documents (drawn by
+--seed) choose the feature with the largest area under the ROC curve for each target; printed is that feature's area on
+the other half, with a 95 % interval: percentiles of 2,000 bootstrap samples of the documents, drawn among those of the
+target and the others apart.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,7 @@ def main() -> int:
     parser.add_argument("--n-features", type=int, default=8192)
     parser.add_argument("--k", type=int, default=32)
     parser.add_argument("--max-tokens", type=int, default=400_000)
+    parser.add_argument("--judged-tokens", type=int, help="as many as --max-tokens if left out")
     parser.add_argument("--out", type=Path, help="folder of the training run; kept")
     parser.add_argument("--seed", type=int, default=0, help="which half of the documents chooses")
     arguments = parser.parse_args()
@@ -63,7 +66,8 @@ def main() -> int:
         data = open_to_train(options, progress)
         config = TrainingConfig("topk", n_features=arguments.n_features, k=arguments.k)
         train(data.table, config, out, description=data.description, progress=progress)
-        source = open_source(options, "evaluate", progress)
+        judged = replace(options, max_tokens=arguments.judged_tokens or arguments.max_tokens)
+        source = open_source(judged, "evaluate", progress)
         scores, n_positions = document_means(load_sae(out), source)
     metadata = first_of_each_document(source)
     seen = n_positions > 0

@@ -57,8 +57,10 @@ def test_a_document_as_prompt_fires_what_it_fires_in_the_source(tmp_path: Path, 
         codes = sae.encode(batch.activations[0, :n_real]).numpy()
         for position in np.flatnonzero(counts):
             fired, values = result.feature_ids[position], result.activations[position]
-            assert sorted(fired.tolist()) == np.flatnonzero(codes[position]).tolist()
-            np.testing.assert_allclose(values, codes[position][fired], rtol=1e-4, atol=1e-5)
+            # a batch of another shape rounds otherwise: by so much, codes near 0 may fire or not
+            rounding = 1e-5 * np.abs(codes[position]).max()
+            assert set(np.flatnonzero(np.abs(codes[position]) > rounding)) <= set(fired.tolist())
+            np.testing.assert_allclose(values, codes[position][fired], rtol=1e-4, atol=rounding)
             assert (np.diff(np.abs(values)) <= 0).all()
     assert left_out > 0, "some positions are left out for their norm"
 

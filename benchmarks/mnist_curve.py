@@ -20,8 +20,8 @@ from saescope.sources import SourceOptions, open_source
 from saescope.store import FeatureStore
 
 SWEEPS = {
-    "topk": (4, 8, 16, 32, 64, 128),
-    "relu": (0.1, 1, 3, 10, 30),
+    "topk": (4, 8, 16, 64),
+    "relu": (0.1, 1, 3, 10),
 }
 
 

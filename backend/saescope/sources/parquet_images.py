@@ -7,6 +7,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 from saescope.progress import SILENT, Progress
 from saescope.sources.image_data import ImageSet
 from saescope.sources.options import SourceOptions, Split
+from saescope.sources.parquet_reading import guarded
 from saescope.sources.picture_folder import natural_key
 from saescope.sources.pictures import Fit, load_pictures
 from saescope.store.errors import UserError
@@ -62,7 +64,7 @@ class ParquetPictures:
             self._kept.move_to_end(group)
             return self._kept[group]
         file, number = self._groups[group]
-        table = _guarded(self._paths[file], lambda: self._files[file].read_row_group(number, columns=[self._column]))
+        table = guarded(self._paths[file], lambda: self._files[file].read_row_group(number, columns=[self._column]))
         promised = int(self._starts[group + 1] - self._starts[group])
         if len(table) != promised:
             _refuse_count(self._paths[file], len(table), promised)
@@ -104,9 +106,7 @@ class ParquetData:
         )
         others = [f.name for f in schema if f.name not in (image, label) and _is_scalar(f.type)]
         read = [n for n in (label, *others) if n is not None]
-        tables = [
-            _guarded(path, lambda file=file: file.read(columns=read)) for file, path in zip(files, paths, strict=True)
-        ]
+        tables = [guarded(path, partial(file.read, columns=read)) for file, path in zip(files, paths, strict=True)]
         for table, file, path in zip(tables, files, paths, strict=True):
             if read and len(table) != file.metadata.num_rows:
                 _refuse_count(path, len(table), file.metadata.num_rows)
@@ -141,7 +141,7 @@ def find_in_folder(folder: Path, options: SourceOptions) -> ParquetData | None:
 def _open(path: Path) -> pq.ParquetFile:
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty; expected a Parquet file")
-    file: pq.ParquetFile = _guarded(path, lambda: pq.ParquetFile(path))
+    file: pq.ParquetFile = guarded(path, lambda: pq.ParquetFile(path))
     rows = [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
     if min(rows, default=0) < 0 or sum(rows) != file.metadata.num_rows:
         _refuse_count(path, sum(rows), file.metadata.num_rows)
@@ -153,16 +153,6 @@ def _refuse_count(path: Path, found: int, promised: int) -> NoReturn:
         f"{path}: holds {found} rows where its metadata promises {promised}",
         "the file is damaged: write or copy it again",
     )
-
-
-def _guarded(path: Path, read):  # type: ignore[no-untyped-def]
-    try:
-        return read()
-    except Exception as error:  # damaged metadata leads Arrow to more than its own exceptions
-        text = str(error).splitlines()[0] if str(error) else repr(error)
-        raise UserError(
-            f"{path}: not a whole Parquet file ({text})", "it may be half-written or damaged: write or copy it again"
-        ) from error
 
 
 def _image_column(schema: pa.Schema, path: Path, wanted: str | None) -> str:

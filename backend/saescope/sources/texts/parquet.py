@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from saescope.progress import SILENT, Progress
 from saescope.sources.options import Split
+from saescope.sources.parquet_reading import guarded
 from saescope.sources.texts.documents import Document, decoded, free_name, scalar, text_column
 from saescope.sources.texts.files import Files
 from saescope.store.errors import UserError
@@ -69,7 +70,7 @@ class ParquetTexts:
         for path in paths:
             file = _open(path)
             batches = file.iter_batches(_ROWS, columns=[self._text, *self._others])
-            while (batch := _guarded(path, lambda batches=batches: next(batches, None))) is not None:
+            while (batch := guarded(path, partial(next, batches, None))) is not None:
                 for document in self._documents(batch):
                     yield document
                     done += 1
@@ -99,17 +100,7 @@ def _values(column: pa.Array) -> list:
 def _open(path: Path) -> pq.ParquetFile:
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty; expected a Parquet file")
-    return _guarded(path, lambda: pq.ParquetFile(path))
-
-
-def _guarded(path: Path, read):  # type: ignore[no-untyped-def]
-    try:
-        return read()
-    except Exception as error:  # damaged metadata leads Arrow to more than its own exceptions
-        text = str(error).splitlines()[0] if str(error) else repr(error)
-        raise UserError(
-            f"{path}: not a whole Parquet file ({text})", "it may be half-written or damaged: write or copy it again"
-        ) from error
+    return guarded(path, lambda: pq.ParquetFile(path))
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

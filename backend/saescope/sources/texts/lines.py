@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,7 +35,7 @@ _LOOKED_AT = 1000
 
 
 @dataclass(frozen=True)
-class LineTexts:
+class LineTexts(ABC):
     """What JSON Lines and CSV have in common. Metadata is kept as text: nothing promises one type per column."""
 
     files: Files
@@ -47,9 +48,9 @@ class LineTexts:
     def splits(self) -> Sequence[Split]:
         return self.files.splits
 
+    @abstractmethod
     def _rows(self, path: Path) -> Iterator[tuple[int, Mapping[str, Any], int]]:
         """Line number, columns and position in the file of each row."""
-        raise NotImplementedError
 
     @cached_property
     def _names(self) -> tuple[str, tuple[str, ...]]:

@@ -126,11 +126,9 @@ class Encoder:
         self.sae = sae
         self.device = device
         self.threshold = np.float32(sae.config.firing_threshold)
-        self.row_ptr = np.zeros(n_rows + 1, np.int64)
-        self.features = np.empty(0, np.int32)
-        self.values = np.empty(0, np.float32)
+        self._whole = _Buffers(n_rows)
         n_threads = max(1, min(os.cpu_count() or 1, MOST_THREADS))
-        self._runs = [_Run(-(-n_rows // n_threads)) for _ in range(n_threads)]
+        self._runs = [_Buffers(-(-n_rows // n_threads)) for _ in range(n_threads)]
         self._pool = ThreadPoolExecutor(n_threads)
 
     @torch.inference_mode()
@@ -144,66 +142,65 @@ class Encoder:
             return self._from_cuda(codes)
         dense = codes.contiguous()
         n = self._compress(dense.numpy())
-        row_ptr = self.row_ptr[: len(dense) + 1]
-        return CodeBlock(row_ptr, self.features[:n], self.values[:n], dense, None, self.threshold == 0)
+        return CodeBlock(*self._whole.entries(len(dense), n), dense, None, self.threshold == 0)
 
     def _compress(self, dense: Float32[np.ndarray, "row n_features"]) -> int:
         """Fill the buffers with the firing entries of `dense` and return their number. Each thread takes a run of
         rows; what comes out does not depend on how many there are."""
         pieces = [piece for piece in np.array_split(dense, len(self._runs)) if len(piece)]
-        ends = np.cumsum([0, *self._pool.map(_Run.compress, self._runs, pieces, repeat(self.threshold))])
-        n = int(ends[-1])
-        self._reserve(n)
-        row = 0
-        self.row_ptr[0] = 0
+        ends = np.cumsum([0, *self._pool.map(_Buffers.compress, self._runs, pieces, repeat(self.threshold))])
+        whole, row = self._whole, 0
+        whole.reserve(int(ends[-1]))
         for run, piece, start, end in zip(self._runs, pieces, ends, ends[1:], strict=False):
-            self.features[start:end] = run.features[: end - start]
-            self.values[start:end] = run.values[: end - start]
-            self.row_ptr[row + 1 : row + 1 + len(piece)] = run.row_ptr[1 : len(piece) + 1] + start
+            whole.features[start:end] = run.features[: end - start]
+            whole.values[start:end] = run.values[: end - start]
+            whole.row_ptr[row + 1 : row + 1 + len(piece)] = run.row_ptr[1 : len(piece) + 1] + start
             row += len(piece)
-        return n
+        return int(ends[-1])
 
     def _from_selection(self, selection: Selection) -> CodeBlock:
         indices, values = selection.indices.cpu().numpy(), selection.values.cpu().numpy()
-        row_ptr = self.row_ptr[: len(indices) + 1]
-        self._reserve(indices.size)
-        n = kernels.compress_selection(indices, values, self.threshold, row_ptr, self.features, self.values)
-        return CodeBlock(row_ptr, self.features[:n], self.values[:n], None, selection, self.threshold == 0)
+        whole = self._whole
+        whole.reserve(indices.size)
+        row_ptr = whole.row_ptr[: len(indices) + 1]
+        n = kernels.compress_selection(indices, values, self.threshold, row_ptr, whole.features, whole.values)
+        return CodeBlock(*whole.entries(len(indices), n), None, selection, self.threshold == 0)
 
     def _from_cuda(self, codes: Float[Tensor, "row n_features"]) -> CodeBlock:
         """Only the firing entries cross to the host."""
         rows, features = torch.nonzero(codes.abs() > float(self.threshold), as_tuple=True)
         values = codes[rows, features]
-        row_ptr = self.row_ptr[: len(codes) + 1]
-        row_ptr[0] = 0
+        row_ptr = self._whole.row_ptr[: len(codes) + 1]
         np.cumsum(torch.bincount(rows, minlength=len(codes)).cpu().numpy(), out=row_ptr[1:])
         return CodeBlock(
             row_ptr, features.to(torch.int32).cpu().numpy(), values.cpu().numpy(), codes, None, self.threshold == 0
         )
 
-    def _reserve(self, size: int) -> None:
-        if self.features.size < size:
-            self.features = np.empty(size, np.int32)
-            self.values = np.empty(size, np.float32)
 
-
-class _Run:
-    """The firing entries of a run of at most `n_rows` rows of a block, in buffers of its own."""
+class _Buffers:
+    """The firing entries of at most `n_rows` rows. They grow as they must; the next rows overwrite them."""
 
     def __init__(self, n_rows: int) -> None:
         self.row_ptr = np.zeros(n_rows + 1, np.int64)
         self.features = np.empty(0, np.int32)
         self.values = np.empty(0, np.float32)
 
+    def entries(
+        self, n_rows: int, n: int
+    ) -> tuple[Int64[np.ndarray, " row+1"], Int32[np.ndarray, " firing"], Float32[np.ndarray, " firing"]]:
+        """Views of the first `n_rows` rows, which hold `n` entries."""
+        return self.row_ptr[: n_rows + 1], self.features[:n], self.values[:n]
+
     def compress(self, dense: Float32[np.ndarray, "row n_features"], threshold: np.float32) -> int:
-        """Read `dense` into the buffers, which grow as they must; the number of entries."""
-        self._reserve(dense.size // 16)
+        """Read `dense` into the buffers; the number of entries."""
+        self.reserve(dense.size // 16)
         row_ptr = self.row_ptr[: len(dense) + 1]
         while (n := kernels.compress(dense, threshold, row_ptr, self.features, self.values)) < 0:
-            self._reserve(min(2 * self.features.size, dense.size))
+            self.reserve(min(2 * self.features.size, dense.size))
         return n
 
-    def _reserve(self, size: int) -> None:
+    def reserve(self, size: int) -> None:
+        """Room for `size` entries; what was there is lost where there was less."""
         if self.features.size < size:
             self.features = np.empty(size, np.int32)
             self.values = np.empty(size, np.float32)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from saescope.store import FeatureStore
+from tests.dashboard.browser_pages import part
 from tests.dashboard.conftest import Serve
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 SAE = "digits-patches"
@@ -21,10 +22,6 @@ SAE = "digits-patches"
 @pytest.fixture(autouse=True)
 def _backend() -> None:
     pytest.importorskip("torch", reason="the probe needs the backend")
-
-
-def part(page: Page, key: str) -> Locator:
-    return page.locator(f".st-key-{key}").first
 
 
 def features_here(page: Page) -> list[int]:

@@ -5,28 +5,19 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from saescope.store import FeatureStore
 from saescope.store.token_text import text_of
+from tests.dashboard.browser_pages import address, part
 from tests.dashboard.conftest import Serve
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 SAE = "texts-topk-k4"
-
-
-def part(page: Page, key: str) -> Locator:
-    """The element of the widget or component with this key."""
-    return page.locator(f".st-key-{re.sub(r'[^a-zA-Z0-9_-]', '-', key)}").first
-
-
-def address(page: Page) -> dict[str, str]:
-    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
 
 
 def open_feature(page: Page, server: str, feature: int, **more: object) -> None:

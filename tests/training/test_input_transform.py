@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,14 +57,16 @@ def test_zca_whitens_and_is_invertible() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["relu", "kl", "topk", "jumprelu"])
+@pytest.mark.parametrize("name", ["relu", "kl", "topk", "jumprelu", "gated", "batchtopk", "matryoshka"])
 @pytest.mark.parametrize("subtract", [False, True])
 @pytest.mark.parametrize("tied", [False, True])
 def test_folding_is_exact(kind: TransformKind, name: str, subtract: bool, tied: bool) -> None:
     table = digits()
     transform = fit(table, kind)
     found = architecture(name)
-    own = {"k": 5} if name == "topk" else {}
+    own: dict[str, Any] = {"k": 5} if name in ("topk", "batchtopk", "matryoshka") else {}
+    if name == "matryoshka":
+        own["group_sizes"] = (30, 60)
     model = found.module(found.config(d_in=64, n_features=90, apply_b_dec_to_input=subtract, tied=tied, **own))
     assert isinstance(model, LinearAutoencoder)
     generator = torch.Generator().manual_seed(0)

@@ -65,6 +65,15 @@ class LinearAutoencoder(Autoencoder):
             for name, value in self.tensors().items():
                 value.copy_(tensors[name])
 
+    def biases_after_shift(
+        self, tensors: dict[str, Tensor], shift: Float[Tensor, " n_features"]
+    ) -> dict[str, Float[Tensor, " n_features"]]:
+        """The encoder's biases for inputs whose product with W_enc lacks `shift` (float64), from those in `tensors`.
+
+        With them, moving the origin of the inputs changes no code.
+        """
+        return {"b_enc": tensors["b_enc"] + shift}
+
     def pre_activations(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch n_features"]:
         """z, before the activation function."""
         return functional.linear(self.centred(x), self.encoder_rows, self.b_enc)

@@ -178,7 +178,8 @@ def _config(raw: dict[str, Any], faults: list[str]) -> AutoencoderConfig | None:
         if field.name in raw:
             fault = _type_fault(raw[field.name], types[field.name])
             if fault is None:
-                values[field.name] = raw[field.name]
+                value = raw[field.name]
+                values[field.name] = tuple(value) if isinstance(value, list) else value
             else:
                 faults.append(f"{field.name} is {raw[field.name]!r}, expected {fault}")
         elif field.default is dataclasses.MISSING:
@@ -201,6 +202,9 @@ def _type_fault(value: Any, expected: Any) -> str | None:
         return None if isinstance(value, bool) else "true or false"
     if expected is int:
         return None if isinstance(value, int) and not isinstance(value, bool) else "a whole number"
+    if expected == tuple[int, ...]:
+        whole = isinstance(value, list) and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
+        return None if whole else "a list of whole numbers"
     if expected is float:
         fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         return None if fits else "a finite number"

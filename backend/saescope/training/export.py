@@ -25,11 +25,10 @@ def folded(model: LinearAutoencoder, transform: InputTransform) -> LinearAutoenc
         config = dataclasses.replace(config, tied=False)
     result = copy.deepcopy(model).cpu() if config is model.config else type(model)(config)
     tensors = {name: t.detach().cpu() for name, t in model.tensors().items()}
-    W_enc, b_enc = transform.fold_encoder(
-        tensors["W_enc"], tensors["b_enc"], subtracts_b_dec=config.apply_b_dec_to_input
-    )
+    W_enc, shift = transform.fold_encoder(tensors["W_enc"], subtracts_b_dec=config.apply_b_dec_to_input)
+    biases = {name: bias.float() for name, bias in model.biases_after_shift(tensors, shift).items()}
     W_dec, b_dec = transform.fold_decoder(tensors["W_dec"], tensors["b_dec"])
-    result.load_tensors(tensors | {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec})
+    result.load_tensors(tensors | biases | {"W_enc": W_enc, "W_dec": W_dec, "b_dec": b_dec})
     return result
 
 

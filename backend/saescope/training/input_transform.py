@@ -54,16 +54,16 @@ class InputTransform:
         return centred * self.scale if self.matrix is None else centred @ self.matrix.to(x)
 
     def fold_encoder(
-        self, W_enc: Float[Tensor, "d_in n_features"], b_enc: Float[Tensor, " n_features"], subtracts_b_dec: bool
+        self, W_enc: Float[Tensor, "d_in n_features"], subtracts_b_dec: bool
     ) -> tuple[Float[Tensor, "d_in n_features"], Float[Tensor, " n_features"]]:
-        """Encoder weights that give the same pre-activations from raw activations.
+        """Encoder weights for raw activations (float32), and what its biases must gain for equal codes (float64).
 
-        z = t W + b = x (A W) + (b - mean A W). An encoder that subtracts b_dec needs no new bias, since the raw b_dec
-        (see `fold_decoder`) holds the mean: (t - b_dec) W = (x - mean - b_dec B) A W.
+        t W = x (A W) - mean A W. An encoder that subtracts b_dec needs no new bias, since the raw b_dec (see
+        `fold_decoder`) holds the mean: (t - b_dec) W = (x - mean - b_dec B) A W.
         """
         folded = W_enc.double() * self.scale if self.matrix is None else self.matrix @ W_enc.double()
-        bias = b_enc.double() if subtracts_b_dec else b_enc.double() - self.mean @ folded
-        return folded.float(), bias.float()
+        shift = torch.zeros_like(folded[0]) if subtracts_b_dec else -self.mean @ folded
+        return folded.float(), shift
 
     def fold_decoder(
         self, W_dec: Float[Tensor, "n_features d_in"], b_dec: Float[Tensor, " d_in"]

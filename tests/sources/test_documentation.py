@@ -16,6 +16,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "sources.md"
 def test_every_recorded_key_is_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "x.npy", np.zeros((2, 3)))
     recorded = set(open_source(SourceOptions(activations=str(tmp_path / "x.npy"))).describe())
+    recorded |= set(open_source(SourceOptions(toy="8x4")).describe())
     for patch in (None, 4):
         recorded |= set(open_source(SourceOptions(images="embedded:digits", patch=patch)).describe())
     monkeypatch.setenv("SAESCOPE_CACHE", str(tmp_path / "cache"))

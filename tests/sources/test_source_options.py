@@ -79,6 +79,7 @@ def test_kinds_of_sources() -> None:
     assert SourceOptions(images="a").kind == "pixels"
     assert SourceOptions(images="a", model="m", hook="h").kind == "vision"
     assert SourceOptions(activations="a").kind == "activations"
+    assert SourceOptions(toy="8x4").kind == "toy"
 
 
 def test_options_that_mean_nothing_for_the_data_are_refused() -> None:

@@ -30,6 +30,12 @@ _OPTIONS = (
     ),
     click.option("--activations", metavar="PATH", help="Cached activations: .npy, .npz or .safetensors."),
     click.option(
+        "--toy",
+        metavar="SETTINGS",
+        help="Sparse sums of known features, drawn as they are read: FEATURESxDIMENSIONS[:p=P,c=LOW..HIGH,items=N,"
+        "groups=G,awake=Q,seed=S], e.g. 256x64:p=0.02.",
+    ),
+    click.option(
         "--model",
         metavar="NAME",
         help="Model that reads the texts or images: hub name, folder, .gguf file, or embedded:smollm2.",
@@ -119,6 +125,7 @@ _NAMES = (
     "images",
     "texts",
     "activations",
+    "toy",
     "model",
     "hook",
     "patch",

@@ -28,6 +28,10 @@ def open_source(options: SourceOptions, purpose: Purpose = "evaluate", progress:
     """
     if options.kind == "activations":
         return open_activations(options, progress)
+    if options.kind == "toy":
+        from saescope.sources.toy import open_toy  # numba takes a second to import
+
+        return open_toy(options)
     if options.kind == "texts":
         from saescope.sources.texts.opening import open_texts  # transformers takes seconds to import
 

@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
+from saescope.sources.toy_settings import ToySettings
 from saescope.store.errors import UserError
 
 ImageMode = Literal["grey", "colour"]
@@ -19,8 +20,9 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 Cache = Literal["auto", "on", "off"]
 CacheDType = Literal["float32", "float16"]
 SpecialPositions = Literal["out", "in"]
-SourceKind = Literal["pixels", "activations", "texts", "vision"]
+SourceKind = Literal["pixels", "activations", "texts", "vision", "toy"]
 
+_DATA = ("images", "texts", "activations", "toy")
 _OF_IMAGES = ("image_mode", "layout", "value_range", "label_key")
 _OF_PIXELS = ("patch", "stride")
 _OF_TEXTS = ("context", "context_stride", "packing", "text_key", "max_tokens", "bos", "exclude_tokens")
@@ -34,6 +36,10 @@ _CONCERNS: dict[SourceKind, tuple[tuple[str, ...], str]] = {
     ),
     "texts": ((*_OF_PIXELS, *_OF_IMAGES, *_OF_VISION, "data_key"), "the source is texts"),
     "vision": ((*_OF_PIXELS, *_OF_TEXTS), "the source is a model that looks at images"),
+    "toy": (
+        (*_OF_PIXELS, *_OF_IMAGES, *_OF_TEXTS, *_OF_MODELS, *_OF_VISION, "data_key", "model"),
+        "the source is a toy",
+    ),
 }
 """Kind of source -> options that mean nothing for it, and what the kind is called."""
 
@@ -42,8 +48,8 @@ _CONCERNS: dict[SourceKind, tuple[tuple[str, ...], str]] = {
 class SourceOptions:
     """Which data, and how it becomes activations at positions.
 
-    Exactly one of `images`, `texts` and `activations` is given. Texts are read through a model's hook point, images
-    too where a model is named. Bad combinations raise `UserError` here, before any file is touched.
+    Exactly one of `images`, `texts`, `activations` and `toy` is given. Texts are read through a model's hook point,
+    images too where a model is named. Bad combinations raise `UserError` here, before any file is touched.
     """
 
     images: str | None = None
@@ -53,6 +59,8 @@ class SourceOptions:
     'embedded:python' (Python's own documentation and library)."""
     activations: str | None = None
     """.npy, .npz or .safetensors with an array [item, d_in] or [item, position, d_in]."""
+    toy: str | None = None
+    """Sparse sums of known features, 'FEATURESxDIMENSIONS:p=P,...' (see `sources.toy_settings`)."""
     model: str | None = None
     """Name on the Hugging Face hub, local folder, .gguf file, or 'embedded:smollm2'."""
     hook: str | None = None
@@ -110,7 +118,7 @@ class SourceOptions:
     """Of activations on disk."""
 
     def __post_init__(self) -> None:
-        for name in ("images", "texts", "activations", "model"):
+        for name in ("images", "texts", "activations", "toy", "model"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, os.fspath(value))
@@ -118,12 +126,14 @@ class SourceOptions:
             low, high = self.value_range
             object.__setattr__(self, "value_range", (float(low), float(high)))
         self._check_data()
+        if self.toy is not None:
+            ToySettings.parse(self.toy)
         self._check_patches()
         self._check_words()
         self._check_contexts()
 
     def _check_data(self) -> None:
-        given = [name for name in ("images", "texts", "activations") if getattr(self, name) is not None]
+        given = [name for name in _DATA if getattr(self, name) is not None]
         if len(given) > 1:
             both = "both " if len(given) == 2 else ""
             raise UserError(f"{both}{' and '.join(given)} are given; a source reads one of them")
@@ -131,7 +141,7 @@ class SourceOptions:
             raise UserError(
                 "no source is given",
                 "name one: --images PATH (or embedded:digits, embedded:photos), --texts PATH (or embedded:python) "
-                "with --model and --hook, or --activations PATH",
+                "with --model and --hook, --activations PATH, or --toy 256x64:p=0.02",
             )
         if not self.path:
             raise UserError("the path of the source is empty", "name a file or folder, or embedded:digits")
@@ -200,6 +210,8 @@ class SourceOptions:
     @property
     def kind(self) -> SourceKind:
         """What yields the activations."""
+        if self.toy is not None:
+            return "toy"
         if self.activations is not None:
             return "activations"
         if self.texts is not None:
@@ -208,8 +220,8 @@ class SourceOptions:
 
     @property
     def path(self) -> str:
-        """The data's path, as given."""
-        path = next((p for p in (self.images, self.texts, self.activations) if p is not None), None)
+        """The data's path (a toy source's settings), as given."""
+        path: str | None = next((p for p in (getattr(self, name) for name in _DATA) if p is not None), None)
         assert path is not None
         return path
 
@@ -223,6 +235,8 @@ def _concern(name: str) -> str:
         return "concerns texts"
     if name == "data_key":
         return "concerns arrays"
+    if name == "model":
+        return "reads texts or images"
     if name in _OF_VISION:
         return "concerns models that look at images"
     return "concerns models" if name in _OF_MODELS else "concerns images"

@@ -27,6 +27,9 @@ def make(kind: str = "topk") -> LinearAutoencoder:
         "kl": KlAutoencoder(KlConfig(d_in=5, n_features=9, firing_threshold=0.25)),
         "jumprelu": JumpreluAutoencoder(JumpreluConfig(d_in=5, n_features=9)),
         "tied": ReluAutoencoder(ReluConfig(d_in=5, n_features=9, tied=True)),
+        "normalised": TopkAutoencoder(TopkConfig(d_in=5, n_features=9, k=3, input_normalization="layer_norm")),
+        "skipping": ReluAutoencoder(ReluConfig(d_in=5, n_features=9, skip=True, transcoder=True)),
+        "wide": ReluAutoencoder(ReluConfig(d_in=5, n_features=9, d_out=7, rescale_by_decoder_norm=True)),
     }
     model = models[kind]
     generator = torch.Generator().manual_seed(len(kind))
@@ -56,7 +59,7 @@ def rewrite_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], No
     rewrite_config(folder, lambda c: c.update(weights_sha256=weights_sha256(folder)))
 
 
-@pytest.mark.parametrize("kind", ["topk", "relu", "kl", "jumprelu", "tied"])
+@pytest.mark.parametrize("kind", ["topk", "relu", "kl", "jumprelu", "tied", "normalised", "skipping", "wide"])
 def test_round_trip(kind: str, tmp_path: Path) -> None:
     model = make(kind)
     native.save(model, tmp_path)
@@ -67,8 +70,9 @@ def test_round_trip(kind: str, tmp_path: Path) -> None:
         assert torch.equal(got, expected)
         assert not got.requires_grad
     shapes = {k: tuple(v.shape) for k, v in load_file(tmp_path / "sae.safetensors").items()}
-    own = {"threshold": (9,)} if kind == "jumprelu" else {}
-    assert shapes == {"W_enc": (5, 9), "W_dec": (9, 5), "b_enc": (9,), "b_dec": (5,), **own}
+    own = {"jumprelu": {"threshold": (9,)}, "skipping": {"W_skip": (5, 5)}}.get(kind, {})
+    d_out = 7 if kind == "wide" else 5
+    assert shapes == {"W_enc": (5, 9), "W_dec": (9, d_out), "b_enc": (9,), "b_dec": (d_out,), **own}
 
 
 def test_a_jumprelu_needs_its_thresholds(tmp_path: Path) -> None:
@@ -144,7 +148,11 @@ def test_all_faults_at_once(saved: Path) -> None:
         (lambda c: c.pop("k"), "k is missing"),
         (lambda c: c.update(n_features=0), "n_features is 0"),
         (lambda c: c.update(n_features=10**15), "W_enc has shape"),
-        (lambda c: c.update(d_out=7), "d_out is 7"),
+        (lambda c: c.update(d_out=7), "W_dec has shape [9, 5], expected [9, 7]"),
+        (lambda c: c.update(d_out=7, apply_b_dec_to_input=True), "cannot be subtracted"),
+        (lambda c: c.update(input_normalization="batch"), "expected one of none, layer_norm, norm"),
+        (lambda c: c.update(input_normalization=["norm"]), "expected one of none, layer_norm, norm"),
+        (lambda c: c.update(skip=True), "tensor W_skip is missing"),
         (lambda c: c.update(architecture="topkk"), "unknown architecture 'topkk'"),
         (lambda c: c.update(architecture=3), "architecture is 3"),
         (lambda c: c.update(format="other"), "format is 'other'"),

@@ -22,6 +22,9 @@ SAES: dict[str, dict[str, Any]] = {
     "kl": {},
     "relu-tied": {"tied": True},
     "topk-subtracting": {"k": 3, "apply_b_dec_to_input": True},
+    "topk-normalised": {"k": 4, "input_normalization": "norm"},
+    "relu-skipping": {"skip": True},
+    "relu-rescaled": {"rescale_by_decoder_norm": True},
 }
 N_FEATURES = 48
 
@@ -51,6 +54,10 @@ def make_sae(name: str, source: Source, seed: int = 0) -> Autoencoder:
         sae.b_dec.copy_(mean)
         sae.b_enc.copy_(-offset if sae.config.apply_b_dec_to_input else -offset - mean @ atoms.T)
         sae.b_enc[-1] = -1e3
+        if SAES[name].get("skip"):
+            sae.W_skip.copy_(0.1 * torch.randn(source.d_in, source.d_in))
+        if SAES[name].get("rescale_by_decoder_norm"):
+            sae.W_dec.mul_(torch.linspace(0.5, 2, N_FEATURES)[:, None])
         if isinstance(sae, JumpreluAutoencoder):
             sae.b_enc[:-1] += 0.5
             sae.threshold.copy_(torch.linspace(-0.1, 1.0, N_FEATURES))

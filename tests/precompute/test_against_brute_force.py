@@ -58,6 +58,8 @@ def test_features(built: Built) -> None:
             near = None if row["is_dead"] else pytest.approx(want[close], rel=1e-6, abs=1e-9)
             assert row[close] == near, close
         assert row["decoder_norm"] == pytest.approx(float(built.sae.atoms[row["feature_id"]].norm()), rel=1e-6)
+    np.testing.assert_allclose(built.entry.atoms(), built.sae.atoms.numpy(), rtol=1e-6)
+    for row in built.tables["features"]:
         assert row["encoder_bias"] == float(built.sae.encoder_bias[row["feature_id"]])
 
 
@@ -149,7 +151,7 @@ def test_neighbours(built: Built) -> None:
 
 
 def test_metrics(built: Built) -> None:
-    rebuilt = built.sae.decode(torch.from_numpy(built.codes)).numpy()
+    rebuilt = built.sae.reconstruct(torch.from_numpy(built.x), torch.from_numpy(built.codes)).numpy()
     expected = reference.metrics(built.codes, built.x, rebuilt, built.threshold)
     for name, value in expected.items():
         assert built.entry.metrics[name] == pytest.approx(value, rel=1e-6), name
@@ -225,7 +227,7 @@ def test_reconstructions(built: Built) -> None:
     shape, patch = about["input_shape"], about["patch"]
     for row in built.tables["reconstructions"]:
         mine = built.items == row["item_id"]
-        pieces = built.sae.decode(torch.from_numpy(built.codes[mine])).numpy()
+        pieces = built.sae.reconstruct(torch.from_numpy(built.x[mine]), torch.from_numpy(built.codes[mine])).numpy()
         assert row["mse"] == pytest.approx(float(((built.x[mine] - pieces) ** 2).mean()), rel=1e-5)
         image = np.array(row["reconstruction"], np.float32).reshape(shape)
         if patch is None:

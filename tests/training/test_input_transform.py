@@ -11,6 +11,7 @@ import torch
 
 from saescope.autoencoders import architecture
 from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
 from saescope.store.errors import UserError
 from saescope.training.export import folded
 from saescope.training.input_transform import InputTransform, TransformKind, fit
@@ -82,6 +83,25 @@ def test_folding_is_exact(kind: TransformKind, name: str, subtract: bool, tied: 
     back = back / transform.scale if transform.inverse is None else back @ transform.inverse
     torch.testing.assert_close(outside.reconstruction, (back + transform.mean).float(), rtol=1e-4, atol=2e-4)
     assert export.config.tied is False or model.config == export.config
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("target_kind", KINDS)
+def test_folding_a_transcoder_with_a_skip_term(kind: TransformKind, target_kind: TransformKind) -> None:
+    table = digits()
+    x = table.rows(np.arange(300))
+    y = torch.cat([x.square(), x[:, :6] - 3], dim=1)
+    into, out_of = fit(table, kind), fit(ArrayTable(y.numpy()), target_kind)
+    model = ReluAutoencoder(ReluConfig(d_in=64, n_features=90, d_out=70, skip=True))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.3, generator=generator)
+        inside = model(into.apply(x))
+        outside = folded(model, into, out_of)(x)
+    torch.testing.assert_close(outside.codes, inside.codes, rtol=1e-4, atol=2e-4)
+    back = out_of.apply(outside.reconstruction.double())
+    torch.testing.assert_close(back.float(), inside.reconstruction, rtol=1e-3, atol=3e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)

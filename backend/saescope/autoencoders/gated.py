@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from saescope.autoencoders.linear import LinearAutoencoder, LinearConfig
 from saescope.autoencoders.registry import register
+from saescope.store.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class GatedConfig(LinearConfig):
     """A gated SAE has no fields of its own: what it adds are tensors."""
 
     architecture: ClassVar[str] = "gated"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rescale_by_decoder_norm:
+            raise UserError("a gate does not see the norm of its atom", "fold the norms into the weights")
 
 
 @register(GatedConfig)

@@ -30,6 +30,8 @@ class KlConfig(LinearConfig):
         super().__post_init__()
         if not self.firing_threshold < 1:
             raise UserError(f"firing_threshold is {self.firing_threshold}; a sigmoid code stays below 1")
+        if self.rescale_by_decoder_norm:
+            raise UserError("a sigmoid code cannot carry the norm of its atom", "fold the norms into the weights")
 
 
 @register(KlConfig)

@@ -50,4 +50,7 @@ class MatryoshkaAutoencoder(BatchtopkAutoencoder):
     def decode_prefix(self, codes: Float[Tensor, "batch n_features"], groups: int) -> Float[Tensor, "batch d_out"]:
         """`decode` with the features of the first `groups` groups alone."""
         width = self.config.prefixes[groups - 1]
-        return torch.addmm(self.b_dec, codes[:, :width], self.W_dec[:width])
+        kept = codes[:, :width]
+        if self.config.rescale_by_decoder_norm:
+            kept = kept / self.decoder_norms[:width]
+        return torch.addmm(self.b_dec, kept, self.W_dec[:width])

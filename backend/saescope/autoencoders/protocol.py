@@ -5,6 +5,9 @@ Shape symbols: `batch` positions, `d_in` width of the input, `d_out` width of th
 
 An architecture is one file of this package: a frozen config that derives from `AutoencoderConfig` and a module that
 derives from `Autoencoder`, registered under its name (see `registry`). Nothing else has to change to add one.
+
+`decode` sees codes alone. Where a reconstruction needs the input as well (per-input normalisation, skip terms),
+`restore` adds what is missing; `reconstruct` does both, and is what reconstructions are judged by.
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from saescope.autoencoders.folding import AffineSpace
 from saescope.store.errors import UserError
 
 
@@ -31,6 +36,10 @@ class AutoencoderConfig:
     """Whether `b_dec` is subtracted from the input before encoding."""
     firing_threshold: float = 0.0
     """A feature fires where |activation| exceeds this. Reconstruction does not use it."""
+    d_out: int = 0
+    """Width of the output. 0 on construction stands for d_in; afterwards it is the true width."""
+    transcoder: bool = False
+    """Whether the output stands for other activations (the target) than the input. Always so where d_out != d_in."""
 
     architecture: ClassVar[str] = ""
 
@@ -39,14 +48,19 @@ class AutoencoderConfig:
             raise UserError(f"d_in is {self.d_in}; an input needs at least 1 dimension")
         if self.n_features < 1:
             raise UserError(f"n_features is {self.n_features}; an SAE needs at least 1 feature")
-
-    @property
-    def d_out(self) -> int:
-        return self.d_in
+        if self.d_out < 0:
+            raise UserError(f"d_out is {self.d_out}; an output needs at least 1 dimension")
+        object.__setattr__(self, "d_out", self.d_out or self.d_in)
+        object.__setattr__(self, "transcoder", self.transcoder or self.d_out != self.d_in)
+        if self.transcoder and self.apply_b_dec_to_input:
+            raise UserError(
+                "a transcoder's b_dec belongs to its target, so it cannot be subtracted from the input",
+                "set apply_b_dec_to_input to false; an offset of the input goes into b_enc",
+            )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready fields, `architecture` and `d_out` included."""
-        return {"architecture": self.architecture, "d_out": self.d_out, **asdict(self)}
+        """JSON-ready fields, `architecture` included."""
+        return {"architecture": self.architecture, **asdict(self)}
 
 
 class Output(NamedTuple):
@@ -84,24 +98,68 @@ class Autoencoder(nn.Module, ABC):
         return self.config.n_features
 
     @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors of the native checkpoint, by name: views of the module's own, all that it needs."""
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Copies the tensors of `tensors()` in. Shapes must fit."""
+        with torch.no_grad():
+            for name, value in self.tensors().items():
+                value.copy_(tensors[name])
+
+    @abstractmethod
+    def folded_tensors(self, inputs: AffineSpace, targets: AffineSpace) -> dict[str, Tensor]:
+        """`tensors()` of the same SAE for raw activations: it takes points of `inputs` and gives points of `targets`
+        now. On the CPU. Codes stay equal. Where weights are tied, the two matrices come out untied."""
+
+    @abstractmethod
     def encode(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch n_features"]:
         """Codes, dense."""
 
     @abstractmethod
     def decode(self, codes: Float[Tensor, "batch n_features"]) -> Float[Tensor, "batch d_out"]:
-        """Reconstruction in the space of the (target) activations."""
+        """What the codes alone say: the reconstruction, except with per-input normalisation (then in that space) or
+        skip terms (then without them)."""
 
     def select(self, x: Float[Tensor, "batch d_in"]) -> Selection | None:
         """The same codes as `encode` as at most k per position, or None where the architecture has no such bound."""
         return None
 
+    def decode_selection(self, selection: Selection) -> Float[Tensor, "batch d_out"]:
+        """`decode` of a selection."""
+        codes = selection.values.new_zeros(len(selection.values), self.n_features)
+        return self.decode(codes.scatter_add_(1, selection.indices, selection.values))
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether a reconstruction takes the input beside the codes, so that `restore` changes what `decode` gave."""
+        return False
+
+    def restore(
+        self, x: Float[Tensor, "batch d_in"], decoded: Float[Tensor, "batch d_out"]
+    ) -> Float[Tensor, "batch d_out"]:
+        """The reconstruction in the space of the (target) activations, from what `decode` gave."""
+        return decoded
+
+    def reconstruct(
+        self, x: Float[Tensor, "batch d_in"], codes: Float[Tensor, "batch n_features"]
+    ) -> Float[Tensor, "batch d_out"]:
+        """The reconstruction that `codes` give at the inputs `x`, in the space of the (target) activations."""
+        return self.restore(x, self.decode(codes))
+
+    def reconstruct_selection(
+        self, x: Float[Tensor, "batch d_in"], selection: Selection
+    ) -> Float[Tensor, "batch d_out"]:
+        """`reconstruct` of a selection."""
+        return self.restore(x, self.decode_selection(selection))
+
     def forward(self, x: Float[Tensor, "batch d_in"]) -> Output:
         codes = self.encode(x)
-        return Output(codes, self.decode(codes))
+        return Output(codes, self.reconstruct(x, codes))
 
     @property
     def atoms(self) -> Float[Tensor, "n_features d_out"]:
-        """Decoder directions. Raises `UserError` where the decoder is not linear."""
+        """Decoder directions: what a code of 1 adds to `decode`. Raises `UserError` where the decoder is not linear."""
         raise UserError(f"architecture {self.config.architecture!r} has no linear decoder, so it has no atoms")
 
     @property

@@ -1,8 +1,9 @@
 """The native format: a folder with cfg.json and sae.safetensors. Raw activations go in.
 
-Tensors (float32): W_enc [d_in, n_features], W_dec [n_features, d_in], b_enc [n_features], b_dec [d_in] and what the
-architecture adds. A checkpoint trained on whitened data also has `whitening` [d_in, d_in] and `whitening_mean` [d_in]:
-it was trained in the space of (x - whitening_mean) @ whitening, which is folded into the other tensors already.
+Tensors (float32): W_enc [d_in, n_features], W_dec [n_features, d_out], b_enc [n_features], b_dec [d_out] and what the
+architecture and its options add (docs/autoencoders.md). A checkpoint trained on whitened data also has `whitening`
+[d_in, d_in] and `whitening_mean` [d_in]: it was trained in the space of (x - whitening_mean) @ whitening, which is
+folded into the other tensors already.
 
 cfg.json: `format`, `format_version`, `saescope_version`, the fields of the architecture's config, `weights_sha256` and,
 if known, `training` (how it was trained) and `metadata` (anything else).
@@ -25,7 +26,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from saescope.autoencoders import Autoencoder, AutoencoderConfig, architecture
-from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.checkpoints.formats import CheckpointFormat
 from saescope.store import atomic
 from saescope.store.errors import FaultsError, UserError
@@ -39,7 +39,7 @@ MAX_ELEMENTS = 2**36
 """No tensor of a sane SAE is larger (256 GB in float32): a larger size in a header is a fault, not a wish."""
 
 _FLOATS = {"F64", "F32", "F16", "BF16"}
-_OWN_KEYS = ("format", "format_version", "saescope_version", "architecture", "d_out", "weights_sha256")
+_OWN_KEYS = ("format", "format_version", "saescope_version", "architecture", "weights_sha256")
 
 
 class Whitening(NamedTuple):
@@ -50,7 +50,7 @@ class Whitening(NamedTuple):
 
 
 def save(
-    sae: LinearAutoencoder, folder: Path, extra: dict[str, Any] | None = None, *, whitening: Whitening | None = None
+    sae: Autoencoder, folder: Path, extra: dict[str, Any] | None = None, *, whitening: Whitening | None = None
 ) -> None:
     """Writes `sae` to `folder` (made if missing): the weights first, then cfg.json, each by temp name and rename.
 
@@ -129,7 +129,6 @@ def load(path: Path) -> Autoencoder:
         faults.append(f"{WEIGHTS_NAME} is not the file that cfg.json was written for (sha256 differs)")
     with torch.device("meta"):
         model = architecture(config.architecture).module(config)
-    assert isinstance(model, LinearAutoencoder)
     tensors = _tensors(weights, {name: tuple(t.shape) for name, t in model.tensors().items()}, config.d_in, faults)
     if faults:
         raise FaultsError(f"checkpoint {folder}", faults)
@@ -187,13 +186,10 @@ def _config(raw: dict[str, Any], faults: list[str]) -> AutoencoderConfig | None:
     if any(field.name not in values for field in fields.values() if field.default is dataclasses.MISSING):
         return None
     try:
-        config = kind(**values)
+        return kind(**values)
     except UserError as error:
         faults.append(error.message)
         return None
-    if raw.get("d_out", config.d_out) != config.d_out:
-        faults.append(f"d_out is {raw['d_out']!r}, but a {name} SAE reconstructs its input, {config.d_out} wide")
-    return config
 
 
 def _type_fault(value: Any, expected: Any) -> str | None:
@@ -208,7 +204,12 @@ def _type_fault(value: Any, expected: Any) -> str | None:
     if expected is float:
         fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         return None if fits else "a finite number"
-    return None
+    if typing.get_origin(expected) is typing.Literal:
+        known = typing.get_args(expected)
+        return None if value in known else f"one of {', '.join(known)}"
+    if expected is str:
+        return None if isinstance(value, str) else "text"
+    raise AssertionError(f"no rule for a config field of type {expected}")
 
 
 def _open(path: Path) -> Any:

@@ -50,6 +50,14 @@ class Decoder:
         rows: Int64[np.ndarray, " chosen"] | None = None,
     ) -> Float[Tensor, "chosen d_out"]:
         """Reconstructions of a block whose input is `x`, or of its chosen rows."""
+        decoded = self._decoded(x, codes, rows)
+        if not self.sae.needs_input:
+            return decoded
+        x = x.to(decoded)
+        return self.sae.restore(x if rows is None else x[_on(rows, x)], decoded)
+
+    def _decoded(self, x: Tensor, codes: CodeBlock, rows: Int64[np.ndarray, " chosen"] | None) -> Tensor:
+        """What the SAE's `decode` gives."""
         if self.atoms is not None and self.atoms.is_cuda and codes.selection is not None:
             indices, values = (t if rows is None else t[_on(rows, t)] for t in codes.selection)
             return functional.embedding_bag(indices, self.atoms, per_sample_weights=values, mode="sum") + self.bias

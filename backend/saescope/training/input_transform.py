@@ -46,6 +46,11 @@ class InputTransform:
     variance: float = 1.0
     """Mean squared norm of centred activations in the space of training, per position."""
 
+    @property
+    def is_raw(self) -> bool:
+        """Whether t = x."""
+        return self.kind == "none"
+
     def apply(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_in"]:
         """Raw activations in the space of training, float32."""
         if self.kind == "none":

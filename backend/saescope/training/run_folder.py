@@ -113,8 +113,7 @@ class RunFolder:
         """Everything that a resumed run needs."""
         tensors: dict[str, Tensor] = {"silent": run.silent}
         tensors |= {f"transform.{name}": t for name, t in run.data.transform.tensors().items()}
-        for name, parameter in run.model.named_parameters():
-            tensors[f"model.{name}"] = parameter.detach()
+        tensors |= {f"model.{name}": t for name, t in run.model.state_dict().items()}
         tensors |= {f"adam.{name}": t for name, t in run.optimiser.tensors().items()}
         metadata = {
             "version": STATE_VERSION,
@@ -135,8 +134,8 @@ class RunFolder:
             raise UserError(f"{self._state} is of version {metadata.get('version')}, expected {STATE_VERSION}")
         device = run.data.device
         with file, torch.no_grad():
-            for name, parameter in run.model.named_parameters():
-                parameter.copy_(file.get_tensor(f"model.{name}"))
+            for name, tensor in run.model.state_dict().items():
+                tensor.copy_(file.get_tensor(f"model.{name}"))
             for name, moment in run.optimiser.tensors().items():
                 moment.copy_(file.get_tensor(f"adam.{name}"))
             run.silent.copy_(file.get_tensor("silent"))

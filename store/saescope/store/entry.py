@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -344,8 +345,16 @@ class Entry:
     def _weights(self) -> Weights:
         return Weights(self._paths.weights)
 
+    @cached_property
+    def _unit_atoms(self) -> bool:
+        """Whether codes carry the norms of W_dec's rows, so that what a code of 1 adds has norm 1."""
+        try:
+            return json.loads(self._paths.config.read_bytes()).get("rescale_by_decoder_norm") is True
+        except (OSError, ValueError, AttributeError) as error:
+            raise StoreError(f"cannot read {self._paths.config}: {error}", "run saescope verify") from error
+
     def atoms(self, feature_ids: Sequence[int] | npt.NDArray[np.integer] | None = None) -> npt.NDArray[np.float32]:
-        """Decoder directions [feature, d_out] of the given features (None: all), as float32.
+        """Decoder directions [feature, d_out] of the given features (None: all), as float32: what a code of 1 adds.
 
         Only the wanted rows of the weights file are read. Raises `UnknownFeature`, `StoreError`.
         """
@@ -359,12 +368,17 @@ class Entry:
                 "run saescope verify",
             )
         if feature_ids is None:
-            return self._weights.tensor("W_dec")
+            return self._as_atoms(self._weights.tensor("W_dec"))
         ids = np.asarray(feature_ids, dtype=np.int64).reshape(-1)
         outside = ids[(ids < 0) | (ids >= self.n_features)]
         if len(outside):
             self.check_feature(int(outside[0]))
-        return self._weights.tensor("W_dec", ids)
+        return self._as_atoms(self._weights.tensor("W_dec", ids))
+
+    def _as_atoms(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        if not self._unit_atoms:
+            return rows
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
 
     def decoder_bias(self) -> npt.NDArray[np.float32] | None:
         """`b_dec` [d_out], what a zero code decodes to; None where there is none."""

@@ -56,7 +56,12 @@ TABLES: dict[str, Table] = {
                 Column("max_activation", _f32, "activation with the largest magnitude, signed; null if dead", True),
                 Column("is_dead", pa.bool_(), "fired at none of the evaluated positions"),
                 Column("is_dense", pa.bool_(), "density > 0.1"),
-                Column("decoder_norm", _f32, "Euclidean norm of the atom, in exported (raw) space", True),
+                Column(
+                    "decoder_norm",
+                    _f32,
+                    "Euclidean norm of the atom, in exported (raw) space; null where the SAE has no atoms",
+                    True,
+                ),
                 Column("encoder_bias", _f32, "b_enc of the feature in exported space; null if none", True),
                 Column("hist_counts", pa.list_(_i64), "firings in each bin of |activation|; sums to n_firing"),
                 Column(

@@ -36,10 +36,7 @@ class KlObjective(Objective):
         return with_shared_defaults(own, size)
 
     def new_model(self, d_in: int) -> LinearAutoencoder:
-        c = self.config
-        return KlAutoencoder(
-            KlConfig(d_in=d_in, n_features=c.n_features, tied=c.tied, apply_b_dec_to_input=c.apply_b_dec_to_input)
-        )
+        return KlAutoencoder(KlConfig(**self.fields(d_in)))
 
     @property
     def resampled_bias(self) -> float:
@@ -56,9 +53,9 @@ class KlObjective(Objective):
         c, x = self.config, inputs.x
         assert c.rho is not None
         codes = model.encode(x)
-        squared = (x - model.decode(codes)).square().sum() / x.shape[0]
+        squared = (inputs.target - model.reconstruct(x, codes)).square().sum() / x.shape[0]
         divergence = rate_divergence(codes.mean(0), c.rho)
-        total = (squared / 2 + c.kl_weight * divergence) / x.shape[1]
+        total = (squared / 2 + c.kl_weight * divergence) / model.d_out
         firing = (codes.detach() > model.config.firing_threshold).sum(0)
         return StepLoss(total, squared.detach(), firing, {"kl": divergence.detach()})
 

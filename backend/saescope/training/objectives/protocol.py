@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int64
@@ -37,9 +37,16 @@ class StepInputs:
     step: int
     """0-based."""
     variance: float
-    """Mean squared norm of centred activations in that space, per position."""
+    """Mean squared norm of centred activations (the target's) in that space, per position."""
     silent: Int64[Tensor, " n_features"]
     """Positions seen since each feature last fired."""
+    targets: Float[Tensor, "batch d_out"] | None = None
+    """What a transcoder's output stands for, in its own space of training. None: x itself."""
+
+    @property
+    def target(self) -> Float[Tensor, "batch d_out"]:
+        """What is to be reconstructed."""
+        return self.x if self.targets is None else self.targets
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class StepLoss:
     total: Float[Tensor, ""]
     """To be minimised."""
     squared_error: Float[Tensor, ""]
-    """Mean over the batch of ||x - x_hat||^2, in the space of training."""
+    """Mean over the batch of ||target - x_hat||^2, in the space of training."""
     firing: Int64[Tensor, " n_features"]
     """Positions of the batch where each feature fires."""
     terms: dict[str, Tensor] = field(default_factory=dict)
@@ -64,6 +71,16 @@ class Objective(ABC):
 
     def __init__(self, config: Recipe) -> None:
         self.config = config
+
+    def fields(self, d_in: int) -> dict[str, Any]:
+        """The config fields that every linear architecture takes from the recipe."""
+        c = self.config
+        return {
+            "d_in": d_in,
+            "n_features": c.n_features,
+            "tied": c.tied,
+            "apply_b_dec_to_input": c.apply_b_dec_to_input,
+        }
 
     @classmethod
     @abstractmethod

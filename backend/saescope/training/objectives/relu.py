@@ -53,10 +53,7 @@ class ReluObjective(Objective):
         return with_shared_defaults(own, size)
 
     def new_model(self, d_in: int) -> LinearAutoencoder:
-        c = self.config
-        return ReluAutoencoder(
-            ReluConfig(d_in=d_in, n_features=c.n_features, tied=c.tied, apply_b_dec_to_input=c.apply_b_dec_to_input)
-        )
+        return ReluAutoencoder(ReluConfig(**self.fields(d_in)))
 
     def loss(self, model: LinearAutoencoder, inputs: StepInputs) -> StepLoss:
         c, x = self.config, inputs.x
@@ -73,22 +70,22 @@ class ReluObjective(Objective):
                 if refitting
                 else sparse.pre_activations_at(entries, z.detach(), model.centred(x), model.encoder_rows, model.b_enc)
             )
-            x_hat = sparse.decode(entries, values, model.W_dec) + model.b_dec
+            x_hat = model.restore(x, sparse.decode(entries, values, model.W_dec) + model.b_dec)
             weights = self._weights(model)
             penalty = values.sum() if weights is None else (values * weights[entries.features]).sum()
         else:
             codes = torch.relu(z)
-            x_hat = model.decode(codes)
+            x_hat = model.reconstruct(x, codes)
             weights = self._weights(model)
             penalty = codes.sum() if weights is None else (codes * weights).sum()
-        squared = (x - x_hat).square().sum() / n_batch
+        squared = (inputs.target - x_hat).square().sum() / n_batch
         penalty = penalty / n_batch
         assert c.l1 is not None
         strength = 0.0 if refitting else c.l1 * self._warmed(inputs.step)
         if c.l1_reduction == "mean":
-            total = squared / x.shape[1] + strength * penalty / c.n_features
+            total = squared / model.d_out + strength * penalty / c.n_features
         else:
-            total = (squared + strength * penalty) / x.shape[1]
+            total = (squared + strength * penalty) / model.d_out
         return StepLoss(total, squared.detach(), firing, {"l1": penalty.detach()})
 
     def refitting(self, step: int) -> bool:

@@ -44,13 +44,8 @@ class TopkObjective(Objective):
         return with_shared_defaults(own, size)
 
     def new_model(self, d_in: int) -> LinearAutoencoder:
-        c = self.config
-        assert c.k is not None
-        return TopkAutoencoder(
-            TopkConfig(
-                d_in=d_in, n_features=c.n_features, k=c.k, tied=c.tied, apply_b_dec_to_input=c.apply_b_dec_to_input
-            )
-        )
+        assert self.config.k is not None
+        return TopkAutoencoder(TopkConfig(**self.fields(d_in), k=self.config.k))
 
     def loss(self, model: LinearAutoencoder, inputs: StepInputs) -> StepLoss:
         k, n = self.config.k, self.config.n_features
@@ -64,14 +59,14 @@ class TopkObjective(Objective):
             values = torch.relu(
                 sparse.pre_activations_at(entries, z.detach(), model.centred(x), model.encoder_rows, model.b_enc)
             )
-            x_hat = sparse.decode(entries, values, model.W_dec) + model.b_dec
+            x_hat = model.restore(x, sparse.decode(entries, values, model.W_dec) + model.b_dec)
             firing = torch.bincount(entries.features, weights=(values.detach() > 0).float(), minlength=n)
         else:
             kept = torch.relu(z.gather(1, chosen.indices))
             codes = torch.zeros_like(z).scatter(1, chosen.indices, kept)
-            x_hat = model.decode(codes)
+            x_hat = model.reconstruct(x, codes)
             firing = (codes.detach() > 0).sum(0)
-        error = x - x_hat
+        error = inputs.target - x_hat
         squared = error.square().sum() / x.shape[0]
         total = squared / inputs.variance
         terms: dict[str, Tensor] = {}

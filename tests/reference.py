@@ -141,6 +141,10 @@ def metrics(
         if np.linalg.norm(row) > 0:
             scale = np.linalg.norm(row) * np.linalg.norm(other)
             cosines.append(float(row @ other / scale) if scale > 0 else 0.0)
+    residual = wide - rebuilt
+    centred = ((residual - residual.mean(axis=0)) ** 2).sum()
+    filled = np.linalg.norm(wide, axis=1) > 0
+    norms, norms_rebuilt = np.linalg.norm(wide[filled], axis=1), np.linalg.norm(rebuilt[filled], axis=1)
     l0 = fires.sum() / n_positions
     fvu = float(error / variance) if variance > 0 else None
     return {
@@ -150,7 +154,13 @@ def metrics(
         "mse": float(error / wide.size),
         "fvu": fvu,
         "explained_variance": None if fvu is None else 1 - fvu,
+        "explained_variance_centred": float(1 - centred / variance) if variance > 0 else None,
+        "nmse": float(((residual[filled] ** 2).sum(axis=1) / norms**2).mean()) if filled.any() else None,
+        "l2_ratio": float((norms_rebuilt / norms).mean()) if filled.any() else None,
+        "relative_reconstruction_bias": float((rebuilt**2).sum() / (wide * rebuilt).sum()) if rebuilt.any() else None,
+        "n_zero_inputs": float((~filled).sum()),
         "cosine": float(np.mean(cosines)) if cosines else None,
         "n_dead": float((fires.sum(axis=0) == 0).sum()),
+        "dead_fraction": float((fires.sum(axis=0) == 0).mean()),
         "n_dense": float((fires.sum(axis=0) / n_positions > 0.1).sum()),
     }

@@ -73,6 +73,22 @@ def test_metrics_of_degenerate_data() -> None:
     assert zeros.values(8)["n_zero_inputs"] == 3
     assert zeros.values(8)["cosine"] == 0
     assert zeros.values(8)["fvu"] == pytest.approx(4 / 3)
+    assert zeros.values(8)["nmse"] == 1
+    assert zeros.values(8)["l2_ratio"] == 0
+    assert zeros.values(8)["relative_reconstruction_bias"] is None
+
+
+def test_a_constant_error_costs_no_centred_variance_and_a_shrunk_code_shows_in_the_bias() -> None:
+    import torch
+
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((500, 3)).astype(np.float32))
+    shifted, shrunk = MetricSums(3), MetricSums(3)
+    shifted.add(x, x + 2, 0, 0.0)
+    shrunk.add(x, 0.8 * x, 0, 0.0)
+    assert shifted.values(2)["explained_variance_centred"] == pytest.approx(1, abs=1e-6)
+    assert shifted.values(2)["explained_variance"] < 0
+    for name, value in (("relative_reconstruction_bias", 0.8), ("l2_ratio", 0.8), ("nmse", 0.04)):
+        assert shrunk.values(2)[name] == pytest.approx(value, rel=1e-5), name
 
 
 def test_variance_survives_a_large_mean() -> None:

@@ -125,7 +125,7 @@ def spliced_logits(source: MemoryTexts, ids: Tensor, real: Tensor, edit: Callabl
 
 def direct_cross_entropy(sae: Autoencoder, source: MemoryTexts, items: np.ndarray, mean: Tensor) -> dict[str, float]:
     """One context at a time, in float64 from the logits on."""
-    totals = dict.fromkeys(("ce_clean", "ce_sae", "ce_zero", "ce_mean", "kl"), 0.0)
+    totals = dict.fromkeys(("ce_clean", "ce_sae", "ce_zero", "ce_mean", "kl", "kl_zero"), 0.0)
     n = 0
     for item in items:
         ids, real, evaluated = (torch.from_numpy(a) for a in source.contexts(np.array([item])))
@@ -146,6 +146,7 @@ def direct_cross_entropy(sae: Autoencoder, source: MemoryTexts, items: np.ndarra
             totals[name] -= float(log.gather(1, targets[:, None]).sum())
         clean = logs["ce_clean"]
         totals["kl"] += float((clean.exp() * (clean - logs["ce_sae"])).sum())
+        totals["kl_zero"] += float((clean.exp() * (clean - logs["ce_zero"])).sum())
     return {name: total / n for name, total in totals.items()} | {"n": n}
 
 
@@ -157,9 +158,10 @@ def direct(built: Built) -> dict[str, float]:
 
 def test_cross_entropy(built: Built, direct: dict[str, float]) -> None:
     metrics = built.entry.metrics
-    for name in ("ce_clean", "ce_sae", "ce_zero", "ce_mean", "kl"):
+    for name in ("ce_clean", "ce_sae", "ce_zero", "ce_mean", "kl", "kl_zero"):
         assert metrics[name] == pytest.approx(direct[name], rel=1e-4, abs=1e-4), name
     assert metrics["kl"] > 0.01
+    assert metrics["kl_recovered"] == pytest.approx(1 - direct["kl"] / direct["kl_zero"], rel=1e-3, abs=1e-3)
     clean, sae, zero, mean = (direct[f"ce_{name}"] for name in ("clean", "sae", "zero", "mean"))
     assert len({round(v, 3) for v in (clean, sae, zero, mean)}) == 4
     assert metrics["ce_recovered"] == pytest.approx((zero - sae) / (zero - clean), rel=1e-3, abs=1e-3)
@@ -210,7 +212,7 @@ def test_held_out_contexts_alone_are_measured_on_training_data(built: Built) -> 
 
 
 def test_no_cross_entropy_where_none_is_wanted(built: Built) -> None:
-    assert not [n for n in evaluate(built.sae, built.source, n_ce_positions=0).metrics if n.startswith("ce_")]
+    assert not [n for n in evaluate(built.sae, built.source, n_ce_positions=0).metrics if n.startswith(("ce_", "kl"))]
 
 
 def test_no_logit_effects_away_from_the_residual_stream(tmp_path: Path) -> None:
@@ -232,7 +234,7 @@ def test_encoders_have_neither_logits_nor_cross_entropy(tmp_path: Path) -> None:
     build_entry(checkpoint, source, tmp_path / "store", sae_id="it", options=OPTIONS)
     entry = FeatureStore(tmp_path / "store")["it"]
     assert not entry.has_table("top_logits")
-    assert not [name for name in entry.metrics if name.startswith("ce_") or name == "kl"]
+    assert not [name for name in entry.metrics if name.startswith(("ce_", "kl"))]
 
 
 def test_tokens_are_quoted_so_that_every_character_is_seen() -> None:

@@ -48,7 +48,7 @@ from saescope.store.schema import schema_of
 from saescope.store.version import program_version
 from saescope.store.writer import EntryWriter
 
-BUILD_FORMAT = 2
+BUILD_FORMAT = 3
 """Raised when the same inputs would give other tables."""
 
 

@@ -39,7 +39,8 @@ ITEMS_AT_ONCE = 2**20
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """Sums over `n` predictions, in nats: -log p(next token) of each variant, and KL(p_clean || p_sae)."""
+    """Sums over `n` predictions, in nats: -log p(next token) of each variant, and KL(p_clean || p) of the SAE's p and
+    that of the zero ablation."""
 
     n: int = 0
     clean: float = 0.0
@@ -47,6 +48,7 @@ class CrossEntropy:
     zero: float = 0.0
     mean: float = 0.0
     kl: float = 0.0
+    kl_zero: float = 0.0
     n_batches: int = 0
     """Batches that are in the sums."""
 
@@ -63,6 +65,8 @@ class CrossEntropy:
             "ce_recovered": _recovered(clean, sae, zero),
             "ce_recovered_mean": _recovered(clean, sae, mean),
             "kl": self.kl / self.n,
+            "kl_zero": self.kl_zero / self.n,
+            "kl_recovered": (self.kl_zero - self.kl) / self.kl_zero if self.kl_zero else None,
         }
 
 
@@ -173,7 +177,7 @@ def _add(
         return float(of_each[:, : counted.shape[1]].cpu().double()[counted].sum())
 
     nats: dict[str, float] = {}
-    divergence = 0.0
+    divergence: dict[str, float] = {}
     clean: Tensor | None = None
     for name, logits in source.hooked.variants(ids, real, edits):
         logs = torch.log_softmax(logits, -1)
@@ -181,17 +185,18 @@ def _add(
         nats[name] = -total(logs[:, :-1].gather(2, ids[:, 1:, None].to(logs.device)).squeeze(2))
         if name == "clean":
             clean = logs
-        elif name == "sae":
+        elif name in ("sae", "zero"):
             assert clean is not None
-            divergence = total(_divergence(clean, logs))
-            clean = None
+            divergence[name] = total(_divergence(clean, logs))
+            clean = clean if name == "sae" else None
     return CrossEntropy(
         n=sums.n + int(counted.sum()),
         clean=sums.clean + nats["clean"],
         sae=sums.sae + nats["sae"],
         zero=sums.zero + nats["zero"],
         mean=sums.mean + nats["mean"],
-        kl=sums.kl + divergence,
+        kl=sums.kl + divergence["sae"],
+        kl_zero=sums.kl_zero + divergence["zero"],
         n_batches=sums.n_batches + 1,
     )
 

@@ -26,9 +26,9 @@ from saescope.sources.split import held_out_items
 class Evaluation:
     """Metrics by name (None where undefined) and the positions behind them.
 
-    `n_dead` and `n_dense` count over all `n_evaluated` positions, as the features' own statistics do; every other
-    metric but cross-entropy and KL is over `n_positions`: fewer where the SAE was trained on the same data and the rest
-    is held out.
+    `n_dead`, `dead_fraction` and `n_dense` count over all `n_evaluated` positions, as the features' own statistics do;
+    every other metric but cross-entropy and KL is over `n_positions`: fewer where the SAE was trained on the same data
+    and the rest is held out.
     """
 
     metrics: dict[str, float | None]
@@ -41,9 +41,9 @@ class Evaluation:
 
     def positions_of(self, metric: str) -> int:
         """Number of positions that `metric` was computed over."""
-        if metric == "kl" or metric.startswith("ce_"):
+        if metric.startswith(("ce_", "kl")):
             return self.n_predictions
-        return self.n_evaluated if metric in ("n_dead", "n_dense") else self.n_positions
+        return self.n_evaluated if metric in ("n_dead", "dead_fraction", "n_dense") else self.n_positions
 
 
 def metric_items(config: Mapping[str, Any], source: Source) -> tuple[Bool[np.ndarray, " n_items"] | None, bool]:
@@ -123,6 +123,7 @@ def evaluation_of(result: PassResult, trained_on: bool, ce: CrossEntropy | None 
     n_firing = result.state.n_firing
     metrics = result.sums.values(len(n_firing))
     metrics["n_dead"] = float((n_firing == 0).sum())
+    metrics["dead_fraction"] = float((n_firing == 0).mean())
     metrics["n_dense"] = float((n_firing > DENSE_DENSITY * result.n_positions).sum())
     if ce is not None:
         metrics |= ce.metrics()

@@ -27,10 +27,16 @@ FORMULAS: dict[str, str] = {
     "mse": "mean over positions and dimensions of (x - x_hat)^2, in raw units",
     "fvu": "sum ||x - x_hat||^2 / sum ||x - mean(x)||^2, the mean over the same positions, raw space",
     "explained_variance": "1 - fvu",
+    "explained_variance_centred": "1 - sum ||e - mean(e)||^2 / sum ||x - mean(x)||^2 with e = x - x_hat: a constant "
+    "error costs nothing (dictionary_learning)",
+    "nmse": "mean over positions of ||x - x_hat||^2 / ||x||^2; positions with x = 0 left out (OpenAI)",
     "cosine": "mean over positions of cos(x, x_hat); positions with x = 0 left out, x_hat = 0 scores 0",
-    "n_zero_inputs": "positions with x = 0, left out of cosine",
+    "l2_ratio": "mean over positions of ||x_hat|| / ||x||; positions with x = 0 left out",
+    "relative_reconstruction_bias": "sum ||x_hat||^2 / sum x . x_hat; below 1: reconstructions are too short",
+    "n_zero_inputs": "positions with x = 0, left out of cosine, nmse and l2_ratio",
     "fvu_transformed": "fvu after the input transform that the SAE was trained behind",
     "n_dead": "features that fire at none of the positions",
+    "dead_fraction": "n_dead / n_features",
     "n_dense": "features with density > 0.1",
     "ce_clean": f"mean over predictions of -log p(next token), the model as it is, nats; {_PREDICTIONS}",
     "ce_sae": "ce_clean with x_hat in place of x at every evaluated position; others keep x",
@@ -39,6 +45,8 @@ FORMULAS: dict[str, str] = {
     "ce_recovered": "(ce_zero - ce_sae) / (ce_zero - ce_clean)",
     "ce_recovered_mean": "(ce_mean - ce_sae) / (ce_mean - ce_clean)",
     "kl": "mean over predictions of KL(p_clean || p_sae), nats",
+    "kl_zero": "kl with the zero ablation of ce_zero in place of the SAE",
+    "kl_recovered": "(kl_zero - kl) / kl_zero",
 }
 
 DENSE_DENSITY = 0.1
@@ -46,7 +54,7 @@ DENSE_DENSITY = 0.1
 
 
 class RowSums(NamedTuple):
-    """What reconstruction metrics are made of, in float64: five numbers per row, and one per column."""
+    """What reconstruction metrics are made of, in float64: five numbers per row, and two per column."""
 
     residual: Float64[np.ndarray, " row"]
     """||x - x_hat||^2"""
@@ -60,15 +68,17 @@ class RowSums(NamedTuple):
     """||x_hat||^2"""
     columns: Float64[np.ndarray, " d"]
     """sum over rows of x - shift"""
+    residual_columns: Float64[np.ndarray, " d"]
+    """sum over rows of x - x_hat"""
 
 
 def row_sums(x: Float[Tensor, "row d"], rebuilt: Float[Tensor, "row d"], shift: Float[Tensor, " d"]) -> RowSums:
     """Sums of a block, on whichever device it lies."""
     if x.device.type == "cpu":
-        per_row, columns = np.empty((len(x), 5)), np.zeros(x.shape[1])
+        per_row, columns = np.empty((len(x), 5)), np.zeros((2, x.shape[1]))
         kernels.row_sums(x.contiguous().numpy(), rebuilt.contiguous().numpy(), shift.numpy(), per_row, columns)
         residual, squares, dot, norm, norm_rebuilt = per_row.T
-        return RowSums(residual, squares, dot, norm, norm_rebuilt, columns)
+        return RowSums(residual, squares, dot, norm, norm_rebuilt, *columns)
     wide, other = x.double(), rebuilt.double()
     centred, missed = wide - shift.double(), wide - other
     return RowSums(
@@ -78,6 +88,7 @@ def row_sums(x: Float[Tensor, "row d"], rebuilt: Float[Tensor, "row d"], shift: 
         norm=_dots(wide, wide),
         norm_rebuilt=_dots(other, other),
         columns=centred.sum(0).cpu().numpy(),
+        residual_columns=missed.sum(0).cpu().numpy(),
     )
 
 
@@ -94,6 +105,7 @@ class VarianceSums:
     residual: float = 0.0
     squares: float = 0.0
     total: Float64[np.ndarray, " d"] | None = None
+    residual_total: Float64[np.ndarray, " d"] | None = None
 
     def add(self, x: Float[Tensor, "row d"], rebuilt: Float[Tensor, "row d"]) -> RowSums:
         """Add rows; returns their sums."""
@@ -101,15 +113,35 @@ class VarianceSums:
         self.residual += float(sums.residual.sum())
         self.squares += float(sums.centred.sum())
         self.total = sums.columns if self.total is None else self.total + sums.columns
+        missed = sums.residual_columns
+        self.residual_total = missed if self.residual_total is None else self.residual_total + missed
         return sums
 
     def fvu(self, n: int) -> float | None:
         """Fraction of variance unexplained over the `n` rows added; None where the variance is zero."""
+        return self._over_variance(self.residual, n)
+
+    def centred_fvu(self, n: int) -> float | None:
+        """The same of the residual's variance: its mean does not count."""
+        if not n or self.residual_total is None:
+            return None
+        return self._over_variance(self.residual - float(self.residual_total @ self.residual_total) / n, n)
+
+    def _over_variance(self, part: float, n: int) -> float | None:
         if not n or self.total is None:
             return None
         variance = self.squares - float(self.total @ self.total) / n
         rounding = 1e-12 * self.squares  # below this, what is left is rounding of equal rows
-        return self.residual / variance if variance > rounding else None
+        return part / variance if variance > rounding else None
+
+
+_SUMS = ("l1", "cosine", "nmse", "l2_ratio", "dot", "squares_rebuilt")
+"""Sums over rows that are one number each."""
+
+
+def _total_ratio(a: Float64[np.ndarray, " row"], b: Float64[np.ndarray, " row"]) -> float:
+    """sum a / b over the rows where b is not 0."""
+    return float(np.divide(a, b, out=np.zeros_like(a), where=b > 0).sum())
 
 
 class MetricSums:
@@ -122,6 +154,10 @@ class MetricSums:
         self.n_firing = 0
         self.l1 = 0.0
         self.cosine = 0.0
+        self.nmse = 0.0
+        self.l2_ratio = 0.0
+        self.dot = 0.0
+        self.squares_rebuilt = 0.0
         self.n_zero_inputs = 0
         self.raw: VarianceSums | None = None
         self.transformed: VarianceSums | None = None
@@ -143,6 +179,10 @@ class MetricSums:
             self.transformed.add(target @ self.whitening, reconstruction @ self.whitening)
         scale = np.sqrt(sums.norm * sums.norm_rebuilt)
         self.cosine += float(np.divide(sums.dot, scale, out=np.zeros_like(scale), where=scale > 0).sum())
+        self.nmse += _total_ratio(sums.residual, sums.norm)
+        self.l2_ratio += _total_ratio(np.sqrt(sums.norm_rebuilt), np.sqrt(sums.norm))
+        self.dot += float(sums.dot.sum())
+        self.squares_rebuilt += float(sums.norm_rebuilt.sum())
         self.n_zero_inputs += int((sums.norm == 0).sum())
         self.n += len(target)
         self.n_firing += n_firing
@@ -160,7 +200,7 @@ class MetricSums:
         """Every metric of reconstruction but the counts of dead and dense features; None where it is undefined."""
         if not self.n or self.raw is None:
             return {}
-        fvu = self.raw.fvu(self.n)
+        fvu, centred = self.raw.fvu(self.n), self.raw.centred_fvu(self.n)
         compared = self.n - self.n_zero_inputs
         values: dict[str, float | None] = {
             "l0": self.n_firing / self.n,
@@ -169,7 +209,11 @@ class MetricSums:
             "mse": self.raw.residual / (self.n * self.d_out),
             "fvu": fvu,
             "explained_variance": None if fvu is None else 1 - fvu,
+            "explained_variance_centred": None if centred is None else 1 - centred,
+            "nmse": self.nmse / compared if compared else None,
             "cosine": self.cosine / compared if compared else None,
+            "l2_ratio": self.l2_ratio / compared if compared else None,
+            "relative_reconstruction_bias": self.squares_rebuilt / self.dot if self.dot else None,
             "n_zero_inputs": float(self.n_zero_inputs),
         }
         if self.transformed is not None:
@@ -180,25 +224,26 @@ class MetricSums:
         """All sums, as arrays that `from_dict` takes back exactly."""
         saved: dict[str, Any] = {
             "scalars": np.array([self.n, self.n_firing, self.n_zero_inputs], np.int64),
-            "sums": np.array([self.l1, self.cosine], np.float64),
+            "sums": np.array([getattr(self, name) for name in _SUMS], np.float64),
         }
         for name in ("raw", "transformed"):
             sums: VarianceSums | None = getattr(self, name)
-            if sums is not None and sums.total is not None:
+            if sums is not None and sums.total is not None and sums.residual_total is not None:
                 saved[f"{name}_shift"] = sums.shift.cpu().numpy()
-                saved[f"{name}_total"] = sums.total
+                saved[f"{name}_total"] = np.stack([sums.total, sums.residual_total])
                 saved[f"{name}_squares"] = np.array([sums.residual, sums.squares], np.float64)
         return saved
 
     def restore(self, saved: Mapping[str, np.ndarray], device: torch.device) -> None:
         """Inverse of `to_dict`."""
         self.n, self.n_firing, self.n_zero_inputs = (int(v) for v in saved["scalars"])
-        self.l1, self.cosine = (float(v) for v in saved["sums"])
+        for name, value in zip(_SUMS, saved["sums"], strict=True):
+            setattr(self, name, float(value))
         for name in ("raw", "transformed"):
             if f"{name}_shift" in saved:
                 residual, squares = (float(v) for v in saved[f"{name}_squares"])
                 shift = torch.from_numpy(np.array(saved[f"{name}_shift"])).to(device)
-                setattr(self, name, VarianceSums(shift, residual, squares, np.array(saved[f"{name}_total"])))
+                setattr(self, name, VarianceSums(shift, residual, squares, *np.array(saved[f"{name}_total"])))
 
 
 def dead_bound(n_positions: int, confidence: float = 0.95) -> float:

@@ -34,7 +34,7 @@ def row_sums(x: F32, rebuilt: F32, shift: F32, per_row: F64, per_column: F64) ->
     """The sums that reconstruction metrics are made of, in float64.
 
     `per_row[r]` is ||x - rebuilt||^2, ||x - shift||^2, x . rebuilt, ||x||^2, ||rebuilt||^2 of row r; x - shift is added
-    to `per_column`.
+    to `per_column[0]`, x - rebuilt to `per_column[1]`.
     """
     n_rows, width = x.shape
     for r in range(n_rows):
@@ -47,7 +47,8 @@ def row_sums(x: F32, rebuilt: F32, shift: F32, per_row: F64, per_column: F64) ->
             dot += a * b
             norm += a * a
             norm_rebuilt += b * b
-            per_column[j] += centred
+            per_column[0, j] += centred
+            per_column[1, j] += a - b
         per_row[r, 0] = residual
         per_row[r, 1] = squares
         per_row[r, 2] = dot

@@ -7,17 +7,24 @@ import pytest
 import torch
 
 from saescope.autoencoders import architecture, architectures
+from saescope.autoencoders.abstopk import AbstopkConfig
+from saescope.autoencoders.groupmax import GroupmaxConfig, largest_of_groups
 from saescope.autoencoders.kl import KlConfig
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.topk import TopkConfig, largest
 from saescope.store.errors import UserError
 
-D_IN, N_FEATURES, BATCH = 7, 19, 33
-OWN_FIELDS = {"topk": {"k": 4}}
+D_IN, N_FEATURES, BATCH = 7, 20, 33
+OWN_FIELDS: dict[str, dict[str, object]] = {
+    "topk": {"k": 4},
+    "topk signed": {"k": 14, "signed": True},
+    "abstopk": {"k": 4},
+    "groupmax": {"k": 5},
+}
 
 
 def filled(name: str, **fields: object) -> LinearAutoencoder:
-    kind = architecture(name)
+    kind = architecture(name.split()[0])
     model = kind.module(kind.config(d_in=D_IN, n_features=N_FEATURES, **OWN_FIELDS.get(name, {}), **fields))
     assert isinstance(model, LinearAutoencoder)
     generator = torch.Generator().manual_seed(0)
@@ -41,10 +48,18 @@ def numpy_codes(name: str, z: np.ndarray, threshold: np.ndarray | None = None) -
     if name == "topk":
         kth = np.sort(z, axis=1)[:, -4][:, None]
         codes[z < kth] = 0
+    if name == "topk signed":
+        return np.where(z >= np.sort(z, axis=1)[:, -14][:, None], z, 0)
+    if name == "abstopk":
+        return np.where(np.abs(z) >= np.sort(np.abs(z), axis=1)[:, -4][:, None], z, 0)
+    if name == "groupmax":
+        for group in range(5):
+            own = codes[:, 4 * group : 4 * group + 4]
+            own[own < own.max(axis=1, keepdims=True)] = 0
     return codes
 
 
-@pytest.mark.parametrize("name", ["relu", "kl", "topk", "jumprelu"])
+@pytest.mark.parametrize("name", ["relu", "kl", "topk", "topk signed", "abstopk", "groupmax", "jumprelu"])
 @pytest.mark.parametrize("subtract", [False, True])
 @pytest.mark.parametrize("tied", [False, True])
 def test_encode_and_decode_follow_the_formulas(name: str, subtract: bool, tied: bool) -> None:
@@ -62,8 +77,9 @@ def test_encode_and_decode_follow_the_formulas(name: str, subtract: bool, tied: 
         assert np.array_equal(t["W_enc"], t["W_dec"].T)
 
 
-def test_selection_is_the_code() -> None:
-    model = filled("topk")
+@pytest.mark.parametrize("name", ["topk", "topk signed", "abstopk", "groupmax"])
+def test_selection_is_the_code(name: str) -> None:
+    model = filled(name)
     x = inputs()
     codes, chosen = model.encode(x), model.select(x)
     assert chosen is not None
@@ -71,7 +87,7 @@ def test_selection_is_the_code() -> None:
     torch.testing.assert_close(model.decode_selection(chosen), model.decode(codes))
 
 
-def test_only_topk_selects() -> None:
+def test_others_do_not_select() -> None:
     assert filled("relu").select(inputs()) is None
     assert filled("kl").select(inputs()) is None
 
@@ -84,6 +100,26 @@ def test_ties_go_to_the_lowest_index() -> None:
     chosen = largest(z, 3)
     firing = [{int(i) for i, v in zip(*row, strict=True) if v > 0} for row in zip(*chosen, strict=True)]
     assert firing == [{10, 11, 12}, {49, 5, 6}, set()]
+
+
+def test_ties_of_signed_codes_go_to_the_lowest_index() -> None:
+    z = torch.full((1, 9), -2.0)
+    z[0, 4] = 5.0
+    chosen = largest(z, 3, signed=True)
+    assert {int(i): float(v) for i, v in zip(chosen.indices[0], chosen.values[0], strict=True)} == {4: 5, 0: -2, 1: -2}
+    model = filled("abstopk")
+    with torch.no_grad():
+        model.encoder.zero_()
+        model.b_enc.copy_(torch.tensor([-1.0, 1.0] * (N_FEATURES // 2)))
+    assert torch.equal(model.encode(inputs())[0], torch.tensor([-1.0, 1, -1, 1] + [0] * (N_FEATURES - 4)))
+
+
+def test_equal_pre_activations_of_a_group() -> None:
+    chosen = largest_of_groups(torch.tensor([[3.0, 3, -1, -1, 0, 2]]), 3)
+    assert chosen.indices.tolist() == [[0, 2, 5]]
+    assert chosen.values.tolist() == [[3, 0, 2]]
+    with pytest.raises(UserError, match="20 features do not divide into 3 groups"):
+        GroupmaxConfig(d_in=3, n_features=20, k=3)
 
 
 def test_a_row_does_not_depend_on_its_batch() -> None:
@@ -101,15 +137,16 @@ def test_k_may_equal_the_number_of_features() -> None:
 
 
 def test_architectures_are_found_by_themselves() -> None:
-    assert {"relu", "kl", "topk", "jumprelu"} <= set(architectures())
+    assert {"relu", "kl", "topk", "abstopk", "groupmax", "jumprelu"} <= set(architectures())
     with pytest.raises(UserError, match="unknown architecture 'reluu'"):
         architecture("reluu")
 
 
 @pytest.mark.parametrize("k", [0, 20])
-def test_k_out_of_range_is_refused(k: int) -> None:
+@pytest.mark.parametrize("kind", [TopkConfig, AbstopkConfig, GroupmaxConfig])
+def test_k_out_of_range_is_refused(k: int, kind: type) -> None:
     with pytest.raises(UserError, match="k is"):
-        TopkConfig(d_in=3, n_features=19, k=k)
+        kind(d_in=3, n_features=19, k=k)
 
 
 def test_sigmoid_codes_fire_above_one_half() -> None:

@@ -23,6 +23,9 @@ SAES: dict[str, dict[str, Any]] = {
     "relu-tied": {"tied": True},
     "topk-subtracting": {"k": 3, "apply_b_dec_to_input": True},
     "topk-normalised": {"k": 4, "input_normalization": "norm"},
+    "topk-signed": {"k": 6, "signed": True},
+    "abstopk": {"k": 5},
+    "groupmax": {"k": 6},
     "relu-skipping": {"skip": True},
     "relu-rescaled": {"rescale_by_decoder_norm": True},
 }
@@ -46,7 +49,7 @@ def make_sae(name: str, source: Source, seed: int = 0) -> Autoencoder:
     atoms[1] = atoms[0]  # equal codes at every position: ties
     kind = architecture(name.split("-")[0])
     sae = kind.module(kind.config(d_in=source.d_in, n_features=N_FEATURES, **SAES[name]))
-    offset = ((x - mean) @ atoms.T).quantile(0.9, dim=0)
+    offset = ((x - mean) @ atoms.T).quantile(0.5 if name == "abstopk" else 0.9, dim=0)
     with torch.no_grad():
         sae.W_dec.copy_(atoms)
         if not SAES[name].get("tied"):
@@ -54,6 +57,8 @@ def make_sae(name: str, source: Source, seed: int = 0) -> Autoencoder:
         sae.b_dec.copy_(mean)
         sae.b_enc.copy_(-offset if sae.config.apply_b_dec_to_input else -offset - mean @ atoms.T)
         sae.b_enc[-1] = -1e3
+        if name == "abstopk":
+            sae.encoder[-1] = sae.b_enc[-1] = 0  # dead: no magnitude is smaller
         if SAES[name].get("skip"):
             sae.W_skip.copy_(0.1 * torch.randn(source.d_in, source.d_in))
         if SAES[name].get("rescale_by_decoder_norm"):

@@ -16,7 +16,7 @@ from tests.precompute.small_builds import SAES, codes_seen, digits, make_sae, sa
 from tests.precompute.small_texts import VOCABULARY, MemoryTexts
 
 CASES = [(name, patch) for name in SAES for patch in (None, 4)]
-CASES += [(name, "texts") for name in ("topk", "relu", "jumprelu")]
+CASES += [(name, "texts") for name in ("topk", "relu", "jumprelu", "abstopk")]
 OPTIONS = BuildOptions(n_top=7, n_samples=3, n_neighbours=6, n_coactivations=5, n_sample_items=9)
 
 
@@ -46,6 +46,12 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_codes_equal_a_direct_encode(built: Built) -> None:
     direct = built.sae.encode(torch.from_numpy(built.x)).numpy()
     np.testing.assert_allclose(built.codes, direct, rtol=1e-5, atol=1e-5 * np.abs(direct).max())
+
+
+def test_signed_codes_are_there(built: Built) -> None:
+    signed = built.sae.config.architecture == "abstopk" or getattr(built.sae.config, "signed", False)
+    assert (built.codes < 0).any() == signed
+    assert (built.codes > 0).any()
 
 
 def test_features(built: Built) -> None:

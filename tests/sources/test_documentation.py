@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "sources.md"
 
 def test_every_recorded_key_is_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "x.npy", np.zeros((2, 3)))
-    recorded = set(open_source(SourceOptions(activations=str(tmp_path / "x.npy"))).describe())
+    path = str(tmp_path / "x.npy")
+    recorded = set(open_source(SourceOptions(activations=path, targets=path)).describe())
     recorded |= set(open_source(SourceOptions(toy="8x4")).describe())
     for patch in (None, 4):
         recorded |= set(open_source(SourceOptions(images="embedded:digits", patch=patch)).describe())
@@ -24,6 +26,7 @@ def test_every_recorded_key_is_documented(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "a.txt").write_text("Some text.")
     model = save_model(tmp_path / "llama")
     texts = SourceOptions(texts=str(tmp_path / "a.txt"), model=str(model), hook="blocks.0.hook_resid_post", context=8)
+    texts = replace(texts, hook_out="blocks.0.hook_mlp_out")
     recorded |= set(open_source(texts).describe())
     rows = PAGE.read_text(encoding="utf-8").split("## What is recorded")[1].splitlines()
     keys = [row.split("|")[1] for row in rows if row.startswith("| `")]

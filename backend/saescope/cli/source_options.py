@@ -45,6 +45,14 @@ _OPTIONS = (
         metavar="HOOK",
         help="Where in the model: blocks.15.hook_resid_post (TransformerLens) or a module path, model.layers.15.",
     ),
+    click.option(
+        "--hook-out",
+        metavar="HOOK",
+        help="Transcoders: where the target comes from, named as --hook; read in the same forward pass.",
+    ),
+    click.option(
+        "--targets", metavar="PATH", help="Transcoders: with --activations, a second file with each row's target."
+    ),
     click.option("--patch", type=int, metavar="P", help="Cut images into P x P patches; without it an image is one."),
     click.option("--stride", type=int, metavar="PIXELS", help="Pixels between neighbouring patches.  [default: P]"),
     click.option(
@@ -128,6 +136,8 @@ _NAMES = (
     "toy",
     "model",
     "hook",
+    "hook_out",
+    "targets",
     "patch",
     "stride",
     "image_mode",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from saescope.models.families import find_blocks
 from saescope.models.hooks import find_hook
 from saescope.models.loading import LoadedModel
-from saescope.models.taps import run_until, tap
+from saescope.models.taps import run_until, run_until_all, tap
 from saescope.models.unembedding import Unembedding, find_unembedding
 from saescope.store.errors import UserError
 
@@ -76,6 +76,30 @@ class HookedModel:
         return self._in_parts(
             lambda part, mask: self._seen(self._reach(part, mask)), [inputs, attention_mask], len(inputs)
         )
+
+    @torch.no_grad()
+    def activations_with(
+        self, other: HookedModel, inputs: Tensor, attention_mask: Bool[Tensor, "item position"] | None = None
+    ) -> Float[Tensor, "item position both_widths"]:
+        """`activations` here, with those at `other` (the same model at another hook) behind them, of one forward pass.
+
+        Raises `UserError` where the two hooks have not the same positions.
+        """
+        assert other.loaded is self.loaded
+
+        def run(part: Tensor, mask: Tensor | None) -> Tensor:
+            places = [(self._module, self.hook.side), (other._module, other.hook.side)]
+            here, there = run_until_all(self.loaded.model, self._inputs(part, mask), places)
+            assert here is not None
+            assert there is not None
+            if here.shape[:2] != there.shape[:2]:
+                raise UserError(
+                    f"{self.hook.name} has {here.shape[1]} positions per item and {other.hook.name} {there.shape[1]}",
+                    "choose two hooks of the same positions",
+                )
+            return torch.cat([self._seen(here), other._seen(there)], dim=2)
+
+        return self._in_parts(run, [inputs, attention_mask], len(inputs))
 
     @torch.no_grad()
     def variants(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -54,17 +56,26 @@ def _replace_input(
 
 def run_until(model: nn.Module, inputs: Mapping[str, Any], module: nn.Module, side: Side) -> Tensor | None:
     """The main tensor at one side of `module` in a forward pass, which ends there. None where it never comes by."""
-    kept: list[Tensor] = []
+    return run_until_all(model, inputs, [(module, side)])[0]
 
-    def see(tensor: Tensor) -> None:
-        kept.append(tensor)
-        raise Reached
 
-    handle = tap(module, side, see)
-    try:
-        model(**inputs)
-    except Reached:
-        pass
-    finally:
-        handle.remove()
-    return kept[0] if kept else None
+def run_until_all(
+    model: nn.Module, inputs: Mapping[str, Any], places: Sequence[tuple[nn.Module, Side]]
+) -> list[Tensor | None]:
+    """The main tensor at each place in one forward pass, which ends at the last one. None where it never comes by."""
+    kept: dict[int, Tensor] = {}
+
+    def see(index: int, tensor: Tensor) -> None:
+        if index in kept:
+            return
+        last = len(kept) + 1 == len(places)
+        kept[index] = tensor if last else tensor.clone()  # the model may go on to write into it
+        if last:
+            raise Reached
+
+    with ExitStack() as hooks:
+        for index, (module, side) in enumerate(places):
+            hooks.callback(tap(module, side, partial(see, index)).remove)
+        with suppress(Reached):
+            model(**inputs)
+    return [kept.get(index) for index in range(len(places))]

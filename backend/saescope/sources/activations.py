@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from saescope.sources.image_stack import BLOCK_VALUES
 from saescope.sources.mapped import let_go, map_array
 from saescope.sources.options import SourceOptions
 from saescope.sources.protocol import ActivationBatch, ActivationTable
+from saescope.sources.targets import SideBySide
 from saescope.store.errors import UserError
 
 _EXPECTED = "expected an array of activations, [item, d_in] or [item, position, d_in], in .npy, .npz or .safetensors"
@@ -61,17 +63,20 @@ class ActivationSource:
         path: str,
         format: str,
         is_bfloat16: bool = False,
+        targets: ActivationSource | None = None,
         progress: Progress = SILENT,
     ) -> None:
+        """`targets` has as many items and positions."""
+        self._targets = targets
         self._array = values  # [item, position, d_in]
         tensor = torch.from_numpy(values)
         self._values = tensor.view(torch.bfloat16) if is_bfloat16 else tensor
         self._labels, self._path, self._format = labels, path, format
 
         def blocks() -> Iterator[np.ndarray]:
-            for batch in self.batches():
-                yield batch.activations.numpy()
-                progress.update("reading activations", int(batch.item_ids[-1]) + 1, self.n_items)
+            for item_ids, block in self._blocks(0, None):
+                yield block.numpy()
+                progress.update("reading activations", int(item_ids[-1]) + 1, self.n_items)
 
         self._scan = scan(
             blocks(),
@@ -87,6 +92,11 @@ class ActivationSource:
         return self._values.shape[2]
 
     @property
+    def d_target(self) -> int | None:
+        """Width of a target; None where there are none."""
+        return None if self._targets is None else self._targets.d_in
+
+    @property
     def n_items(self) -> int:
         return self._values.shape[0]
 
@@ -100,17 +110,40 @@ class ActivationSource:
 
     def batches(self, start_item: int = 0, items_per_batch: int | None = None) -> Iterator[ActivationBatch]:
         """All items from `start_item` on. Batches of a float32 file share its memory map: do not write there."""
+        if self._targets is None:
+            for item_ids, block in self._blocks(start_item, items_per_batch):
+                yield ActivationBatch(item_ids, block)
+            return
+        items_per_batch = self._items_per_batch if items_per_batch is None else items_per_batch
+        blocks = (self._blocks(start_item, items_per_batch), self._targets._blocks(start_item, items_per_batch))
+        for (item_ids, block), (_, target) in zip(*blocks, strict=True):
+            yield ActivationBatch(item_ids, block, targets=target)
+
+    @property
+    def _items_per_batch(self) -> int:
+        width = self.d_in + (self.d_target or 0)
+        return max(1, BLOCK_VALUES // 2 // (self.positions_per_item * width))
+
+    def _blocks(
+        self, start_item: int, items_per_batch: int | None
+    ) -> Iterator[tuple[Int64[np.ndarray, " item"], Float[Tensor, "item position d_in"]]]:
+        """Items and their activations. The memory map's pages are let go of when the next ones are asked for."""
         if items_per_batch is None:
-            items_per_batch = max(1, BLOCK_VALUES // 2 // (self.positions_per_item * self.d_in))
+            items_per_batch = self._items_per_batch
         if items_per_batch < 1 or start_item < 0:
             raise UserError(f"start_item {start_item}, items_per_batch {items_per_batch}; expected >= 0 and >= 1")
         for start in range(start_item, self.n_items, items_per_batch):
             stop = min(start + items_per_batch, self.n_items)
             block = self._values[start:stop].to(torch.float32).contiguous()
-            yield ActivationBatch(np.arange(start, stop, dtype=np.int64), block)
+            yield np.arange(start, stop, dtype=np.int64), block
             let_go(self._array[start:stop])
 
     def table(self, items: Bool[np.ndarray, " n_items"] | None = None) -> ActivationTable:
+        if self._targets is not None:
+            return SideBySide(self._table(items), self._targets.table(items))
+        return self._table(items)
+
+    def _table(self, items: Bool[np.ndarray, " n_items"] | None) -> ActivationTable:
         if items is None:
             return _Rows(self._values, None)
         chosen = np.asarray(items)
@@ -141,6 +174,7 @@ class ActivationSource:
             "n_positions": self.n_items * self.positions_per_item,
             "positions_per_item": self.positions_per_item,
             "d_in": self.d_in,
+            **self._about_targets(),
             "excluded": {},
             "value_range": [self._scan.low, self._scan.high],
             "label_words": {},
@@ -150,6 +184,12 @@ class ActivationSource:
             "stride": None,
             "grid": None,
         }
+
+    def _about_targets(self) -> dict[str, Any]:
+        targets = self._targets
+        if targets is None:
+            return {}
+        return {"d_target": targets.d_in, "targets": targets._path, "targets_sha256": targets.data_sha256}
 
 
 class _Rows:
@@ -170,7 +210,25 @@ class _Rows:
 
 
 def open_activations(options: SourceOptions, progress: Progress = SILENT) -> ActivationSource:
-    """The activations that `options.activations` names."""
+    """The activations that `options.activations` names, with the targets of `options.targets`."""
+    if options.targets is None:
+        return _open(options, None, progress)
+    targets = _open(replace(options, activations=options.targets, targets=None), None, progress)
+    found = _open(options, targets, progress)
+    if (found.n_items, found.positions_per_item) != (targets.n_items, targets.positions_per_item):
+        raise UserError(
+            f"{options.path} has {_extent(found)}, but its targets, {options.targets}, have {_extent(targets)}",
+            "each item and position needs one target, in the same order",
+        )
+    return found
+
+
+def _extent(source: ActivationSource) -> str:
+    positions = source.positions_per_item
+    return f"{source.n_items:,} items" + ("" if positions == 1 else f" of {positions:,} positions")
+
+
+def _open(options: SourceOptions, targets: ActivationSource | None, progress: Progress) -> ActivationSource:
     path = Path(options.path).expanduser()
     if options.split in ("train", "test"):
         raise UserError(
@@ -198,6 +256,7 @@ def open_activations(options: SourceOptions, progress: Progress = SILENT) -> Act
         path=options.path,
         format=loaded.format,
         is_bfloat16=loaded.is_bfloat16,
+        targets=targets,
         progress=progress,
     )
 

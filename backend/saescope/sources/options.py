@@ -26,18 +26,18 @@ _DATA = ("images", "texts", "activations", "toy")
 _OF_IMAGES = ("image_mode", "layout", "value_range", "label_key")
 _OF_PIXELS = ("patch", "stride")
 _OF_TEXTS = ("context", "context_stride", "packing", "text_key", "max_tokens", "bos", "exclude_tokens")
-_OF_MODELS = ("hook", "revision", "dtype", "centred", "exclude_norm", "cache", "cache_dtype")
+_OF_MODELS = ("hook", "hook_out", "revision", "dtype", "centred", "exclude_norm", "cache", "cache_dtype")
 _OF_VISION = ("special_positions",)
 _CONCERNS: dict[SourceKind, tuple[tuple[str, ...], str]] = {
-    "pixels": ((*_OF_TEXTS, *_OF_MODELS, *_OF_VISION), "the source is pixels (there is no --model)"),
+    "pixels": ((*_OF_TEXTS, *_OF_MODELS, *_OF_VISION, "targets"), "the source is pixels (there is no --model)"),
     "activations": (
         (*_OF_PIXELS, *_OF_IMAGES[:3], *_OF_TEXTS, *_OF_MODELS, *_OF_VISION),
         "the source is a file of activations",
     ),
-    "texts": ((*_OF_PIXELS, *_OF_IMAGES, *_OF_VISION, "data_key"), "the source is texts"),
-    "vision": ((*_OF_PIXELS, *_OF_TEXTS), "the source is a model that looks at images"),
+    "texts": ((*_OF_PIXELS, *_OF_IMAGES, *_OF_VISION, "data_key", "targets"), "the source is texts"),
+    "vision": ((*_OF_PIXELS, *_OF_TEXTS, "targets"), "the source is a model that looks at images"),
     "toy": (
-        (*_OF_PIXELS, *_OF_IMAGES, *_OF_TEXTS, *_OF_MODELS, *_OF_VISION, "data_key", "model"),
+        (*_OF_PIXELS, *_OF_IMAGES, *_OF_TEXTS, *_OF_MODELS, *_OF_VISION, "data_key", "model", "targets"),
         "the source is a toy",
     ),
 }
@@ -65,6 +65,10 @@ class SourceOptions:
     """Name on the Hugging Face hub, local folder, .gguf file, or 'embedded:smollm2'."""
     hook: str | None = None
     """Where in the model: a TransformerLens name (blocks.15.hook_resid_post) or a module path (model.layers.15)."""
+    hook_out: str | None = None
+    """Where the targets of a transcoder come from in the same forward pass, named as `hook`; None: there are none."""
+    targets: str | None = None
+    """Of cached activations: another file, as `activations`, with a target for each item (and position)."""
     patch: int | None = None
     """Side of square patches in pixels; None: a whole image is one position."""
     stride: int | None = None
@@ -118,7 +122,7 @@ class SourceOptions:
     """Of activations on disk."""
 
     def __post_init__(self) -> None:
-        for name in ("images", "texts", "activations", "toy", "model"):
+        for name in ("images", "texts", "activations", "toy", "model", "targets"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, os.fspath(value))
@@ -155,6 +159,10 @@ class SourceOptions:
             raise UserError("the model's name is empty", "give a hub name, a folder, a .gguf file or embedded:smollm2")
         if self.model is not None and not self.hook:
             raise UserError("a model is given without a hook point", "add --hook, e.g. --hook blocks.6.hook_resid_post")
+        if self.hook_out is not None and self.hook is not None and not self.hook_out:
+            raise UserError(
+                "the hook of the targets is empty", "give --hook-out, e.g. --hook-out blocks.6.hook_mlp_out"
+            )
         foreign, called = _CONCERNS[self.kind]
         defaults = {f.name: f.default for f in fields(self)}
         for name in foreign:
@@ -235,6 +243,8 @@ def _concern(name: str) -> str:
         return "concerns texts"
     if name == "data_key":
         return "concerns arrays"
+    if name == "targets":
+        return "belongs to --activations"
     if name == "model":
         return "reads texts or images"
     if name in _OF_VISION:

@@ -1,7 +1,7 @@
 """What a source of activations offers to training and to the one-pass precompute.
 
-Shape symbols: `item` items of a batch, `position` positions of an item, `d_in` width of an activation, `row` positions
-of a table.
+Shape symbols: `item` items of a batch, `position` positions of an item, `d_in` width of an activation, `d_out` width of
+a target (see `targets`), `row` positions of a table.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ class ActivationBatch:
     item_ids: Int64[np.ndarray, " item"]
     activations: Float[Tensor, "item position d_in"]
     mask: Bool[Tensor, "item position"] | None = None
+    targets: Float[Tensor, "item position d_out"] | None = None
+    """What a transcoder's output stands for at each position; None: there is nothing but the input itself."""
 
 
 class ActivationTable(Protocol):
@@ -105,7 +107,12 @@ class TokenSource(Source, Protocol):
 
     @property
     def hooked(self) -> Any:
-        """The model (`saescope.models.HookedModel`), loaded when first asked for."""
+        """The model at its hook (`saescope.models.HookedModel`), loaded when first asked for."""
+        ...
+
+    @property
+    def hooked_out(self) -> Any:
+        """The same model where reconstructions belong: at the targets' hook, or the hook itself."""
         ...
 
     @property

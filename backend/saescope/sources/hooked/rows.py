@@ -12,6 +12,7 @@ from torch import Tensor
 
 from saescope.sources.hooked.activation_cache import ActivationCache
 from saescope.sources.hooked.windows import ItemReader
+from saescope.sources.targets import Joined
 from saescope.store.errors import UserError
 
 CHUNK_VALUES = 1 << 25
@@ -147,6 +148,14 @@ class StreamedRows:
             )
         nearest = np.maximum(np.searchsorted(good, np.arange(len(counts)), side="right") - 1, 0)
         return rows[torch.from_numpy(good[nearest]).to(rows.device)]
+
+
+class StreamedPairs(Joined):
+    """Streamed rows that hold an input with its target behind it, taken apart."""
+
+    def __init__(self, joint: StreamedRows, d_in: int) -> None:
+        super().__init__(joint, d_in)
+        self.epoch_order, self.sample_rows = joint.epoch_order, joint.sample_rows
 
 
 class ChunkOrder:

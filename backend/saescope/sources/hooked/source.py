@@ -21,10 +21,11 @@ from saescope.models.cache import cache_folder
 from saescope.progress import SILENT, Progress
 from saescope.sources.hooked.activation_cache import VERSION, ActivationCache
 from saescope.sources.hooked.outliers import NormLimit, measure_limit
-from saescope.sources.hooked.rows import CachedRows, StreamedRows
+from saescope.sources.hooked.rows import CachedRows, StreamedPairs, StreamedRows
 from saescope.sources.hooked.windows import Windows
 from saescope.sources.options import SourceOptions
 from saescope.sources.protocol import ActivationBatch, ActivationTable
+from saescope.sources.targets import Joined
 from saescope.store import atomic
 from saescope.store.errors import UserError
 
@@ -54,10 +55,14 @@ class HookedSource(ABC):
 
     The methods that are abstract here make it an `ItemReader`. Forward passes take place in windows of a fixed number
     of items, so that no bit depends on where a run was cut; where all activations are on disk, they come from there.
+
+    Where there is a second hook for targets, both are read in one forward pass, and everything in here handles an
+    activation with its target behind it: `width` is that of both together.
     """
 
     def __init__(self, hooked: HookedModel, options: SourceOptions, progress: Progress = SILENT) -> None:
         self.hooked = hooked
+        self.target_hooked = None if options.hook_out is None else HookedModel(hooked.loaded, options.hook_out)
         self._options, self._progress = options, progress
         self._first: tuple[Tensor, Bool[np.ndarray, "item position"]] | None = None
 
@@ -89,7 +94,7 @@ class HookedSource(ABC):
     def evaluated(self, items: Int64[np.ndarray, " item"]) -> Bool[np.ndarray, "item position"]: ...
 
     @abstractmethod
-    def forward(self, items: Int64[np.ndarray, " item"]) -> Float[Tensor, "item position d_in"]: ...
+    def forward(self, items: Int64[np.ndarray, " item"]) -> Float[Tensor, "item position width"]: ...
 
     @abstractmethod
     def item_table(self, item_ids: Int64[np.ndarray, " item"]) -> pa.Table: ...
@@ -105,6 +110,29 @@ class HookedSource(ABC):
     def d_in(self) -> int:
         return self.hooked.width
 
+    @property
+    def d_target(self) -> int | None:
+        """Width of a target; None where there are none."""
+        return None if self.target_hooked is None else self.target_hooked.width
+
+    @property
+    def hooked_out(self) -> HookedModel:
+        """The model where reconstructions belong: at the targets' hook, or the hook itself."""
+        return self.target_hooked or self.hooked
+
+    @property
+    def width(self) -> int:
+        """Of an activation with its target, if any."""
+        return self.d_in + (self.d_target or 0)
+
+    def _activations(
+        self, inputs: Tensor, mask: Bool[Tensor, "item position"] | None = None
+    ) -> Float[Tensor, "item position width"]:
+        """What `forward` gives, from what the model takes."""
+        if self.target_hooked is None:
+            return self.hooked.activations(inputs, mask)
+        return self.hooked.activations_with(self.target_hooked, inputs, mask)
+
     def batches(self, start_item: int = 0, items_per_batch: int | None = None) -> Iterator[ActivationBatch]:
         """All items from `start_item` on. What stands at masked positions means nothing."""
         if start_item < 0 or (items_per_batch is not None and items_per_batch < 1):
@@ -117,7 +145,8 @@ class HookedSource(ABC):
             step = items_per_batch or len(items)
             for start in range(first, len(items), step):
                 part = slice(start, min(start + step, len(items)))
-                yield ActivationBatch(items[part], values[part], counts[part])
+                x, y = values[part, :, : self.d_in], values[part, :, self.d_in :]
+                yield ActivationBatch(items[part], x, counts[part], None if self.d_target is None else y)
 
     def table(self, items: Bool[np.ndarray, " n_items"] | None = None) -> ActivationTable:
         """Random access to the chosen items' positions: from the disk, where all items are brought first if they are
@@ -129,14 +158,16 @@ class HookedSource(ABC):
             )
         if self.is_streamed:
             ids = np.arange(self.n_items) if chosen is None else np.flatnonzero(chosen)
-            return StreamedRows(self, self._read, self.d_in, ids, self._windows.size)
+            streamed = StreamedRows(self, self._read, self.width, ids, self._windows.size)
+            return streamed if self.d_target is None else StreamedPairs(streamed, self.d_in)
         self._cache.fill(self._window, self.n_evaluated, self._progress)
-        return CachedRows(self._cache, self.d_in, None if chosen is None else np.flatnonzero(chosen))
+        cached = CachedRows(self._cache, self.width, None if chosen is None else np.flatnonzero(chosen))
+        return cached if self.d_target is None else Joined(cached, self.d_in)
 
     @property
     def is_streamed(self) -> bool:
         """Whether activations to train on are computed as they are needed, in shuffled chunks."""
-        size = self.n_evaluated * self.d_in * (2 if self._options.cache_dtype == "float16" else 4)
+        size = self.n_evaluated * self.width * (2 if self._options.cache_dtype == "float16" else 4)
         return self._options.cache == "off" or (self._options.cache == "auto" and size > CACHE_LIMIT)
 
     def usual(self, activations: Float[Tensor, "*position d_in"]) -> Bool[Tensor, "*position"]:
@@ -156,9 +187,22 @@ class HookedSource(ABC):
             "positions_per_item": self.positions_per_item,
             "d_in": self.d_in,
             **self.hooked.describe(),
+            **self._about_targets(),
             "excluded_norm": None if self._limit is None else self._limit.to_dict(),
             "activation_dtype": self._options.cache_dtype,
             "activations_key": self._key,
+        }
+
+    def _about_targets(self) -> dict[str, Any]:
+        if self.target_hooked is None:
+            return {}
+        hook = self.target_hooked.hook
+        return {
+            "d_target": hook.width,
+            "hook_out": hook.name,
+            "hook_out_module": hook.module,
+            "hook_out_side": hook.side,
+            "layer_out": hook.layer,
         }
 
     @cached_property
@@ -176,13 +220,14 @@ class HookedSource(ABC):
             "exclude_norm": self._options.exclude_norm,
             "dtype": self._options.cache_dtype,
             "windows": self._windows.shape,
+            **self._about_targets(),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     @cached_property
     def _cache(self) -> ActivationCache:
         folder = cache_folder() / "activations" / self._key
-        return ActivationCache(folder, self, self._windows, self.d_in, self._options.cache_dtype)
+        return ActivationCache(folder, self, self._windows, self.width, self._options.cache_dtype)
 
     @cached_property
     def _limit(self) -> NormLimit | None:
@@ -196,7 +241,7 @@ class HookedSource(ABC):
         self._progress.update("measuring the norms of activations", 0, 1)
         values = self._rounded(self._windows.read(items))
         self._progress.update("measuring the norms of activations", 1, 1)
-        limit = measure_limit(values, self.evaluated(items), self._options.exclude_norm)
+        limit = measure_limit(values[..., : self.d_in], self.evaluated(items), self._options.exclude_norm)
         if limit is not None:
             atomic.make_folder(path.parent)
             kept = {name: v for name, v in limit.to_dict().items() if name != "threshold"}
@@ -204,7 +249,7 @@ class HookedSource(ABC):
         self._first = values, self._counted(items, values, limit)
         return limit
 
-    def _window(self, window: int) -> tuple[Float[Tensor, "item position d_in"], Bool[np.ndarray, "item position"]]:
+    def _window(self, window: int) -> tuple[Float[Tensor, "item position width"], Bool[np.ndarray, "item position"]]:
         limit = self._limit  # may read the first window
         if window == 0 and self._first is not None:
             first, self._first = self._first, None
@@ -215,15 +260,15 @@ class HookedSource(ABC):
 
     def _read(
         self, items: Int64[np.ndarray, " item"]
-    ) -> tuple[Float[Tensor, "item position d_in"], Bool[np.ndarray, "item position"]]:
+    ) -> tuple[Float[Tensor, "item position width"], Bool[np.ndarray, "item position"]]:
         """Any items, computed."""
         values = self._rounded(self._windows.read(items))
         return values, self._counted(items, values, self._limit)
 
     def _counted(self, items: np.ndarray, values: Tensor, limit: NormLimit | None) -> Bool[np.ndarray, "item position"]:
         counts = self.evaluated(items)
-        return counts if limit is None else counts & ~limit.exceeded(values).cpu().numpy()
+        return counts if limit is None else counts & ~limit.exceeded(values[..., : self.d_in]).cpu().numpy()
 
-    def _rounded(self, values: Float[Tensor, "item position d_in"]) -> Float[Tensor, "item position d_in"]:
+    def _rounded(self, values: Float[Tensor, "item position width"]) -> Float[Tensor, "item position width"]:
         """As the disk gives them back, whether they come from there or not."""
         return values.half().float() if self._options.cache_dtype == "float16" else values

@@ -113,8 +113,8 @@ class HookedImages(HookedSource):
     def evaluated(self, items: Int64[np.ndarray, " item"]) -> Bool[np.ndarray, "item position"]:
         return np.tile(np.arange(self._n_positions) >= self._n_left_out, (len(items), 1))
 
-    def forward(self, items: Int64[np.ndarray, " item"]) -> Float[Tensor, "item position d_in"]:
-        return self.hooked.activations(self._pixel_values(items))
+    def forward(self, items: Int64[np.ndarray, " item"]) -> Float[Tensor, "item position width"]:
+        return self._activations(self._pixel_values(items))
 
     def item_table(self, item_ids: Int64[np.ndarray, " item"]) -> pa.Table:
         """Pictures are as the model sees them."""

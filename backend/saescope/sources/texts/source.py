@@ -96,9 +96,9 @@ class HookedTexts(HookedSource):
     def evaluated(self, items: Int64[np.ndarray, " item"]) -> Bool[np.ndarray, "item position"]:
         return self.contexts(items)[2]
 
-    def forward(self, items: Int64[np.ndarray, " item"]) -> Float[Tensor, "item position d_in"]:
+    def forward(self, items: Int64[np.ndarray, " item"]) -> Float[Tensor, "item position width"]:
         ids, real, _ = self.contexts(items)
-        return self.hooked.activations(torch.from_numpy(ids), None if real.all() else torch.from_numpy(real))
+        return self._activations(torch.from_numpy(ids), None if real.all() else torch.from_numpy(real))
 
     def contexts(
         self, items: Int64[np.ndarray, " item"]

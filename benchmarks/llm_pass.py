@@ -247,6 +247,7 @@ class Stream:
     data_sha256 = "0" * 64
     vocabulary = tuple(f"token{i}" for i in range(5000))
     hooked = SimpleNamespace(loaded=SimpleNamespace(kind="encoder"), hook=SimpleNamespace(is_residual=False))
+    hooked_out = hooked
 
     def __init__(self, n_items: int) -> None:
         self.n_items = n_items

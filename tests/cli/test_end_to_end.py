@@ -116,3 +116,26 @@ def test_a_build_without_splits_or_training_data_uses_all_positions(saescope: Sa
         counts[name] = saescope("evaluate", tmp_path / "out", "--activations", tmp_path / f"{name}.npy", "--json").json
     assert counts["b"]["n_positions"] == 200
     assert 0 < counts["a"]["n_positions"] < 200
+
+
+def test_a_transcoder_from_cached_activations(saescope: Saescope, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(900, 12)).astype(np.float32)
+    y = np.maximum(x @ rng.normal(size=(12, 30)), 0) @ rng.normal(size=(30, 7)) + x @ rng.normal(size=(12, 7)) + 4
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", y.astype(np.float32))
+    source = ("--activations", tmp_path / "x.npy", "--targets", tmp_path / "y.npy")
+    out, store = tmp_path / "transcoder", tmp_path / "store"
+    settings = ("--arch", "topk", "--k", 6, "--n-features", 64, "--steps", 600, "--batch-size", 128, "--skip")
+    trained = saescope("train", *source, *settings, "--out", out)
+    assert trained.code == 0, trained.err
+    evaluated = saescope("evaluate", out, *source, "--json")
+    assert evaluated.code == 0, evaluated.err
+    assert evaluated.json["n_positions"] == 90
+    assert evaluated.json["metrics"]["fvu"] < 0.4
+    assert saescope("build", out, *source, "--store", store).code == 0
+    manifest = FeatureStore(store)["transcoder"].manifest
+    assert (manifest.d_in, manifest.d_out) == (12, 7)
+    assert manifest.metrics["fvu"] == pytest.approx(evaluated.json["metrics"]["fvu"], rel=1e-6)
+    assert saescope("verify", "--store", store).code == 0
+    told(saescope("evaluate", out, *source[:2]), "no targets")

@@ -57,6 +57,10 @@ class MemoryTexts:
         )
 
     @property
+    def hooked_out(self) -> HookedModel:
+        return self.hooked
+
+    @property
     def vocabulary(self) -> Sequence[str]:
         return VOCABULARY
 

@@ -2,8 +2,8 @@
 
 Tensors (float32): W_enc [d_in, n_features], W_dec [n_features, d_out], b_enc [n_features], b_dec [d_out] and what the
 architecture and its options add (docs/autoencoders.md). A checkpoint trained on whitened data also has `whitening`
-[d_in, d_in] and `whitening_mean` [d_in]: it was trained in the space of (x - whitening_mean) @ whitening, which is
-folded into the other tensors already.
+[d_out, d_out] and `whitening_mean` [d_out]: its output was judged in the space of (x - whitening_mean) @ whitening,
+which is folded into the other tensors already, as is that of a transcoder's input.
 
 cfg.json: `format`, `format_version`, `saescope_version`, the fields of the architecture's config, `weights_sha256` and,
 if known, `training` (how it was trained) and `metadata` (anything else).
@@ -43,10 +43,10 @@ _OWN_KEYS = ("format", "format_version", "saescope_version", "architecture", "we
 
 
 class Whitening(NamedTuple):
-    """The space that an SAE was trained in: transformed = (x - mean) @ matrix."""
+    """The space that an SAE's output was judged in by training: transformed = (x - mean) @ matrix."""
 
-    mean: Float[Tensor, " d_in"]
-    matrix: Float[Tensor, "d_in d_in"]
+    mean: Float[Tensor, " d_out"]
+    matrix: Float[Tensor, "d_out d_out"]
 
 
 def save(
@@ -129,7 +129,7 @@ def load(path: Path) -> Autoencoder:
         faults.append(f"{WEIGHTS_NAME} is not the file that cfg.json was written for (sha256 differs)")
     with torch.device("meta"):
         model = architecture(config.architecture).module(config)
-    tensors = _tensors(weights, {name: tuple(t.shape) for name, t in model.tensors().items()}, config.d_in, faults)
+    tensors = _tensors(weights, {name: tuple(t.shape) for name, t in model.tensors().items()}, config.d_out, faults)
     if faults:
         raise FaultsError(f"checkpoint {folder}", faults)
     if getattr(config, "tied", False) and not torch.equal(tensors["W_enc"], tensors["W_dec"].T):
@@ -219,14 +219,14 @@ def _open(path: Path) -> Any:
         raise UserError(f"cannot read {path}: {error}", "it is damaged or half-written: save it again") from None
 
 
-def _tensors(path: Path, shapes: dict[str, tuple[int, ...]], d_in: int, faults: list[str]) -> dict[str, Tensor]:
+def _tensors(path: Path, shapes: dict[str, tuple[int, ...]], d_out: int, faults: list[str]) -> dict[str, Tensor]:
     """The tensors named in `shapes`, as float32. Shapes and types are checked in the header, before any is read."""
     try:
         file = _open(path)
     except UserError as error:
         faults.append(error.message)
         return {}
-    optional = {"whitening": (d_in, d_in), "whitening_mean": (d_in,)}
+    optional = {"whitening": (d_out, d_out), "whitening_mean": (d_out,)}
     with file:
         present = set(file.keys())
         faults += [f"tensor {name} is missing" for name in shapes if name not in present]

@@ -66,6 +66,12 @@ _FURTHER = {
         default=None,
         help="Whether b_dec is subtracted from the input before encoding.  [default: no]",
     ),
+    "skip": click.option(
+        "--skip/--no-skip",
+        "skip",
+        default=None,
+        help="Transcoders: add a linear path from the input to the output.  [default: no]",
+    ),
     "l1_reduction": _choice(
         "l1_reduction", ["sum", "mean"], "relu: mean is the textbook form (terms averaged, raw inputs)."
     ),

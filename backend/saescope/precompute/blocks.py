@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor
 from saescope.autoencoders import Autoencoder, Selection
 from saescope.precompute import kernels
 from saescope.sources.protocol import Source, flat_positions
+from saescope.sources.targets import flat_targets
 
 MOST_THREADS = 8
 """Threads that read codes off a block; more would wait for memory."""
@@ -38,6 +39,13 @@ class Rows:
     x: Float[Tensor, "row d_in"]
     items: Int64[np.ndarray, " row"]
     positions: Int64[np.ndarray, " row"]
+    targets: Float[Tensor, "row d_out"] | None = None
+    """What a transcoder reconstructs; None: `x` itself."""
+
+    @property
+    def target(self) -> Float[Tensor, "row d_out"]:
+        """What is to be reconstructed."""
+        return self.x if self.targets is None else self.targets
 
 
 def rows_of(
@@ -49,17 +57,17 @@ def rows_of(
         items_per_batch = max(1, n_rows // source.positions_per_item)
     skip = start.positions
     first = start.row
-    pending: list[tuple[Tensor, np.ndarray, np.ndarray]] = []
+    pending: list[Rows] = []
     held = 0
     for batch in source.batches(start.item, items_per_batch):
-        x, items, positions = flat_positions(batch)
+        rows = Rows(first, *flat_positions(batch), flat_targets(batch))
         if skip:
-            dropped = min(skip, len(items))
-            x, items, positions, skip = x[dropped:], items[dropped:], positions[dropped:], skip - dropped
-        while len(items):
-            taken = min(n_rows - held, len(items))
-            pending.append((x[:taken], items[:taken], positions[:taken]))
-            x, items, positions = x[taken:], items[taken:], positions[taken:]
+            dropped = min(skip, len(rows.items))
+            rows, skip = _part(rows, dropped, None), skip - dropped
+        while len(rows.items):
+            taken = min(n_rows - held, len(rows.items))
+            pending.append(_part(rows, 0, taken))
+            rows = _part(rows, taken, None)
             held += taken
             if held == n_rows:
                 yield _joined(first, pending)
@@ -86,11 +94,23 @@ class Start:
         return Start(last, of_last, rows.first + len(rows.items))
 
 
-def _joined(first: int, parts: list[tuple[Tensor, np.ndarray, np.ndarray]]) -> Rows:
+def _part(rows: Rows, start: int, stop: int | None) -> Rows:
+    part = slice(start, stop)
+    targets = None if rows.targets is None else rows.targets[part]
+    return Rows(rows.first, rows.x[part], rows.items[part], rows.positions[part], targets)
+
+
+def _joined(first: int, parts: list[Rows]) -> Rows:
     if len(parts) == 1:
-        return Rows(first, *parts[0])
-    xs, items, positions = zip(*parts, strict=True)
-    return Rows(first, torch.cat(xs), np.concatenate(items), np.concatenate(positions))
+        return replace(parts[0], first=first)
+    targets = [part.targets for part in parts if part.targets is not None]
+    return Rows(
+        first,
+        torch.cat([part.x for part in parts]),
+        np.concatenate([part.items for part in parts]),
+        np.concatenate([part.positions for part in parts]),
+        torch.cat(targets) if targets else None,
+    )
 
 
 @dataclass(frozen=True)

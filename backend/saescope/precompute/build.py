@@ -36,7 +36,7 @@ from saescope.precompute.labels import label_features
 from saescope.precompute.logit_effects import can_reach_logits, logit_effects, top_logits
 from saescope.precompute.metrics import FORMULAS
 from saescope.precompute.neighbours import neighbours
-from saescope.precompute.one_pass import PassFolder, PassOptions, PassResult, run_pass
+from saescope.precompute.one_pass import PassFolder, PassOptions, PassResult, check_source, run_pass
 from saescope.precompute.spill import Postings, Spill
 from saescope.precompute.state import FeatureState
 from saescope.precompute.tokens import as_tokens, count_tokens, item_lengths, top_tokens
@@ -121,11 +121,7 @@ def build_entry(
     options = options or BuildOptions()
     device = choose_device(options.device)
     sae = load_sae(checkpoint, format)
-    if source.d_in != sae.d_in:
-        raise UserError(
-            f"the source's activations have {source.d_in} dimensions, but the SAE takes {sae.d_in}",
-            "use the data (and patch size) that the SAE was trained on",
-        )
+    check_source(sae, source)
     config = read_config(checkpoint)
     about = source.describe()
     with EntryWriter(store_root, sae_id, _key(checkpoint, config, about, options, sweep, baselines)) as writer:
@@ -267,7 +263,7 @@ class _Build:
             write("neighbours", neighbours(atoms, self.options.n_neighbours, self.progress))
         if not has("top_logits") and atoms is not None and tokens is not None and can_reach_logits(tokens):
             kept, vocabulary = self.options.n_top_logits, tokens.vocabulary
-            effects = logit_effects(atoms, tokens.hooked.unembedding(), len(vocabulary), kept, self.progress)
+            effects = logit_effects(atoms, tokens.hooked_out.unembedding(), len(vocabulary), kept, self.progress)
             write("top_logits", top_logits(effects, vocabulary))
         if not has("coactivations"):
             kept = self.options.n_coactivations

@@ -1,8 +1,10 @@
 """How much of what a model predicts survives the SAE: cross-entropy with other activations in the hook's place.
 
 Whole contexts, chosen by hash, run once up to the hook and from there once for each of four variants: clean, the SAE's
-reconstruction, zero, and the mean activation. Positions that are excluded from statistics (BOS, special tokens,
-activations with outlying norms) keep their clean activation in every variant. All sums are saved after each batch.
+reconstruction, zero, and the mean activation. A transcoder's stand in the place of its target: at the targets' hook,
+the reconstruction being made from what is at the inputs' hook. Positions that are excluded from statistics (BOS,
+special tokens, activations with outlying norms) keep their clean activation in every variant. All sums are saved after
+each batch.
 """
 
 from __future__ import annotations
@@ -84,7 +86,8 @@ def cross_entropy(
     saved: Path | None = None,
     progress: Progress = SILENT,
 ) -> CrossEntropy:
-    """Over every prediction inside the contexts `items`. `mean` stands in for activations in the mean ablation.
+    """Over every prediction inside the contexts `items`. `mean` stands in for activations (a transcoder's targets) in
+    the mean ablation.
 
     With `saved`, a cut run goes on after its last whole batch.
     """
@@ -134,7 +137,7 @@ class _Splice:
         self.n_rows = block_rows(sae.n_features)
         self.encoder, self.decoder = Encoder(sae, self.n_rows, self.device), Decoder(sae)
 
-    def __call__(self, x: Float[Tensor, "row width"]) -> Float[Tensor, "row width"]:
+    def __call__(self, x: Float[Tensor, "row d_in"]) -> Float[Tensor, "row d_out"]:
         parts = [self.decoder(part, self.encoder(part)) for part in x.to(self.device).split(self.n_rows)]
         return torch.cat(parts).to(x.device)
 
@@ -159,18 +162,23 @@ def _add(
     ids, real, evaluated = (torch.from_numpy(array) for array in source.contexts(items))
     counted = real[:, :-1] & real[:, 1:]
 
-    def edited(x: Tensor, new: Callable[[Tensor], Tensor]) -> Tensor:
+    separate = source.hooked_out is not source.hooked
+    read = source.hooked.activations(ids, real) if separate else None
+
+    def edited(target: Tensor, new: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """`new` gets what the SAE reads and what it is to give, at the positions that count."""
+        x = target if read is None else read
         replaced = evaluated.to(x.device) & source.usual(x)
-        out = x.clone()
+        out = target.clone()
         if bool(replaced.any()):
-            out[replaced] = new(x[replaced])
+            out[replaced] = new(x[replaced], target[replaced])
         return out
 
     edits: dict[str, Callable[[Tensor], Tensor]] = {
-        "clean": lambda x: x,
-        "sae": lambda x: edited(x, splice),
-        "zero": lambda x: edited(x, torch.zeros_like),
-        "mean": lambda x: edited(x, lambda rows: mean.to(rows).expand_as(rows)),
+        "clean": lambda target: target,
+        "sae": lambda target: edited(target, lambda x, _: splice(x)),
+        "zero": lambda target: edited(target, lambda _, rows: torch.zeros_like(rows)),
+        "mean": lambda target: edited(target, lambda _, rows: mean.to(rows).expand_as(rows)),
     }
 
     def total(of_each: Float[Tensor, "item position"]) -> float:
@@ -179,7 +187,7 @@ def _add(
     nats: dict[str, float] = {}
     divergence: dict[str, float] = {}
     clean: Tensor | None = None
-    for name, logits in source.hooked.variants(ids, real, edits):
+    for name, logits in source.hooked_out.variants(ids, real, edits):
         logs = torch.log_softmax(logits, -1)
         del logits
         nats[name] = -total(logs[:, :-1].gather(2, ids[:, 1:, None].to(logs.device)).squeeze(2))

@@ -41,7 +41,7 @@ class LogitEffects:
 
 def can_reach_logits(source: TokenSource) -> bool:
     """Whether atoms are directions of the residual stream of a causal language model, or of what is added to it."""
-    hooked = source.hooked
+    hooked = source.hooked_out
     return hooked.loaded.kind == "causal" and hooked.hook.is_residual
 
 

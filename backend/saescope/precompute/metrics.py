@@ -1,7 +1,7 @@
 """Summary metrics of an SAE on a source, each written once.
 
-Let N be the evaluated positions that metrics are taken over, D the dimensions, x an activation, x_hat its
-reconstruction and f its code. The formulas stand in `FORMULAS`, under the names that the store uses.
+Let N be the evaluated positions that metrics are taken over, D the dimensions, x an activation (for a transcoder, the
+target), x_hat its reconstruction and f its code. The formulas stand in `FORMULAS`, under the names that the store uses.
 """
 
 from __future__ import annotations

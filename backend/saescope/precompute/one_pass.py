@@ -23,6 +23,7 @@ from saescope.precompute.spill import SpillWriter
 from saescope.precompute.state import FeatureState
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source
+from saescope.sources.targets import target_width
 from saescope.store.atomic import replacing, storage_errors
 from saescope.store.errors import UserError
 
@@ -95,9 +96,10 @@ def run_pass(
     """Run (or go on with) the pass over all of `source`.
 
     `decode` adds reconstruction metrics, over the items in `metric_items` (None: all), also in the space of
-    `whitening` where given. `folder` makes the pass resumable and keeps every firing in a spill. Raises `UserError`
-    where the source yields activations that do not fit the SAE, or that are not finite.
+    `whitening` (of a transcoder: its target's) where given. `folder` makes the pass resumable and keeps every firing in
+    a spill. Raises `UserError` where the source yields activations that do not fit the SAE, or that are not finite.
     """
+    check_source(sae, source)
     device = device or torch.device("cpu")
     sae = sae.to(device).eval()
     n_rows = options.block_rows or block_rows(sae.n_features)
@@ -141,12 +143,12 @@ def _add_metrics(
     device: torch.device,
 ) -> None:
     """Metrics of the block's rows that belong to metric items."""
-    x = rows.x.to(device, torch.float32)
+    x, target = rows.x.to(device, torch.float32), rows.target.to(device, torch.float32)
     chosen = None if metric_items is None else np.flatnonzero(metric_items[rows.items])
     if chosen is None or len(chosen) == len(rows.items):
-        sums.add(x, decoder(x, codes), len(codes.features), codes.l1())
+        sums.add(target, decoder(x, codes), len(codes.features), codes.l1())
     elif len(chosen):
-        target = x[torch.from_numpy(chosen).to(device)]
+        target = target[torch.from_numpy(chosen).to(device)]
         sums.add(target, decoder(x, codes, chosen), int(np.diff(codes.row_ptr)[chosen].sum()), codes.l1(chosen))
 
 
@@ -156,12 +158,37 @@ def _check(rows: Rows, sae: Autoencoder) -> None:
             f"the source's activations have {rows.x.shape[1]} dimensions, but the SAE takes {sae.d_in}",
             "use the data (and patch size) that the SAE was trained on",
         )
-    if not bool(torch.isfinite(rows.x.sum())) and not bool(torch.isfinite(rows.x).all()):
-        raise UserError(_not_finite(rows), "check the data for NaN and infinite values")
+    for values in (rows.x, rows.targets):
+        if values is not None and not bool(torch.isfinite(values.sum())) and not bool(torch.isfinite(values).all()):
+            raise UserError(_not_finite(rows), "check the data for NaN and infinite values")
+
+
+def check_source(sae: Autoencoder, source: Source) -> None:
+    """`UserError` where `source` does not yield what `sae` takes, or, for a transcoder, what it gives."""
+    if source.d_in != sae.d_in:
+        raise UserError(
+            f"the source's activations have {source.d_in} dimensions, but the SAE takes {sae.d_in}",
+            "use the data (and patch size) that the SAE was trained on",
+        )
+    width = target_width(source)
+    if sae.config.transcoder and width is None:
+        raise UserError(
+            "the SAE is a transcoder, but the source has no targets", "add --hook-out HOOK, or --targets PATH"
+        )
+    if width is not None and not sae.config.transcoder:
+        raise UserError(
+            "the source has targets, but the SAE reconstructs its input", "leave --hook-out and --targets out"
+        )
+    if width is not None and width != sae.d_out:
+        raise UserError(
+            f"the source's targets have {width} dimensions, but the SAE gives {sae.d_out}",
+            "use the targets that the SAE was trained on",
+        )
 
 
 def _not_finite(rows: Rows) -> str:
-    bad = (~torch.isfinite(rows.x).all(1)).nonzero()
+    finite = torch.isfinite(rows.x).all(1) & torch.isfinite(rows.target).all(1)
+    bad = (~finite).nonzero()
     where = f" (item {int(rows.items[int(bad[0])])}, position {int(rows.positions[int(bad[0])])})" if len(bad) else ""
     return f"activations or codes are NaN or infinite{where}"
 

@@ -66,6 +66,8 @@ class TrainingConfig:
     """Whether the encoder is the transposed decoder throughout training."""
     apply_b_dec_to_input: bool = False
     """Whether b_dec is subtracted from the input before encoding."""
+    skip: bool = False
+    """Transcoders: whether the output has a linear path from the input beside the features."""
     l1_reduction: Reduction = "sum"
     """relu: `mean` is the textbook form, both terms averaged over their dimensions, on raw inputs."""
     l1_weighting: L1Weighting = "none"
@@ -134,6 +136,8 @@ class TrainingConfig:
             )
         if self.l1_weighting == "decoder_norm" and self.decoder_norm == "unit":
             raise UserError("weighting by decoder norms makes no difference with unit norms", "use a free decoder")
+        if self.skip and self.tied:
+            raise UserError("a skip term is for transcoders, whose weights cannot be tied", "leave --tied out")
         if self.tied and self.refit:
             raise UserError("a refit frees the decoder from the encoder, which tied weights forbid", "use refit 0")
         fitting = {

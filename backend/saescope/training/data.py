@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from saescope.sources.protocol import ActivationTable
+from saescope.sources.targets import PairedTable
 from saescope.training.input_transform import InputTransform
 
 CACHE_VALUES = 2**26
@@ -46,9 +47,23 @@ class Sample:
         return self._table.rows(self._chosen[indices])
 
 
+class PairedSample(Sample):
+    """Some rows of a table with targets."""
+
+    def __init__(self, table: PairedTable, chosen: Int64[np.ndarray, " chosen"]) -> None:
+        super().__init__(table, chosen)
+        self._paired, self.d_out = table, table.d_out
+
+    def pairs(self, indices: Int64[np.ndarray, " row"]) -> tuple[Float[Tensor, "row d_in"], Float[Tensor, "row d_out"]]:
+        return self._paired.pairs(self._chosen[indices])
+
+
 def representative(table: ActivationTable) -> ActivationTable:
     """The table itself, or a sample of one that is computed as it is read."""
-    return Sample(table, table.sample_rows()) if isinstance(table, StreamedTable) else table
+    if not isinstance(table, StreamedTable):
+        return table
+    rows = table.sample_rows()
+    return PairedSample(table, rows) if isinstance(table, PairedTable) else Sample(table, rows)
 
 
 class Shuffle:
@@ -79,18 +94,48 @@ class Shuffle:
         return self._orders[epoch]
 
 
-class TrainingData:
-    """A table seen through an input transform, on a device."""
+class Batch(NamedTuple):
+    """Rows in the spaces of training."""
 
-    def __init__(self, table: ActivationTable, transform: InputTransform, device: torch.device) -> None:
-        self.table, self.transform, self.device = table, transform, device
-        self._cached: Tensor | None = None
-        if table.n_rows * table.d_in <= CACHE_VALUES:
-            blocks = np.array_split(np.arange(table.n_rows, dtype=np.int64), table.n_rows * table.d_in // 2**22 + 1)
-            kept = torch.empty(table.n_rows, table.d_in, device=device)
+    x: Float[Tensor, "batch d_in"]
+    targets: Float[Tensor, "batch d_out"] | None = None
+    """What a transcoder reconstructs; None: `x` itself."""
+
+
+class TrainingData:
+    """A table seen through an input transform, on a device. Targets, where it has any, are seen through their own."""
+
+    def __init__(
+        self,
+        table: ActivationTable,
+        transform: InputTransform,
+        device: torch.device,
+        target_transform: InputTransform | None = None,
+    ) -> None:
+        self.table, self.transform, self.device, self.target_transform = table, transform, device, target_transform
+        assert (target_transform is not None) == isinstance(table, PairedTable)
+        self._cached: Batch | None = None
+        width = table.d_in + (self.d_target or 0)
+        if table.n_rows * width <= CACHE_VALUES:
+            blocks = np.array_split(np.arange(table.n_rows, dtype=np.int64), table.n_rows * width // 2**22 + 1)
+            x = torch.empty(table.n_rows, table.d_in, device=device)
+            targets = None if self.d_target is None else torch.empty(table.n_rows, self.d_target, device=device)
             for block in blocks:
-                kept[block[0] : block[-1] + 1] = transform.apply(table.rows(block).to(device))
-            self._cached = kept
+                part = self._read(block)
+                x[block[0] : block[-1] + 1] = part.x
+                if targets is not None and part.targets is not None:
+                    targets[block[0] : block[-1] + 1] = part.targets
+            self._cached = Batch(x, targets)
+
+    @property
+    def d_target(self) -> int | None:
+        """Width of a target; None where there are none."""
+        return self.table.d_out if isinstance(self.table, PairedTable) else None
+
+    @property
+    def variance(self) -> float:
+        """Mean squared norm of what is reconstructed, centred, in its space of training, per position."""
+        return (self.target_transform or self.transform).variance
 
     @property
     def is_cached(self) -> bool:
@@ -99,6 +144,18 @@ class TrainingData:
 
     def rows(self, indices: Int64[np.ndarray, " batch"]) -> Float[Tensor, "batch d_in"]:
         """Transformed activations at `indices`."""
-        if self._cached is not None:
-            return self._cached[torch.from_numpy(indices).to(self.device)]
-        return self.transform.apply(self.table.rows(indices).to(self.device))
+        return self.batch(indices).x
+
+    def batch(self, indices: Int64[np.ndarray, " batch"]) -> Batch:
+        """Transformed activations at `indices`, and their targets."""
+        if self._cached is None:
+            return self._read(indices)
+        chosen = torch.from_numpy(indices).to(self.device)
+        x, targets = self._cached
+        return Batch(x[chosen], None if targets is None else targets[chosen])
+
+    def _read(self, indices: Int64[np.ndarray, " batch"]) -> Batch:
+        if self.target_transform is None or not isinstance(self.table, PairedTable):
+            return Batch(self.transform.apply(self.table.rows(indices).to(self.device)))
+        x, targets = self.table.pairs(indices)
+        return Batch(self.transform.apply(x.to(self.device)), self.target_transform.apply(targets.to(self.device)))

@@ -32,9 +32,16 @@ def folded(
     return result
 
 
-def write_checkpoint(model: Autoencoder, transform: InputTransform, folder: Path, training: dict[str, Any]) -> None:
+def write_checkpoint(
+    model: Autoencoder,
+    transform: InputTransform,
+    folder: Path,
+    training: dict[str, Any],
+    target_transform: InputTransform | None = None,
+) -> None:
     """Folds and saves in the native format; `training` is recorded in cfg.json."""
     whitening = None
-    if transform.matrix is not None:
-        whitening = native.Whitening(transform.mean.to(torch.float32), transform.matrix.to(torch.float32))
-    native.save(folded(model, transform), folder, {"training": training}, whitening=whitening)
+    judged_in = target_transform or transform
+    if judged_in.matrix is not None:
+        whitening = native.Whitening(judged_in.mean.to(torch.float32), judged_in.matrix.to(torch.float32))
+    native.save(folded(model, transform, target_transform), folder, {"training": training}, whitening=whitening)

@@ -2,8 +2,8 @@
 
 Positions are drawn with probability proportional to their squared error. A resampled atom is the direction of such an
 error (the paper takes the input's, which repeats what living features hold where one direction dominates the data),
-its encoder row the same direction, with a norm and a bias that the objective chooses; the optimiser's moments of these
-slices are cleared.
+its encoder row the same direction (a transcoder's: that of the drawn input, centred), with a norm and a bias that the
+objective chooses; the optimiser's moments of these slices are cleared.
 """
 
 from __future__ import annotations
@@ -24,17 +24,19 @@ def resample(
     inputs: Float[Tensor, "batch d_in"],
     generator: torch.Generator,
     objective: Objective,
+    targets: Float[Tensor, "batch d_out"] | None = None,
 ) -> None:
-    """Gives the features `dead` a new start from `inputs` (in the space of training)."""
+    """Gives the features `dead` a new start from `inputs` and, where there are any, `targets`, both in their spaces of
+    training."""
     with torch.no_grad():
-        error = inputs - model(inputs).reconstruction
+        error = (inputs if targets is None else targets) - model(inputs).reconstruction
         loss = error.square().sum(1).double().cpu()
         if not float(loss.sum()) > 0:
             return
         drawn = torch.multinomial(loss, len(dead), replacement=len(dead) > len(loss), generator=generator)
         chosen = drawn.to(inputs.device)
-        directions = error[chosen]
-        directions /= torch.linalg.vector_norm(directions, dim=1, keepdim=True).clamp(min=1e-12)
+        directions = unit_rows(error[chosen])
+        read = directions if targets is None else unit_rows(inputs[chosen] - inputs.mean(0))
         living = torch.ones(model.n_features, dtype=torch.bool, device=dead.device)
         living[dead] = False
         norms = torch.linalg.vector_norm(model.encoder_rows, dim=1)
@@ -43,7 +45,12 @@ def resample(
         atom_norm = atom_norms[living].mean() if bool(living.any()) else atom_norms.mean()
         model.W_dec[dead] = directions * atom_norm
         if not model.config.tied:
-            model.encoder[dead] = directions * (objective.resampled_norm * typical)
+            model.encoder[dead] = read * (objective.resampled_norm * typical)
         model.b_enc[dead] = objective.resampled_bias
         for parameter in (model.W_dec, model.encoder_rows, model.b_enc):
             optimiser.forget_rows(parameter, dead)
+
+
+def unit_rows(rows: Float[Tensor, "row width"]) -> Float[Tensor, "row width"]:
+    """Each row with norm 1; a row of zeros stays."""
+    return rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp(min=1e-12)

@@ -13,7 +13,7 @@ from saescope.store.errors import UserError
 from saescope.training.adam import Adam
 from saescope.training.config import Recipe
 from saescope.training.curve import Curve
-from saescope.training.data import StreamedTable, TrainingData
+from saescope.training.data import Batch, StreamedTable, TrainingData
 from saescope.training.objectives import StepInputs, StepLoss, objective
 from saescope.training.resampling import resample
 from saescope.training.schedule import learning_rate
@@ -27,9 +27,13 @@ class Run:
 
     def __init__(self, config: Recipe, data: TrainingData) -> None:
         self.config, self.data = config, data
-        self.objective = objective(config.architecture)(config)
+        self.objective = objective(config.architecture)(config, data.d_target)
         self.model = self.objective.new_model(data.table.d_in)
-        self.objective.initialise(self.model, self._sample(0).cpu(), config.seed)
+        first = self._sample(0)
+        self.objective.initialise(self.model, first.x.cpu(), config.seed)
+        if first.targets is not None:
+            with torch.no_grad():
+                self.model.b_dec.copy_(first.targets.mean(0))
         self.model.to(data.device)
         parameters = list(self.model.parameters())
         rates = [config.bias_rate if p is self.model.b_enc else 1.0 for p in parameters]
@@ -48,14 +52,16 @@ class Run:
         """Positions seen so far."""
         return self.step * self.config.batch_size
 
-    def advance(self, x: Float[Tensor, "batch d_in"]) -> str | None:
+    def advance(
+        self, x: Float[Tensor, "batch d_in"], targets: Float[Tensor, "batch d_out"] | None = None
+    ) -> str | None:
         """One optimiser step on a batch. Returns a note for the display where a row of the curve ends.
 
         Raises `UserError` where the loss is no number any more.
         """
         rate = learning_rate(self.config, self.step)
-        loss = self._optimise(x, rate)
-        self.curve.add(loss, self.data.transform.variance, x.shape[0])
+        loss = self._optimise(x, targets, rate)
+        self.curve.add(loss, self.data.variance, x.shape[0])
         if self.step % self.curve.every and self.step != self.steps:
             return None
         dead = float((self.silent >= self.config.dead_after).float().mean())
@@ -64,9 +70,10 @@ class Run:
             raise UserError(f"training diverged: the loss is {row['loss']} at step {self.step}", "try a lower --lr")
         return f"FVU {row['fvu']:.3f}, L0 {row['l0']:.1f}, dead {100 * dead:.1f} %"
 
-    def _optimise(self, x: Float[Tensor, "batch d_in"], rate: float) -> StepLoss:
+    def _optimise(self, x: Tensor, targets: Tensor | None, rate: float) -> StepLoss:
         self._revive()
-        loss = self.objective.loss(self.model, StepInputs(x, self.step, self.data.transform.variance, self.silent))
+        inputs = StepInputs(x, self.step, self.data.variance, self.silent, targets)
+        loss = self.objective.loss(self.model, inputs)
         self.optimiser.forget_gradients()
         loss.total.backward()
         unit = self.config.decoder_norm == "unit" and not self.objective.refitting(self.step)
@@ -84,12 +91,12 @@ class Run:
         self.step += 1
         return loss
 
-    def _sample(self, step: int) -> Float[Tensor, "batch d_in"]:
+    def _sample(self, step: int) -> Batch:
         table = self.data.table
         rng = np.random.default_rng([self.config.seed, 1, step])
         among = table.sample_rows() if isinstance(table, StreamedTable) else table.n_rows
         size = min(SAMPLE_ROWS, among if isinstance(among, int) else len(among))
-        return self.data.rows(np.sort(rng.choice(among, size=size, replace=False)))
+        return self.data.batch(np.sort(rng.choice(among, size=size, replace=False)))
 
     def _revive(self) -> None:
         c = self.config
@@ -104,7 +111,8 @@ class Run:
         if len(dead) > most:  # the longest silent first
             dead = dead[torch.argsort(self.silent[dead], descending=True, stable=True)[:most]]
         generator = torch.Generator().manual_seed(c.seed * 1_000_003 + self.step)
-        resample(self.model, self.optimiser, dead, self._sample(self.step), generator, self.objective)
+        drawn_from = self._sample(self.step)
+        resample(self.model, self.optimiser, dead, drawn_from.x, generator, self.objective, drawn_from.targets)
         self.silent[dead] = 0
 
     def _decay_weights(self, weight: float) -> None:

@@ -37,8 +37,10 @@ def run_key(config: Recipe, description: dict[str, Any]) -> str:
         "data_sha256": description.get("data_sha256"),
         "held_out": description.get("held_out"),
     }
-    # A model's activations are decided by more than the data, and streamed ones are shuffled in another way.
-    decides |= {name: description[name] for name in ("activations_key", "streamed") if name in description}
+    # A model's activations are decided by more than the data, streamed ones are shuffled in another way, and a
+    # transcoder is decided by its targets too.
+    further = ("activations_key", "streamed", "targets_sha256")
+    decides |= {name: description[name] for name in further if name in description}
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
@@ -96,23 +98,28 @@ class RunFolder:
             ) from None
         return file.metadata() or {}, file
 
-    def kept_transform(self) -> InputTransform | None:
-        """The input transform of a cut run, so that it goes on with the same bits."""
+    def kept_transforms(self) -> tuple[InputTransform, InputTransform | None] | None:
+        """The transforms of a cut run's inputs and targets, so that it goes on with the same bits."""
         if not self._state.exists():
             return None
         _, file = self._open()
         with file:
-            kept = {
-                name.removeprefix("transform."): file.get_tensor(name)
-                for name in file.keys()  # noqa: SIM118
-                if name.startswith("transform.")
-            }
-        return InputTransform.from_tensors(self.config.input_transform, kept)
+            names = list(file.keys())
+            kept = [
+                {name.removeprefix(prefix): file.get_tensor(name) for name in names if name.startswith(prefix)}
+                for prefix in ("transform.", "target_transform.")
+            ]
+        kind = self.config.input_transform
+        inputs, targets = (InputTransform.from_tensors(kind, each) if each else None for each in kept)
+        assert inputs is not None
+        return inputs, targets
 
     def save_state(self, run: Run) -> None:
         """Everything that a resumed run needs."""
         tensors: dict[str, Tensor] = {"silent": run.silent}
         tensors |= {f"transform.{name}": t for name, t in run.data.transform.tensors().items()}
+        if run.data.target_transform is not None:
+            tensors |= {f"target_transform.{name}": t for name, t in run.data.target_transform.tensors().items()}
         tensors |= {f"model.{name}": t for name, t in run.model.state_dict().items()}
         tensors |= {f"adam.{name}": t for name, t in run.optimiser.tensors().items()}
         metadata = {
@@ -150,7 +157,7 @@ class RunFolder:
             pq.write_table(run.curve.table(), temporary, compression="zstd")
         run.objective.finish(run.model)
         transform = run.data.transform
-        training = {
+        training: dict[str, Any] = {
             "run_key": self.key,
             "config": self.config.to_dict(),
             "seed": self.config.seed,
@@ -167,4 +174,6 @@ class RunFolder:
             },
             "device": run.data.device.type,
         }
-        write_checkpoint(run.model, transform, self.root, training)
+        if run.data.target_transform is not None:
+            training["transform"]["target_scale"] = run.data.target_transform.scale
+        write_checkpoint(run.model, transform, self.root, training, run.data.target_transform)

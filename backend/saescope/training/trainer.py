@@ -13,10 +13,11 @@ import torch
 from saescope.autoencoders.device import choose_device
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import ActivationTable
+from saescope.sources.targets import PairedTable, Targets
 from saescope.store.errors import UserError
 from saescope.training.config import Recipe, TrainingConfig
 from saescope.training.data import Shuffle, TrainingData, representative
-from saescope.training.input_transform import fit
+from saescope.training.input_transform import InputTransform, TransformKind, fit
 from saescope.training.objectives import DataSize, objective
 from saescope.training.run import Run
 from saescope.training.run_folder import RunFolder
@@ -65,18 +66,44 @@ def train_sweep(
     if table.n_rows < 1:
         raise UserError("there are no activations to train on")
     where = choose_device(device)
+    _check_targets(table, configs)
     size = DataSize(table.n_rows, table.d_in)
     resolved = [objective(c.architecture).resolve(c, size) for c in configs]
     folders = [RunFolder(Path(out), c, description) for c, out in zip(resolved, outs, strict=True)]
     open_folders = [folder for folder in folders if not folder.finished()]
     for kind, epsilon in dict.fromkeys((f.config.input_transform, f.config.zca_epsilon) for f in open_folders):
         members = [f for f in open_folders if (f.config.input_transform, f.config.zca_epsilon) == (kind, epsilon)]
-        kept = [t for t in (f.kept_transform() for f in members) if t is not None]
+        kept = [t for t in (f.kept_transforms() for f in members) if t is not None]
         progress.update("measuring the data", 0, 1)
-        data = TrainingData(table, kept[0] if kept else fit(representative(table), kind, epsilon), where)
+        inputs, targets = kept[0] if kept else _fitted(table, kind, epsilon)
+        data = TrainingData(table, inputs, where, targets)
         for together in _groups(members, data):
             _advance_together(together, data, progress)
     return [folder.root for folder in folders]
+
+
+def _check_targets(table: ActivationTable, configs: Sequence[TrainingConfig]) -> None:
+    """Refuse settings that do not go with the table's having targets or none."""
+    for config in configs:
+        if not isinstance(table, PairedTable):
+            if config.skip:
+                raise UserError(
+                    "a skip term would copy the input of an SAE that reconstructs it",
+                    "leave --skip out, or give a transcoder its targets with --hook-out or --targets",
+                )
+        elif config.tied or config.apply_b_dec_to_input:
+            name = "--tied" if config.tied else "--pre-bias"
+            raise UserError(
+                f"{name} is given, but a transcoder's input and target are in different spaces", f"leave {name} out"
+            )
+
+
+def _fitted(
+    table: ActivationTable, kind: TransformKind, epsilon: float
+) -> tuple[InputTransform, InputTransform | None]:
+    """The transforms of the inputs and of the targets, if any."""
+    sample = representative(table)
+    return fit(sample, kind, epsilon), fit(Targets(sample), kind, epsilon) if isinstance(sample, PairedTable) else None
 
 
 def _groups(folders: list[RunFolder], data: TrainingData) -> list[list[RunFolder]]:
@@ -102,10 +129,10 @@ def _advance_together(folders: list[RunFolder], data: TrainingData, progress: Pr
         total = sum(run.steps for run in runs)
         saved, pause = time.monotonic(), STATE_SECONDS
         for step in range(min(run.step for run in runs), max(run.steps for run in runs)):
-            x = data.rows(shuffle.indices(step))
+            batch = data.batch(shuffle.indices(step))
             for run in runs:
                 if run.step == step < run.steps:
-                    notes = run.advance(x) or notes
+                    notes = run.advance(*batch) or notes
             progress.update(stage, sum(run.step for run in runs), total, notes)
             if time.monotonic() - saved > pause:
                 started = time.monotonic()

@@ -69,8 +69,9 @@ class Objective(ABC):
     resampled_at_once: ClassVar[float] = 1.0
     """Largest fraction of all features that one round of resampling may change."""
 
-    def __init__(self, config: Recipe) -> None:
-        self.config = config
+    def __init__(self, config: Recipe, d_target: int | None = None) -> None:
+        """`d_target` is the width of a transcoder's target; None: the SAE reconstructs its input."""
+        self.config, self.d_target = config, d_target
 
     def fields(self, d_in: int) -> dict[str, Any]:
         """The config fields that every linear architecture takes from the recipe."""
@@ -80,6 +81,9 @@ class Objective(ABC):
             "n_features": c.n_features,
             "tied": c.tied,
             "apply_b_dec_to_input": c.apply_b_dec_to_input,
+            "d_out": self.d_target or d_in,
+            "transcoder": self.d_target is not None,
+            "skip": c.skip,
         }
 
     @classmethod
@@ -96,16 +100,24 @@ class Objective(ABC):
         """Loss of one batch, differentiable in the model's parameters."""
 
     def initialise(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
-        """First weights: random unit atoms, the encoder their transpose, zero b_enc, b_dec the data's mean."""
+        """First weights: random unit atoms, the encoder their transpose, zero b_enc, b_dec the data's mean.
+
+        A transcoder's encoder is random by itself; b_dec is set to the target's mean later, by the run.
+        """
         generator = torch.Generator().manual_seed(seed)
-        atoms = torch.randn(model.n_features, model.d_in, generator=generator)
+        atoms = torch.randn(model.n_features, model.d_out, generator=generator)
         atoms /= torch.linalg.vector_norm(atoms, dim=1, keepdim=True)
+        rows = atoms
+        if model.config.transcoder:
+            rows = torch.randn(model.n_features, model.d_in, generator=generator)
+            rows /= torch.linalg.vector_norm(rows, dim=1, keepdim=True)
         with torch.no_grad():
             model.W_dec.copy_(atoms)
             if not model.config.tied:
-                model.encoder.copy_(atoms)
+                model.encoder.copy_(rows)
             model.b_enc.zero_()
-            model.b_dec.copy_(sample.mean(0))
+            if not model.config.transcoder:
+                model.b_dec.copy_(sample.mean(0))
 
     @property
     def resampled_norm(self) -> float:

@@ -38,6 +38,26 @@ def test_a_built_entry_names_true_features_and_its_pages_work(entry: Path, saesc
         run_page(page, entry, sae="toy")
 
 
+def test_evaluating_tells_how_much_of_the_true_dictionary_was_found(
+    entry: Path, saescope: Saescope, tmp_path: Path
+) -> None:
+    evaluated = saescope(
+        "evaluate", tmp_path / "toy", *TOY, "--against", tmp_path / "toy", "--probe", "label", "--json"
+    )
+    assert evaluated.code == 0, evaluated.err
+    assert set(evaluated.json) == {"metrics", "n_positions"}
+    metrics = evaluated.json["metrics"]
+    assert metrics["mmcs_true_to_learned"] > 0.9
+    assert metrics["n_true_matched"] + metrics["n_true_unmatched"] == 24
+    assert metrics["mmcs_to_other"] == pytest.approx(1) == metrics["mmcs_from_other"]
+    assert metrics["n_matched_with_other"] == 24
+    assert metrics["probe_auc_k1.label"] > 0.8
+    shown = saescope("evaluate", tmp_path / "toy", *TOY, "--probe", "label")
+    assert "probe_auc_k16.label" in shown.out
+    assert "area under the ROC curve" in shown.out
+    told(saescope("evaluate", tmp_path / "toy", *TOY, "--probe", "colour"), "colour", "label")
+
+
 def test_mistakes_are_told(saescope: Saescope, tmp_path: Path) -> None:
     wide = ("train", "--arch", "topk", "--n-features", 8, "--k", 1, "--out", tmp_path / "x")
     told(saescope(*wide, "--toy", "24by12"), "24by12", "256x64:p=0.02")

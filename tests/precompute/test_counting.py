@@ -108,3 +108,17 @@ def test_variance_survives_a_large_mean() -> None:
 def test_dead_bound() -> None:
     assert dead_bound(10_000) == pytest.approx(1 - 0.05 ** (1 / 10_000), rel=1e-12)
     assert dead_bound(0) == 1
+
+
+def test_a_block_too_small_for_any_room_is_still_read() -> None:
+    import torch
+
+    from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
+    from saescope.precompute.blocks import Encoder
+
+    sae = ReluAutoencoder(ReluConfig(d_in=3, n_features=3))
+    with torch.no_grad():
+        sae.encoder.copy_(torch.eye(3))
+    codes = Encoder(sae, 1, torch.device("cpu"))(torch.tensor([[1.0, -1.0, 2.0]]))
+    assert codes.features.tolist() == [0, 2]
+    assert codes.values.tolist() == [1, 2]

@@ -25,6 +25,27 @@ n_ce_positions_option = click.option(
 @source_options
 @click.option("--format", "format_name", metavar="F", help="Format of the checkpoint.  [default: told by its files]")
 @n_ce_positions_option
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    metavar="CHECKPOINT",
+    help="Another SAE to compare the dictionary with.",
+)
+@click.option(
+    "--match-cosine",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.7,
+    show_default=True,
+    metavar="X",
+    help="Least cosine of atoms that count as the same.",
+)
+@click.option(
+    "--probe",
+    "probes",
+    multiple=True,
+    metavar="COLUMN",
+    help="Metadata column that sparse probes predict, e.g. label; may be repeated.",
+)
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu or cuda.")
 @json_option
 def command(
@@ -32,30 +53,38 @@ def command(
     source: dict[str, Any],
     format_name: str | None,
     n_ce_positions: int,
+    against: Path | None,
+    match_cosine: float,
+    probes: tuple[str, ...],
     device: str,
     as_json: bool,
 ) -> None:
     """Print every metric of the SAE in CHECKPOINT on a source.
 
-    On the data that it was trained on, the items that training held out count alone.
+    On the data that it was trained on, the items that training held out count alone. On a toy source, the
+    dictionary is compared with the true one.
     """
     options = parsed(source, device)
     from saescope.autoencoders.device import choose_device
     from saescope.checkpoints import load_sae, native, read_config
-    from saescope.precompute import evaluate
-    from saescope.precompute.metrics import FORMULAS
+    from saescope.evaluation import judge
+    from saescope.precompute.metrics import formula
     from saescope.progress.terminal import terminal_progress
     from saescope.sources import open_source
 
     chosen = choose_device(device)
     sae = load_sae(checkpoint, format_name).to(chosen)
+    other = None if against is None else load_sae(against)
     whitening = native.read_whitening(checkpoint)
     with terminal_progress() as progress:
-        evaluation = evaluate(
+        evaluation = judge(
             sae,
             open_source(options, "evaluate", progress),
             read_config(checkpoint),
             whitening=None if whitening is None else whitening.matrix,
+            against=other,
+            probes=probes,
+            match_cosine=match_cosine,
             n_ce_positions=n_ce_positions,
             device=chosen,
             progress=progress,
@@ -63,7 +92,7 @@ def command(
     if as_json:
         json_object({"metrics": evaluation.metrics, "n_positions": evaluation.n_positions})
         return
-    rows = [(name, metric(name, value), FORMULAS[name]) for name, value in sorted(evaluation.metrics.items())]
+    rows = [(name, metric(name, value), formula(name)) for name, value in sorted(evaluation.metrics.items())]
     table(("metric", "value", "formula"), rows, right=(1,))
     behind = f"over {count(evaluation.n_positions)} positions; dead and dense over {count(evaluation.n_evaluated)}"
     if evaluation.n_predictions:

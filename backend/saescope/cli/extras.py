@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from saescope.store.errors import UserError
 
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "backend": ("torch", "numba", "jaxtyping", "safetensors", "sklearn", "PIL", "transformers", "gguf"),
+    "backend": ("torch", "numba", "jaxtyping", "safetensors", "scipy", "sklearn", "PIL", "transformers", "gguf"),
     "dashboard": ("streamlit", "plotly", "PIL"),
 }
 """Extra -> the modules that it brings."""

@@ -216,7 +216,7 @@ class _Buffers:
         self.reserve(dense.size // 16)
         row_ptr = self.row_ptr[: len(dense) + 1]
         while (n := kernels.compress(dense, threshold, row_ptr, self.features, self.values)) < 0:
-            self.reserve(min(2 * self.features.size, dense.size))
+            self.reserve(min(max(2 * self.features.size, 16), dense.size))
         return n
 
     def reserve(self, size: int) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from saescope.autoencoders import Autoencoder
 from saescope.precompute.crossentropy import N_CE_POSITIONS, CrossEntropy, choose_contexts, cross_entropy
 from saescope.precompute.metrics import DENSE_DENSITY
-from saescope.precompute.one_pass import PassOptions, PassResult, run_pass
+from saescope.precompute.one_pass import Observer, PassOptions, PassResult, run_pass
 from saescope.precompute.tokens import as_tokens
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source
@@ -74,9 +74,11 @@ def evaluate(
     n_ce_positions: int = N_CE_POSITIONS,
     items_per_batch: int | None = None,
     device: torch.device | None = None,
+    observe: Observer | None = None,
     progress: Progress = SILENT,
 ) -> Evaluation:
-    """Every metric of `sae` on `source`. `config` is its cfg.json, which says what it was trained on.
+    """Every metric of `sae` on `source`. `config` is its cfg.json, which says what it was trained on; `observe` sees
+    every block of codes.
 
     Where the source is texts through a causal language model, cross-entropy is measured on `n_ce_positions`.
     """
@@ -89,6 +91,7 @@ def evaluate(
         whitening=whitening,
         items_per_batch=items_per_batch,
         device=device,
+        observe=observe,
         progress=progress,
         stage="evaluating",
     )

@@ -66,7 +66,7 @@ def label_features(
             [f"fires on {quoted(vocabulary[token])}" for token in chosen],
         )
     for column, values in metadata.items():
-        names, codes = _categories(values)
+        names, codes = categories(values)
         if 2 <= len(names) <= MAX_CATEGORIES:
             _offer_categories(best, f"{words.get(column, column)} ", names, codes, row_items, postings)
     return Labels(best.text, best.precision, best.recall, best.base_rate)
@@ -166,7 +166,7 @@ def percent(fraction: float) -> str:
     return f"{value:.0f} %"
 
 
-def _categories(values: Any) -> tuple[list[str], Int64[np.ndarray, " n_items"]]:
+def categories(values: Any) -> tuple[list[str], Int64[np.ndarray, " n_items"]]:
     """Distinct values as text, and the index of each item's (-1 where unknown). Only strings, booleans and integers
     are categories."""
     array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values)

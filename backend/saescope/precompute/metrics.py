@@ -18,6 +18,10 @@ from torch import Tensor
 
 from saescope.precompute import kernels
 
+PROBE_K = (1, 5, 16)
+"""Numbers of features that sparse probes use."""
+_MMCS = "mean over the atoms of {} of the largest cosine with an atom of {}"
+_PAIRS = "pairs of atoms, one to one, of cosine --match-cosine (0.7) or more and largest sum of cosines,"
 _PREDICTIONS = "at every token but a context's last, added and excluded ones too"
 
 FORMULAS: dict[str, str] = {
@@ -47,7 +51,30 @@ FORMULAS: dict[str, str] = {
     "kl": "mean over predictions of KL(p_clean || p_sae), nats",
     "kl_zero": "kl with the zero ablation of ce_zero in place of the SAE",
     "kl_recovered": "(kl_zero - kl) / kl_zero",
+    "max_atom_cosine": "mean over features of the largest cosine of its atom with another feature's",
+    "max_encoder_cosine": "mean over features of the largest cosine of its encoder row with another feature's",
+    "mmcs_to_other": _MMCS.format("this SAE", "the other"),
+    "mmcs_from_other": _MMCS.format("the other SAE", "this one"),
+    "n_matched_with_other": f"{_PAIRS} of this SAE and the other",
+    "n_unmatched_here": "this SAE's atoms in no such pair",
+    "n_unmatched_there": "the other SAE's atoms in no such pair",
+    "mmcs_true_to_learned": _MMCS.format("the true dictionary", "the SAE"),
+    "mmcs_learned_to_true": _MMCS.format("the SAE", "the true dictionary"),
+    "n_true_matched": f"{_PAIRS} of the true dictionary and the SAE",
+    "n_true_unmatched": "true features in no such pair",
+    "n_learned_unmatched": "the SAE's atoms in no such pair",
+    **{
+        f"probe_auc_k{k}": f"area under the ROC curve, on one half of the items, of a logistic regression on the {k} "
+        "features whose mean item codes differ most on the other half; by column and value, or the values' mean"
+        for k in PROBE_K
+    },
 }
+
+
+def formula(metric: str) -> str:
+    """The formula of a metric; what follows a dot in its name says what it was measured on."""
+    return FORMULAS[metric.partition(".")[0]]
+
 
 DENSE_DENSITY = 0.1
 """A feature with a larger density is called dense."""

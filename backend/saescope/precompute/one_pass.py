@@ -7,6 +7,7 @@ pass goes on where it was last saved and ends in the same bits as one that was n
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,9 @@ class PassFolder:
         return self.root / "spill"
 
 
+Observer = Callable[[Rows, CodeBlock], None]
+
+
 def run_pass(
     sae: Autoencoder,
     source: Source,
@@ -90,6 +94,7 @@ def run_pass(
     items_per_batch: int | None = None,
     save_every_s: float = 60.0,
     device: torch.device | None = None,
+    observe: Observer | None = None,
     progress: Progress = SILENT,
     stage: str = "encoding",
 ) -> PassResult:
@@ -97,7 +102,8 @@ def run_pass(
 
     `decode` adds reconstruction metrics, over the items in `metric_items` (None: all), also in the space of
     `whitening` (of a transcoder: its target's) where given. `folder` makes the pass resumable and keeps every firing in
-    a spill. Raises `UserError` where the source yields activations that do not fit the SAE, or that are not finite.
+    a spill. `observe` sees every block of this call, and may keep nothing of it but copies. Raises `UserError` where
+    the source yields activations that do not fit the SAE, or that are not finite.
     """
     check_source(sae, source)
     device = device or torch.device("cpu")
@@ -116,6 +122,8 @@ def run_pass(
                 run.state.add(codes.row_ptr, codes.features, codes.values, rows.items, rows.positions)
                 if decoder is not None and run.sums is not None:
                     _add_metrics(run.sums, decoder, rows, codes, metric_items, device)
+                if observe is not None:
+                    observe(rows, codes)
                 if run.spill is not None:
                     run.spill.append(codes.row_ptr, codes.features, codes.values, rows.items, rows.positions)
                 run.start = run.start.after(rows)

@@ -1,0 +1,95 @@
+"""Every metric of an SAE on a source, those that need something beside the pass included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.evaluation.dictionaries import MATCH_COSINE, compare_dictionaries, largest_cosines
+from saescope.evaluation.sparse_probing import PooledCodes, plan_probe, probe
+from saescope.precompute import evaluate
+from saescope.precompute.blocks import CodeBlock, Rows
+from saescope.precompute.crossentropy import N_CE_POSITIONS
+from saescope.precompute.evaluation import Evaluation
+from saescope.progress import SILENT, Progress
+from saescope.sources.protocol import Source
+from saescope.store.errors import UserError
+
+
+def judge(
+    sae: Autoencoder,
+    source: Source,
+    config: Mapping[str, Any] | None = None,
+    *,
+    against: Autoencoder | None = None,
+    probes: Sequence[str] = (),
+    match_cosine: float = MATCH_COSINE,
+    whitening: Float[Tensor, "d_in d_in"] | None = None,
+    n_ce_positions: int = N_CE_POSITIONS,
+    device: torch.device | None = None,
+    progress: Progress = SILENT,
+) -> Evaluation:
+    """`precompute.evaluate` and more, under the names in `precompute.metrics.FORMULAS`.
+
+    Where the source is a toy, the SAE's dictionary is compared with the true one; `against` adds a comparison with
+    another SAE's; `probes` are metadata columns of the source that sparse probes predict, after the same pass. Atoms
+    are compared only where decoders are linear: `UserError` where `against` is given and one is not.
+    """
+    dictionaries = _dictionaries(sae, source, against, match_cosine, progress)
+    plans = [plan_probe(source, column) for column in dict.fromkeys(probes)]
+    pooled = [PooledCodes(plan.items, sae.n_features) for plan in plans]
+
+    def observe(rows: Rows, codes: CodeBlock) -> None:
+        for each in pooled:
+            each.add(codes, rows.items)
+
+    found = evaluate(
+        sae,
+        source,
+        config,
+        whitening=whitening,
+        n_ce_positions=n_ce_positions,
+        device=device,
+        observe=observe if pooled else None,
+        progress=progress,
+    )
+    metrics = found.metrics | dictionaries
+    for plan, codes in zip(plans, pooled, strict=True):
+        metrics |= probe(plan, codes.matrix(), progress)
+    return replace(found, metrics=metrics)
+
+
+def _dictionaries(
+    sae: Autoencoder, source: Source, against: Autoencoder | None, match_cosine: float, progress: Progress
+) -> dict[str, float | None]:
+    """What the weights alone tell."""
+    try:
+        atoms = sae.atoms.detach()
+    except UserError:
+        if against is not None:
+            raise
+        return {}
+    metrics: dict[str, float | None] = {}
+    if sae.n_features > 1:
+        metrics["max_atom_cosine"] = float(largest_cosines(atoms, progress).double().mean())
+        if isinstance(sae, LinearAutoencoder):
+            metrics["max_encoder_cosine"] = float(largest_cosines(sae.W_enc.detach().T, progress).double().mean())
+    if against is not None:
+        other = compare_dictionaries(atoms, against.atoms.detach(), match_cosine, progress)
+        metrics["mmcs_to_other"], metrics["mmcs_from_other"] = other.mmcs
+        metrics["n_matched_with_other"] = float(len(other.pairs))
+        metrics["n_unmatched_here"], metrics["n_unmatched_there"] = map(float, other.unmatched)
+    true_features = getattr(source, "true_features", None)
+    if true_features is not None:
+        recovery = compare_dictionaries(true_features.to(atoms.device), atoms, match_cosine, progress)
+        metrics["mmcs_true_to_learned"], metrics["mmcs_learned_to_true"] = recovery.mmcs
+        metrics["n_true_matched"] = float(len(recovery.pairs))
+        metrics["n_true_unmatched"], metrics["n_learned_unmatched"] = map(float, recovery.unmatched)
+    return metrics

@@ -22,10 +22,7 @@ memory.
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +32,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from memory import print_peaks, ready
 
 from saescope.autoencoders import Autoencoder, architecture
 from saescope.autoencoders.device import choose_device
@@ -50,6 +48,8 @@ from saescope.store import FeatureStore
 TABLES = ("features", "examples", "top_logits", "top_tokens")
 POSITIONS_PER_BATCH = 2048
 SAMPLE = 4096
+MEMORY_ITEMS = (1_000, 4_000, 16_000)
+"""Contexts of the streams whose memory is measured, 128 tokens each."""
 
 
 class Stopwatch:
@@ -280,43 +280,15 @@ class Stream:
         return {"kind": self.kind, "n_items": self.n_items, "n_positions": self.n_items * 128, "data_sha256": "0" * 64}
 
 
-def anonymous_bytes() -> int:
-    """Memory of this process that is not a mapped file (Linux)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("this system does not report anonymous memory")
-
-
 def memory_child(n_items: int) -> None:
-    """Build over a stream and print the peak over the start, in MB."""
-    peak, stop = [0], threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(0.005):
-            peak[0] = max(peak[0], anonymous_bytes())
-
+    """A build over a stream of that many contexts, to be watched."""
     source: Any = Stream(n_items)
     x = torch.cat([batch.activations[0] for batch in Stream(32).batches()])
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "sae"
         native.save(make_sae("jumprelu", 1024, x, 20), checkpoint)  # type: ignore[arg-type]
-        before = anonymous_bytes()
-        watcher = threading.Thread(target=watch)
-        watcher.start()
+        ready()
         build_entry(checkpoint, source, Path(folder) / "store", sae_id="it")
-        stop.set()
-        watcher.join()
-    print(f"{(peak[0] - before) / 1e6:.0f}")
-
-
-def memory(sizes: tuple[int, ...] = (500, 2_000, 8_000)) -> None:
-    print("peak anonymous memory of a build, 1,024 features, contexts of 128 tokens, over the start:")
-    for n_items in sizes:
-        run = subprocess.run(
-            [sys.executable, __file__, "--memory-child", str(n_items)], check=True, capture_output=True, text=True
-        )
-        print(f"  {n_items:7,} contexts ({128 * n_items:9,} tokens): {run.stdout.strip()} MB", flush=True)
 
 
 def main() -> None:
@@ -342,7 +314,7 @@ def main() -> None:
     if args.texts:
         compare(args)
     if not args.no_memory:
-        memory()
+        print_peaks("1,024 features", "tokens", Stream.positions_per_item, __file__, MEMORY_ITEMS, repeats=3)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,7 @@ more streamed positions, each in a process of its own, and prints its peak of an
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +24,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from memory import print_peaks, ready
 
 from saescope.autoencoders import Autoencoder, architecture
 from saescope.checkpoints import native
@@ -36,6 +34,8 @@ from saescope.sources import SourceOptions, open_source
 from saescope.sources.protocol import ActivationBatch, ActivationTable
 
 BATCHES = (512, 1024, 2048, 4096, 8192)
+MEMORY_ITEMS = (8_000, 32_000, 128_000)
+"""Items of the streams whose memory is measured, 16 positions each."""
 
 
 def make_sae(arch: str, n_features: int, x: torch.Tensor, *, k: int = 16, active: float = 0.05) -> Autoencoder:
@@ -162,42 +162,14 @@ class Stream:
         return {"kind": self.kind, "n_items": self.n_items, "n_positions": self.n_items * 16, "data_sha256": "0" * 64}
 
 
-def anonymous_bytes() -> int:
-    """Memory of this process that is not a mapped file (Linux)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("this system does not report anonymous memory")
-
-
 def memory_child(n_items: int) -> None:
-    """Build over a stream and print the peak over the start, in MB."""
-    peak, stop = [0], threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(0.005):
-            peak[0] = max(peak[0], anonymous_bytes())
-
+    """A build over a stream of that many items, to be watched."""
     x = next(iter(Stream(256).batches(0, 256))).activations.reshape(-1, 64)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "sae"
         native.save(make_sae("relu", 1024, x, active=0.02), checkpoint)
-        before = anonymous_bytes()
-        watcher = threading.Thread(target=watch)
-        watcher.start()
+        ready()
         build_entry(checkpoint, Stream(n_items), Path(folder) / "store", sae_id="it")
-        stop.set()
-        watcher.join()
-    print(f"{(peak[0] - before) / 1e6:.0f}")
-
-
-def memory(sizes: tuple[int, ...] = (2_000, 8_000, 32_000)) -> None:
-    print("peak anonymous memory of a build, 1,024 features, 16 positions an item, over the start:")
-    for n_items in sizes:
-        run = subprocess.run(
-            [sys.executable, __file__, "--memory-child", str(n_items)], check=True, capture_output=True, text=True
-        )
-        print(f"  {n_items:7,} items ({16 * n_items:9,} positions): {run.stdout.strip()} MB", flush=True)
 
 
 def main() -> None:
@@ -224,7 +196,7 @@ def main() -> None:
             if n_features <= 4096:
                 compare(f"relu {n_features} dense", make_sae("relu", n_features, x[:4096], active=0.7), source, x, 2)
     if not args.no_memory:
-        memory()
+        print_peaks("1,024 features", "positions", Stream.positions_per_item, __file__, MEMORY_ITEMS, args.repeats)
 
 
 if __name__ == "__main__":

@@ -27,4 +27,4 @@ class ReluAutoencoder(LinearAutoencoder):
     config: ReluConfig
 
     def encode(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch n_features"]:
-        return torch.relu(self.pre_activations(x))
+        return torch.relu_(self.pre_activations(x))

@@ -116,16 +116,7 @@ def run_pass(
         if not run.done:
             for rows in rows_of(source, n_rows, run.start, items_per_batch):
                 _check(rows, sae)
-                codes = encoder(rows.x)
-                if not np.isfinite(codes.values).all():
-                    raise UserError(_not_finite(rows), "check the data for NaN and infinite values")
-                run.state.add(codes.row_ptr, codes.features, codes.values, rows.items, rows.positions)
-                if decoder is not None and run.sums is not None:
-                    _add_metrics(run.sums, decoder, rows, codes, metric_items, device)
-                if observe is not None:
-                    observe(rows, codes)
-                if run.spill is not None:
-                    run.spill.append(codes.row_ptr, codes.features, codes.values, rows.items, rows.positions)
+                run.add(rows, encoder, decoder, metric_items, device, observe)
                 run.start = run.start.after(rows)
                 if folder is not None and time.monotonic() - saved_at >= save_every_s:
                     run.save(folder)
@@ -232,6 +223,27 @@ class _Run:
             return _Run(state, sums, SpillWriter(folder.spill, row, firings), Start(item, positions, row), bool(done))
         state = FeatureState.empty(sae.n_features, options.histogram, options.n_top, options.n_samples, options.seed)
         return _Run(state, sums, SpillWriter(folder.spill) if folder else None, Start(), False)
+
+    def add(
+        self,
+        rows: Rows,
+        encoder: Encoder,
+        decoder: Decoder | None,
+        metric_items: Bool[np.ndarray, " n_items"] | None,
+        device: torch.device,
+        observe: Observer | None,
+    ) -> None:
+        """Encode a block and keep what is to be known of it. Its codes are gone before the next block's are made."""
+        codes = encoder(rows.x)
+        if not np.isfinite(codes.values).all():
+            raise UserError(_not_finite(rows), "check the data for NaN and infinite values")
+        self.state.add(codes.row_ptr, codes.features, codes.values, rows.items, rows.positions)
+        if decoder is not None and self.sums is not None:
+            _add_metrics(self.sums, decoder, rows, codes, metric_items, device)
+        if observe is not None:
+            observe(rows, codes)
+        if self.spill is not None:
+            self.spill.append(codes.row_ptr, codes.features, codes.values, rows.items, rows.positions)
 
     def save(self, folder: PassFolder) -> None:
         """Write the whole state: first what it refers to, then itself, in one rename."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from saescope.autoencoders import Autoencoder, architecture
+from saescope.autoencoders.deep import DeepAutoencoder
 from saescope.autoencoders.jumprelu import JumpreluAutoencoder
 from saescope.checkpoints import native
 from saescope.precompute.blocks import Encoder, block_rows, rows_of
@@ -26,6 +27,7 @@ SAES: dict[str, dict[str, Any]] = {
     "topk-signed": {"k": 6, "signed": True},
     "abstopk": {"k": 5},
     "groupmax": {"k": 6},
+    "deep": {"encoder_widths": (40,), "decoder_widths": (32,)},
     "relu-skipping": {"skip": True},
     "relu-rescaled": {"rescale_by_decoder_norm": True},
 }
@@ -49,6 +51,8 @@ def make_sae(name: str, source: Source, seed: int = 0) -> Autoencoder:
     atoms[1] = atoms[0]  # equal codes at every position: ties
     kind = architecture(name.split("-")[0])
     sae = kind.module(kind.config(d_in=source.d_in, n_features=N_FEATURES, **SAES[name]))
+    if isinstance(sae, DeepAutoencoder):
+        return _filled_deep(sae, x)
     offset = ((x - mean) @ atoms.T).quantile(0.5 if name == "abstopk" else 0.9, dim=0)
     with torch.no_grad():
         sae.W_dec.copy_(atoms)
@@ -67,6 +71,19 @@ def make_sae(name: str, source: Source, seed: int = 0) -> Autoencoder:
             sae.b_enc[:-1] += 0.5
             sae.threshold.copy_(torch.linspace(-0.1, 1.0, N_FEATURES))
             sae.threshold[1] = sae.threshold[0]
+    return sae.eval().requires_grad_(False)
+
+
+def _filled_deep(sae: DeepAutoencoder, x: torch.Tensor) -> Autoencoder:
+    """Random layers; biases leave some features silent, and the last feature is dead."""
+    with torch.no_grad():
+        for name, tensor in sae.tensors().items():
+            if name.startswith("W"):
+                tensor.copy_(torch.randn(tensor.shape) / tensor.shape[0] ** 0.5)
+        bias = sae.tensors()["b_enc_1"]
+        bias.copy_(-sae.pre_activations(x).quantile(0.9, dim=0))
+        bias[-1] = -1e3
+        sae.tensors()["b_dec_1"].copy_(x.mean(0))
     return sae.eval().requires_grad_(False)
 
 

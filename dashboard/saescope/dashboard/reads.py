@@ -75,6 +75,20 @@ def atoms(entry: Entry, feature_ids: tuple[int, ...]) -> np.ndarray:
     return entry.atoms(list(feature_ids))
 
 
+@per_version(64)
+def _has_atoms(entry: Entry) -> bool:
+    try:
+        entry.atoms([0])
+    except StoreError:
+        return False
+    return True
+
+
+def has_atoms(entry: Entry) -> bool:
+    """Whether the decoder is linear, so that features have atoms."""
+    return entry.n_features > 0 and _has_atoms(entry)
+
+
 @per_version(256)
 def leading_features(entry: Entry, sort: str, n: int) -> list[int]:
     """The `n` features that lead in a statistic, largest first."""

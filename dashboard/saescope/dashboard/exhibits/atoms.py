@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
-from saescope.dashboard import theme
+from saescope.dashboard import reads, theme
 from saescope.dashboard.components.pictures import (
     AtomMode,
     PictureShape,
@@ -18,7 +18,6 @@ from saescope.dashboard.components.pictures import (
     atom_sprite,
     barcode_sprite,
 )
-from saescope.store.errors import StoreError
 
 if TYPE_CHECKING:
     from saescope.store import Entry
@@ -42,27 +41,13 @@ class AtomLook:
 
 def look(entry: Entry) -> AtomLook | None:
     """How to draw the atoms of `entry`; None where it has none (a decoder that is not linear)."""
-    if not has_atoms(entry):
+    if not reads.has_atoms(entry):
         return None
     manifest = entry.manifest
     shape = atom_shape(manifest.source, manifest.d_out)
     if shape is None:
         return AtomLook(None, ("diverging",))
     return AtomLook(shape, ("colour", "diverging", "grey") if shape.channels == 3 else ("diverging", "grey"))
-
-
-@st.cache_data(show_spinner=False, max_entries=64)
-def _has_atoms(sae_id: str, version: str, _entry: Entry) -> bool:
-    try:
-        _entry.atoms([0])
-    except StoreError:
-        return False
-    return True
-
-
-def has_atoms(entry: Entry) -> bool:
-    """Whether the decoder is linear, so that features have atoms."""
-    return entry.n_features > 0 and _has_atoms(entry.sae_id, entry.version, entry)
 
 
 @st.cache_data(show_spinner=False, max_entries=128)

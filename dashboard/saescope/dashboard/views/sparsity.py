@@ -120,9 +120,14 @@ def _atom_ids(entries: list[Entry], order: str) -> list[list[int]]:
 
 def _atoms(entries: list[Entry]) -> None:
     """The atoms of each picked SAE side by side, sparsest first."""
-    drawable = [e for e in entries if pictures.atom_shape(e.manifest.source, e.manifest.d_out) is not None]
+    linear = [e for e in entries if reads.has_atoms(e)]
+    drawable = [e for e in linear if pictures.atom_shape(e.manifest.source, e.manifest.d_out) is not None]
     if not drawable:
-        panels.empty("The atoms of these SAEs are no pictures.")
+        panels.empty(
+            "The atoms of these SAEs are no pictures."
+            if linear
+            else "The decoders of these SAEs are not linear: their features have no atoms."
+        )
         return
     head, pick = st.columns([3, 1.2], vertical_alignment="bottom")
     head.markdown(

@@ -8,6 +8,7 @@ import pytest
 
 from saescope.store.errors import UserError
 from saescope.training import TrainingConfig
+from saescope.training.config import SPARSITY
 from saescope.training.objectives import DataSize, objective, objectives
 
 
@@ -36,7 +37,7 @@ from saescope.training.objectives import DataSize, objective, objectives
             {"architecture": "relu", "k": None, "l1": 1.0, "revival": "auxk"},
             "relu revives by resample or none, not by auxk",
         ),
-        ({"l1_reduction": "mean"}, "relu's penalty"),
+        ({"l1_reduction": "mean"}, "--l1-reduction is a setting of relu; topk has no use for it"),
         (
             {"architecture": "relu", "k": None, "l1": 1.0, "l1_reduction": "mean", "input_transform": "zca"},
             "takes raw inputs",
@@ -62,7 +63,7 @@ def test_recipes_leave_nothing_open_and_keep_what_was_given(name: str) -> None:
     recipe = objective(name).resolve(config, DataSize(1000, 8))
     assert recipe.lr == 0.123
     assert recipe.sparsity == config.sparsity
-    assert not [k for k, v in recipe.to_dict().items() if v is None and k not in ("k", "l1", "rho")]
+    assert not [k for k, v in recipe.to_dict().items() if v is None and k not in (*SPARSITY, "recipe", "group_sizes")]
 
 
 def test_a_small_table_limits_the_batch() -> None:

@@ -31,9 +31,10 @@ def prepared(architecture: str, **fields: Any) -> tuple[Objective, LinearAutoenc
     return goal, model
 
 
-def inputs(step: int = 99, silent: torch.Tensor | None = None) -> StepInputs:
+def inputs(step: int = 99, silent: torch.Tensor | None = None, sparsity: float = 0.7) -> StepInputs:
     x = torch.randn(BATCH, D_IN, generator=torch.Generator().manual_seed(1))
-    return StepInputs(x, step, VARIANCE, torch.zeros(N, dtype=torch.int64) if silent is None else silent)
+    silent = torch.zeros(N, dtype=torch.int64) if silent is None else silent
+    return StepInputs(x, step, VARIANCE, silent, sparsity)
 
 
 def arrays(model: LinearAutoencoder) -> tuple[np.ndarray, ...]:
@@ -123,7 +124,7 @@ def test_kl_loss() -> None:
     squared = ((x - codes @ W_dec - b_dec) ** 2).sum(1).mean()
     rate = codes.mean(0)
     divergence = (0.1 * np.log(0.1 / rate) + 0.9 * np.log(0.9 / (1 - rate))).sum()
-    result = goal.loss(model, inputs())
+    result = goal.loss(model, inputs(sparsity=0.1))
     assert result.total.item() == pytest.approx((squared / 2 + 2.0 * divergence) / D_IN, rel=1e-5)
     assert result.firing.tolist() == (codes > 0.5).sum(0).tolist()
 
@@ -170,7 +171,7 @@ def test_a_refit_leaves_the_encoder_and_the_outputs_alone() -> None:
     assert model.W_dec.grad is not None
     x = inputs().x
     before = model(x)
-    goal.finish(model)
+    goal.finish(model, x)
     after = model(x)
     assert torch.equal(before.codes > 0, after.codes > 0)
     torch.testing.assert_close(after.reconstruction, before.reconstruction, rtol=1e-4, atol=1e-4)

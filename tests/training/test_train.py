@@ -21,7 +21,15 @@ from saescope.store.schema import TABLES
 from saescope.training import TrainingConfig, data, train, train_sweep, trainer
 from tests.training.arrays import DESCRIPTION, ArrayTable, digits
 
-SPARSITY: dict[str, dict[str, Any]] = {"topk": {"k": 6}, "relu": {"l1": 3.0}, "kl": {"rho": 0.05}}
+SPARSITY: dict[str, dict[str, Any]] = {
+    "topk": {"k": 6},
+    "batchtopk": {"k": 6},
+    "matryoshka": {"k": 6},
+    "relu": {"l1": 3.0},
+    "gated": {"l1": 2.0},
+    "jumprelu": {"l0_weight": 1.0},
+    "kl": {"rho": 0.05},
+}
 
 
 def small(architecture: str, **fields: Any) -> TrainingConfig:

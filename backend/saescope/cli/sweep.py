@@ -31,7 +31,14 @@ def _numbers(context: click.Context, parameter: click.Parameter, text: str) -> l
     required=True,
     callback=_numbers,
     metavar="V1,V2,...",
-    help="Sparsities: k for topk, l1 for relu, rho for kl.",
+    help="Sparsities: of the architecture's own setting, or target L0s.",
+)
+@click.option(
+    "--parameter",
+    type=click.Choice(["own", "target-l0"]),
+    default="own",
+    show_default=True,
+    help="What the values are: k, l1, l0-weight or rho, by architecture; or the L0 to arrive at, for any.",
 )
 @store_option
 @click.option("--name", required=True, metavar="SWEEP", help="Name of the sweep, e.g. mnist.")
@@ -41,6 +48,7 @@ def command(
     source: dict[str, Any],
     training: dict[str, Any],
     values: list[float],
+    parameter: str,
     store: Path,
     name: str,
     device: str,
@@ -48,7 +56,7 @@ def command(
 ) -> None:
     """Train one SAE per value and build each into a store, with PCA as the reference.
 
-    Entries are named after the sweep: mnist-topk-k16, mnist-relu-l1-0.5, mnist-kl-rho-0.05. Run again, it
+    Entries are named after the sweep: mnist-topk-k16, mnist-relu-l1-0.5, mnist-relu-target-l0-16. Run again, it
     skips what the store holds with the same settings and goes on with what was cut.
     """
     options = parsed(source, device)
@@ -56,7 +64,8 @@ def command(
     from saescope.progress.terminal import terminal_progress
 
     with terminal_progress() as progress:
-        done = run_sweep(SweepPlan(name, options, training, values), store, device=device, progress=progress)
+        plan = SweepPlan(name, options, training, values, by_target=parameter == "target-l0")
+        done = run_sweep(plan, store, device=device, progress=progress)
     if as_json:
         opened = open_store(store)
         entries = [{**vars(e), "metrics": opened[e.sae_id].metrics} for e in done]

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from saescope.baselines.pca import pca_baseline
 from saescope.checkpoints import native
 from saescope.cli.divided_source import DividedSource, open_to_train
-from saescope.cli.training_options import SPARSITY
 from saescope.precompute import BuildOptions, build_entry
 from saescope.progress import SILENT, Progress
 from saescope.sources import Source, SourceOptions, has_splits, open_source
@@ -46,18 +45,19 @@ class SweepPlan:
     training: dict[str, Any]
     """Fields of `TrainingConfig`, the sparsity left out."""
     values: Sequence[float]
-    """The sparsities: k, l1 or rho, by architecture."""
+    """The sparsities: of the architecture's own setting (k, l1, ...), or target L0s."""
     build: BuildOptions = field(default_factory=BuildOptions)
     """What the entries hold."""
+    by_target: bool = False
+    """Whether the values are target L0s."""
 
     @property
     def parameter(self) -> str:
-        """What the values are: 'k', 'l1' or 'rho'. Raises `UserError` for an architecture that cannot be trained."""
+        """Field of `TrainingConfig` that the values are of. `UserError` for an architecture that cannot be trained."""
         from saescope.autoencoders import architecture
 
-        name = architecture(self.training["architecture"]).name
-        objective(name)
-        return SPARSITY[name]
+        own = objective(architecture(self.training["architecture"]).name).sparsity
+        return "target_l0" if self.by_target else own
 
 
 @dataclass(frozen=True)
@@ -144,10 +144,10 @@ def pca_reference(data: DividedSource, judge: Source, checkpoint: Path, progress
 
 
 def entry_name(name: str, architecture: str, parameter: str, value: float) -> str:
-    """mnist, topk, k, 16 -> 'mnist-topk-k16'; mnist, relu, l1, 0.5 -> 'mnist-relu-l1-0.5'."""
+    """mnist, topk, k, 16 -> 'mnist-topk-k16'; mnist, relu, target_l0, 16 -> 'mnist-relu-target-l0-16'."""
     joint = "" if parameter == "k" else "-"
     number = str(int(value)) if value == int(value) else repr(float(value))
-    return validate_sae_id(f"{name}-{architecture}-{parameter}{joint}{number}")
+    return validate_sae_id(f"{name}-{architecture}-{parameter.replace('_', '-')}{joint}{number}")
 
 
 def _configs(plan: SweepPlan) -> list[tuple[str, float, TrainingConfig]]:

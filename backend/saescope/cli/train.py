@@ -21,8 +21,9 @@ from saescope.cli.training_options import configured, device_option, training_op
 def command(source: dict[str, Any], training: dict[str, Any], out: Path, device: str, as_json: bool) -> None:
     """Train one SAE and write a checkpoint with its training curve; a run that was cut goes on.
 
-    Sparsity is set by one option: --k for topk, --l1 for relu, --rho for kl. All else has defaults that
-    suit the data. A DIR that holds a run with other settings is refused.
+    Sparsity is set by one option: --k for topk and its kin, --l1 for relu and gated, --l0-weight for jumprelu,
+    --rho for kl, or --target-l0 for any of them. All else has defaults that suit the data. A DIR that holds a
+    run with other settings is refused.
     """
     config = configured(training)
     options = parsed(source, device)

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SPARSITY = {"topk": "k", "relu": "l1", "kl": "rho"}
-"""Architecture -> its option for sparsity, which a sweep varies."""
-
 
 def _number(name: str, kind: type, help: str) -> Callable[[F], F]:
     flag = "--" + name.replace("_", "-")
@@ -28,18 +25,35 @@ def _choice(name: str, choices: list[str], help: str) -> Callable[[F], F]:
     return click.option("--" + name.replace("_", "-"), name, type=click.Choice(choices), default=None, help=help)
 
 
+def _whole_numbers(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    try:
+        return None if text is None else tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no list of whole numbers such as 64,192", context, parameter) from None
+
+
 _BASIC = {
     "architecture": click.option(
-        "--arch", "architecture", required=True, metavar="A", help="Architecture: topk, relu (L1) or kl."
+        "--arch",
+        "architecture",
+        required=True,
+        metavar="A",
+        help="Architecture: topk, batchtopk, matryoshka, abstopk, groupmax, relu (L1), gated, jumprelu, kl, ...",
     ),
     "n_features": click.option("--n-features", type=int, required=True, metavar="M", help="Width of the code."),
 }
 _SPARSITY = {
-    "k": _number("k", int, "topk: features kept per position."),
-    "l1": _number("l1", float, "relu: weight of sum |f| beside sum (x - x_hat)^2 per position."),
+    "k": _number("k", int, "topk and its kin: features kept per position (batchtopk, matryoshka: on average)."),
+    "l1": _number("l1", float, "relu, gated: weight of sum |f| beside sum (x - x_hat)^2 per position."),
+    "l0_weight": _number("l0_weight", float, "jumprelu: weight of the number of firing features beside that sum."),
     "rho": _number("rho", float, "kl: target of each feature's mean activation, e.g. 0.05."),
+    "target_l0": _number("target_l0", float, "Any architecture, instead of its own setting: the L0 to arrive at."),
 }
+SPARSITY = frozenset(_SPARSITY)
+"""The options that decide how sparse the code is, one of which a sweep varies."""
+
 _FURTHER = {
+    "recipe": _choice("recipe", ["2023", "april2024"], "relu: published settings as defaults instead of ours."),
     "steps": _number("steps", int, "Optimiser steps.  [default: by the size of the data]"),
     "seed": _number("seed", int, "Of weights, order of the data and every draw.  [default: 0]"),
     "batch_size": _number("batch_size", int, "Positions per step."),
@@ -57,6 +71,8 @@ _FURTHER = {
     ),
     "zca_epsilon": _number("zca_epsilon", float, "zca: added to eigenvalues, in parts of their mean.  [default: 0.01]"),
     "decoder_norm": _choice("decoder_norm", ["unit", "free"], "Whether atoms keep norm 1."),
+    "first_norm": _number("first_norm", float, "Norm of the atoms before the first step.  [default: 1]"),
+    "first_b_dec": _choice("first_b_dec", ["mean", "geometric_median"], "b_dec before the first step."),
     "tied": click.option(
         "--tied/--untied", "tied", default=None, help="Whether the encoder is the transposed decoder.  [default: no]"
     ),
@@ -75,13 +91,32 @@ _FURTHER = {
     "l1_reduction": _choice(
         "l1_reduction", ["sum", "mean"], "relu: mean is the textbook form (terms averaged, raw inputs)."
     ),
-    "l1_weighting": _choice("l1_weighting", ["none", "decoder_norm"], "relu: weigh |f| by the norm of its atom."),
-    "l1_warmup": _number("l1_warmup", float, "relu: fraction of the steps over which the penalty rises."),
+    "l1_weighting": _choice("l1_weighting", ["none", "decoder_norm"], "relu, gated: weigh |f| by its atom's norm."),
+    "l1_warmup": _number("l1_warmup", float, "relu, gated, jumprelu: part of the steps over which the penalty rises."),
     "refit": _number(
         "refit", float, "relu: fraction of the steps, at the end, that fit the decoder on a kept support."
     ),
+    "p_end": _number("p_end", float, "relu: exponent of |f| that the penalty ends with (p-annealing).  [default: 1]"),
+    "p_from": _number("p_from", float, "relu: fraction of the steps from which it falls.  [default: 0.3]"),
+    "l0_penalty": _choice("l0_penalty", ["step", "tanh"], "jumprelu: count firing features, or a smooth form of it."),
+    "bandwidth": _number("bandwidth", float, "jumprelu: width of the window that gives thresholds a gradient."),
+    "initial_threshold": _number("initial_threshold", float, "jumprelu: thresholds before the first step."),
+    "tanh_scale": _number("tanh_scale", float, "jumprelu: c in tanh(c |f| ||atom||)."),
+    "pre_activation_weight": _number(
+        "pre_activation_weight", float, "jumprelu: pull of dead features towards their thresholds."
+    ),
+    "group_sizes": click.option(
+        "--group-sizes",
+        "group_sizes",
+        default=None,
+        callback=_whole_numbers,
+        metavar="N1,N2,...",
+        help="matryoshka: features of each nested group, from the most general.",
+    ),
     "kl_weight": _number("kl_weight", float, "kl: weight of the divergence beside the error."),
-    "revival": _choice("revival", ["auxk", "resample", "both", "none"], "What brings dead features back."),
+    "revival": _choice(
+        "revival", ["auxk", "resample", "both", "pre_activation", "none"], "What brings dead features back."
+    ),
     "dead_after": _number("dead_after", int, "Positions without firing after which a feature counts as dead."),
     "aux_weight": _number("aux_weight", float, "auxk: weight of the auxiliary loss."),
     "aux_k": _number("aux_k", int, "auxk: most dead features used per position."),
@@ -95,7 +130,7 @@ device_option = click.option("--device", default="auto", show_default=True, meta
 def training_options(sparsity: bool) -> Callable[[F], F]:
     """Adds the options; the command gets those that were given as one `training: dict`.
 
-    `sparsity` False leaves out k, l1 and rho, for a sweep that varies them.
+    `sparsity` False leaves out those that decide how sparse the code is, for a sweep that varies them.
     """
     options = {**_BASIC, **(_SPARSITY if sparsity else {}), **_FURTHER}
 

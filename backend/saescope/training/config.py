@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from saescope.autoencoders import architecture
 from saescope.store.errors import UserError
 from saescope.training.input_transform import TransformKind
 
+if TYPE_CHECKING:
+    from saescope.training.objectives import Objective
+
 Reduction = Literal["sum", "mean"]
-Revival = Literal["auxk", "resample", "both", "none"]
+Revival = Literal["auxk", "resample", "both", "pre_activation", "none"]
 DecoderNorm = Literal["unit", "free"]
 L1Weighting = Literal["none", "decoder_norm"]
-SPARSITY = ("k", "l1", "rho")
-"""Fields that decide how sparse a code is; an architecture takes one of them."""
+L0Penalty = Literal["step", "tanh"]
+Preset = Literal["2023", "april2024"]
+FirstBias = Literal["mean", "geometric_median"]
+SPARSITY = ("k", "l1", "l0_weight", "rho", "target_l0")
+"""Fields that decide how sparse a code is; a run has one of them: its architecture's own, or the target."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +33,18 @@ class TrainingConfig:
     n_features: int
     """Width of the code."""
     k: int | None = None
-    """topk: features kept per position."""
+    """topk and its kin: features kept per position (batchtopk, matryoshka: on average)."""
     l1: float | None = None
-    """relu: weight of sum_j |f_j| beside sum (x - x_hat)^2, per position, in the space of training."""
+    """relu, gated: weight of sum_j |f_j| (gated: of the gates' positive parts) beside sum (x - x_hat)^2, per position,
+    in the space of training."""
+    l0_weight: float | None = None
+    """jumprelu: weight of the number of firing features beside sum (x - x_hat)^2, per position, in that space."""
     rho: float | None = None
     """kl: target of each feature's mean activation, strictly between 0 and 1."""
+    target_l0: float | None = None
+    """Instead of the above: firing features per position to arrive at (see `training.target`)."""
+    recipe: Preset | None = None
+    """relu: defaults as published instead of ours: `2023` (Bricken et al.) or `april2024` (Conerly et al.)."""
     seed: int = 0
     """Of the initial weights, the order of the data and every draw."""
     steps: int | None = None
@@ -62,6 +75,10 @@ class TrainingConfig:
     """Added to each eigenvalue of the covariance, as a fraction of their mean."""
     decoder_norm: DecoderNorm | None = None
     """`unit`: atoms keep norm 1, their gradient along themselves is removed. `free`: neither."""
+    first_norm: float | None = None
+    """Norm of the atoms before the first step."""
+    first_b_dec: FirstBias | None = None
+    """b_dec before the first step: the `mean` of a sample of the data, or its `geometric_median`."""
     tied: bool = False
     """Whether the encoder is the transposed decoder throughout training."""
     apply_b_dec_to_input: bool = False
@@ -71,16 +88,33 @@ class TrainingConfig:
     l1_reduction: Reduction = "sum"
     """relu: `mean` is the textbook form, both terms averaged over their dimensions, on raw inputs."""
     l1_weighting: L1Weighting = "none"
-    """relu: `decoder_norm` weighs each |f_j| by the norm of its atom (Anthropic, April 2024)."""
+    """relu, gated: `decoder_norm` weighs each |f_j| by the norm of its atom (Anthropic, April 2024)."""
     l1_warmup: float | None = None
-    """relu: fraction of the steps over which the penalty's weight rises linearly from 0."""
+    """relu, gated, jumprelu: fraction of the steps over which the penalty's weight rises linearly from 0."""
     refit: float | None = None
     """relu: fraction of the steps, at the end, that fit the decoder without penalty while the codes' support is kept.
     Undoes the shrinkage that the penalty causes; which features fire is not changed by it."""
+    p_end: float = 1.0
+    """relu: exponent of |f_j| in the penalty that the run ends with; it falls from 1 (p-annealing, Karvonen et al.)."""
+    p_from: float = 0.3
+    """relu: fraction of the steps at which the exponent begins to fall."""
+    l0_penalty: L0Penalty = "step"
+    """jumprelu: `step` counts firing features, `tanh` is Anthropic's smooth form (January 2025)."""
+    bandwidth: float | None = None
+    """jumprelu: width of the window around a threshold in which pre-activations give it a gradient."""
+    initial_threshold: float | None = None
+    """jumprelu: all thresholds before the first step, and of resampled features."""
+    tanh_scale: float | None = None
+    """jumprelu: c in tanh(c |f_j| ||atom j||)."""
+    pre_activation_weight: float | None = None
+    """jumprelu: weight of what pulls dead features' pre-activations up to their thresholds."""
+    group_sizes: tuple[int, ...] | None = None
+    """matryoshka: features of each nested group, from the most general; they add up to n_features."""
     kl_weight: float | None = None
     """kl: weight of sum_j KL(rho || mean activation of j) beside sum (x - x_hat)^2 / 2 per position."""
     revival: Revival | None = None
-    """What brings dead features back: `auxk` (topk), `resample`, `both` (topk) or `none`."""
+    """What brings dead features back: `auxk` (topk and its kin), `resample`, `both` of these, `pre_activation`
+    (jumprelu) or `none`."""
     dead_after: int | None = None
     """Positions without firing after which a feature counts as dead in training."""
     aux_weight: float | None = None
@@ -97,62 +131,94 @@ class TrainingConfig:
         if self.n_features < 1:
             raise UserError(f"n_features is {self.n_features}; an SAE needs at least 1 feature", "give --n-features")
         self._check_sparsity()
+        self._check_combinations()
         for name in ("steps", "batch_size", "dead_after", "aux_k", "resample_every"):
             _at_least(self, name, 1)
-        for name in ("lr", "bias_rate", "zca_epsilon", "adam_epsilon"):
+        for name in (
+            "lr",
+            "bias_rate",
+            "zca_epsilon",
+            "adam_epsilon",
+            "first_norm",
+            "bandwidth",
+            "tanh_scale",
+            "p_end",
+        ):
             _above(self, name, 0)
-        for name in ("grad_clip", "weight_decay", "aux_weight", "kl_weight", "seed"):
+        for name in (
+            "grad_clip",
+            "weight_decay",
+            "aux_weight",
+            "kl_weight",
+            "seed",
+            "initial_threshold",
+            "pre_activation_weight",
+        ):
             _at_least(self, name, 0)
         for name in ("lr_warmup", "lr_decay", "l1_warmup", "refit", "resample_until", "adam_beta1", "adam_beta2"):
+            _fraction(self, name)
+        for name in ("p_end", "p_from"):
             _fraction(self, name)
         if (self.lr_warmup or 0) + (self.lr_decay or 0) > 1:
             raise UserError(
                 f"lr_warmup {self.lr_warmup} and lr_decay {self.lr_decay} together exceed the whole training",
                 "they are fractions of the steps",
             )
-        self._check_combinations()
+        self._objective.check(self)
 
     def _check_sparsity(self) -> None:
-        own = {"topk": "k", "relu": "l1", "kl": "rho"}
+        own = self._objective.sparsity
         given = [name for name in SPARSITY if getattr(self, name) is not None]
-        expected = own.get(self.architecture)
-        if expected is not None and given != [expected]:
-            got = " and ".join(f"--{name}" for name in given) if given else "none"
-            raise UserError(f"{self.architecture} takes one sparsity setting, --{expected}; {got} given")
+        if given not in ([own], ["target_l0"]):
+            got = " and ".join(_flag(name) for name in given) if given else "none"
+            raise UserError(
+                f"{self.architecture} takes one sparsity setting, {_flag(own)}; {got} given",
+                f"or say the L0 to arrive at, with {_flag('target_l0')}",
+            )
         if self.k is not None and not 1 <= self.k <= self.n_features:
             raise UserError(f"k is {self.k}, but must lie between 1 and n_features, {self.n_features}")
-        if self.l1 is not None and not (math.isfinite(self.l1) and self.l1 >= 0):
-            raise UserError(f"l1 is {self.l1}; a penalty's weight is finite and not negative")
+        for name in ("l1", "l0_weight"):
+            weight = getattr(self, name)
+            if weight is not None and not (math.isfinite(weight) and weight >= 0):
+                raise UserError(f"{name} is {weight}; a penalty's weight is finite and not negative")
         if self.rho is not None and not 0 < self.rho < 1:
             raise UserError(f"rho is {self.rho}, but a target rate lies strictly between 0 and 1", "try 0.05")
+        if self.target_l0 is not None and not 0 < self.target_l0 <= self.n_features:
+            raise UserError(
+                f"target_l0 is {self.target_l0}, but an L0 lies between 0 and n_features, {self.n_features}"
+            )
 
     def _check_combinations(self) -> None:
-        if self.l1_reduction == "mean" and self.architecture != "relu":
-            raise UserError(f"--l1-reduction mean is a form of relu's penalty; {self.architecture} has none")
-        if self.l1_reduction == "mean" and self.input_transform not in (None, "none"):
-            raise UserError(
-                f"--l1-reduction mean takes raw inputs, but the input transform is {self.input_transform!r}",
-                "use the summed form with whitening",
-            )
+        from saescope.training.objectives import objectives
+
+        for field in () if isinstance(self, Recipe) else fields(self):
+            if getattr(self, field.name) == field.default or field.name in self._objective.own_settings:
+                continue
+            owners = [name for name, each in objectives().items() if field.name in each.own_settings]
+            if owners:
+                raise UserError(
+                    f"{_flag(field.name)} is a setting of {' and '.join(owners)}; {self.architecture} has no use for it"
+                )
+        allowed = self._objective.revivals
+        if self.revival is not None and self.revival not in allowed:
+            raise UserError(f"{self.architecture} revives by {' or '.join(allowed)}, not by {self.revival}")
         if self.l1_weighting == "decoder_norm" and self.decoder_norm == "unit":
             raise UserError("weighting by decoder norms makes no difference with unit norms", "use a free decoder")
         if self.skip and self.tied:
             raise UserError("a skip term is for transcoders, whose weights cannot be tied", "leave --tied out")
         if self.tied and self.refit:
             raise UserError("a refit frees the decoder from the encoder, which tied weights forbid", "use refit 0")
-        fitting = {
-            "topk": ("auxk", "resample", "both", "none"),
-            "relu": ("resample", "none"),
-            "kl": ("resample", "none"),
-        }
-        allowed = fitting.get(self.architecture)
-        if self.revival is not None and allowed is not None and self.revival not in allowed:
-            raise UserError(f"{self.architecture} revives by {' or '.join(allowed)}, not by {self.revival}")
+
+    @property
+    def _objective(self) -> type[Objective]:
+        from saescope.training.objectives import objective
+
+        return objective(self.architecture)
 
     @property
     def sparsity(self) -> tuple[str, float]:
-        """Name and value of the setting that decides how sparse the code is."""
-        for name in SPARSITY:
+        """Name and value of the setting that decides how sparse the code is: the target, where there is one."""
+        for name in reversed(SPARSITY):
             value = getattr(self, name)
             if value is not None:
                 return name, value
@@ -181,8 +247,14 @@ class Recipe(TrainingConfig):
     weight_decay: float = 0.0
     input_transform: TransformKind = "scale"
     decoder_norm: DecoderNorm = "unit"
+    first_norm: float = 1.0
+    first_b_dec: FirstBias = "mean"
     l1_warmup: float = 0.0
     refit: float = 0.0
+    bandwidth: float = 1.0
+    initial_threshold: float = 0.0
+    tanh_scale: float = 1.0
+    pre_activation_weight: float = 0.0
     kl_weight: float = 0.0
     revival: Revival = "none"
     dead_after: int = 1
@@ -192,11 +264,14 @@ class Recipe(TrainingConfig):
     resample_until: float = 0.0
 
     @classmethod
-    def of(cls, config: TrainingConfig) -> Recipe:
-        """`config` as a recipe, once every field is filled."""
-        open_fields = [f.name for f in fields(cls) if f.name not in SPARSITY and getattr(config, f.name) is None]
-        assert not open_fields, f"no default for {open_fields}"
-        return cls(**{f.name: getattr(config, f.name) for f in fields(cls)})
+    def of(cls, config: TrainingConfig, **defaults: Any) -> Recipe:
+        """`config` as a recipe: what it leaves open comes from `defaults`, or is what an unused field holds."""
+        given = {field.name: getattr(config, field.name) for field in fields(config)}
+        return cls(**(defaults | {name: value for name, value in given.items() if value is not None}))
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _at_least(config: TrainingConfig, name: str, low: float) -> None:

@@ -47,7 +47,7 @@ def resample(
         if not model.config.tied:
             model.encoder[dead] = read * (objective.resampled_norm * typical)
         model.b_enc[dead] = objective.resampled_bias
-        for parameter in (model.W_dec, model.encoder_rows, model.b_enc):
+        for parameter in (model.W_dec, model.encoder_rows, model.b_enc, *objective.restart(model, dead)):
             optimiser.forget_rows(parameter, dead)
 
 

@@ -17,6 +17,7 @@ from saescope.training.data import Batch, StreamedTable, TrainingData
 from saescope.training.objectives import StepInputs, StepLoss, objective
 from saescope.training.resampling import resample
 from saescope.training.schedule import learning_rate
+from saescope.training.target import TargetL0
 
 SAMPLE_ROWS = 8192
 """Rows that the first weights and resampling look at."""
@@ -36,10 +37,12 @@ class Run:
                 self.model.b_dec.copy_(first.targets.mean(0))
         self.model.to(data.device)
         parameters = list(self.model.parameters())
-        rates = [config.bias_rate if p is self.model.b_enc else 1.0 for p in parameters]
+        quick = {id(p) for p in self.objective.quick(self.model)}
+        rates = [config.bias_rate if id(p) in quick else 1.0 for p in parameters]
         self.optimiser = Adam(parameters, config.adam_beta1, config.adam_beta2, config.adam_epsilon, rates)
         self.step = 0
         self.curve = Curve(self.steps)
+        self.target = TargetL0.of(config, self.objective)
         self.silent = torch.zeros(config.n_features, dtype=torch.int64, device=data.device)
 
     @property
@@ -51,6 +54,17 @@ class Run:
     def n_examples(self) -> int:
         """Positions seen so far."""
         return self.step * self.config.batch_size
+
+    @property
+    def sparsity(self) -> float:
+        """Value of the setting that decides how sparse the code is."""
+        if self.target is not None:
+            return self.target.value
+        return float(getattr(self.config, self.objective.sparsity))
+
+    def finish(self) -> None:
+        """The last change to the model."""
+        self.objective.finish(self.model, self._sample(self.steps).x)
 
     def advance(
         self, x: Float[Tensor, "batch d_in"], targets: Float[Tensor, "batch d_out"] | None = None
@@ -72,7 +86,7 @@ class Run:
 
     def _optimise(self, x: Tensor, targets: Tensor | None, rate: float) -> StepLoss:
         self._revive()
-        inputs = StepInputs(x, self.step, self.data.variance, self.silent, targets)
+        inputs = StepInputs(x, self.step, self.data.variance, self.silent, self.sparsity, targets)
         loss = self.objective.loss(self.model, inputs)
         self.optimiser.forget_gradients()
         loss.total.backward()
@@ -86,6 +100,10 @@ class Run:
         self.optimiser.step(rate)
         if unit:
             self._normalise_atoms()
+        self.objective.after_step(self.model, loss)
+        if self.target is not None and not self.objective.refitting(self.step):
+            self.target.follow(float(loss.firing.sum()) / x.shape[0], self.step)
+            loss.terms[self.objective.sparsity] = torch.tensor(self.sparsity)
         self.silent += x.shape[0]
         self.silent[loss.firing > 0] = 0
         self.step += 1

@@ -128,6 +128,8 @@ class RunFolder:
             "step": str(run.step),
             "curve": json.dumps(run.curve.to_json()),
         }
+        if run.target is not None:
+            metadata["target"] = json.dumps(run.target.to_json())
         atomic.make_folder(self._state.parent)
         with atomic.replacing(self._state) as temporary:
             save_file({name: t.cpu().contiguous() for name, t in tensors.items()}, temporary, metadata)
@@ -147,6 +149,8 @@ class RunFolder:
                 moment.copy_(file.get_tensor(f"adam.{name}"))
             run.silent.copy_(file.get_tensor("silent"))
         run.step = int(metadata["step"])
+        if run.target is not None:
+            run.target.restore(json.loads(metadata["target"]))
         run.curve = Curve.from_json(json.loads(metadata["curve"]), device)
         return True
 
@@ -155,7 +159,7 @@ class RunFolder:
         self.save_state(run)
         with atomic.replacing(self.root / "training.parquet") as temporary:
             pq.write_table(run.curve.table(), temporary, compression="zstd")
-        run.objective.finish(run.model)
+        run.finish()
         transform = run.data.transform
         training: dict[str, Any] = {
             "run_key": self.key,
@@ -176,4 +180,6 @@ class RunFolder:
         }
         if run.data.target_transform is not None:
             training["transform"]["target_scale"] = run.data.target_transform.scale
+        if run.target is not None:
+            training["reached"] = run.target.reached()
         write_checkpoint(run.model, transform, self.root, training, run.data.target_transform)

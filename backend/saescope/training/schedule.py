@@ -20,3 +20,9 @@ def learning_rate(config: Recipe, step: int) -> float:
     if falling and end - step < falling:
         factor = min(factor, (end - step) / falling)
     return config.lr * factor
+
+
+def warmed(config: Recipe, step: int) -> float:
+    """The part of its weight that a penalty has: rising linearly over the first `l1_warmup` of the steps."""
+    rising = config.l1_warmup * config.steps
+    return 1.0 if step >= rising else (step + 1) / rising

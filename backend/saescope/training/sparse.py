@@ -9,6 +9,7 @@ Shape symbols: `batch` rows, `entry` non-zero places of the code by row, `n_feat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -60,10 +61,27 @@ def entries_of_selection(chosen: Selection, n_features: int) -> Entries:
 
 def entries_of_mask(mask: Bool[Tensor, "batch n_features"]) -> Entries:
     """Entries of a code with any number of places per row."""
-    n_features = mask.shape[1]
     rows, features = mask.nonzero(as_tuple=True)
     per_row = torch.bincount(rows, minlength=mask.shape[0])
-    return _entries(features, rows, torch.cumsum(per_row, 0) - per_row, n_features)
+    return _entries(features, rows, torch.cumsum(per_row, 0) - per_row, mask.shape[1])
+
+
+def split_rows(entries: Entries, prefixes: Sequence[int], n_rows: int) -> Entries:
+    """Entries (by row, then feature) of rows cut into groups of features: row r becomes rows r G, ..., r G + G - 1.
+
+    `prefixes` are the ends of the G groups, the last one being the number of features.
+    """
+    ends = torch.tensor(prefixes, device=entries.features.device)
+    rows = entries.rows * len(prefixes) + torch.bucketize(entries.features, ends, right=True)
+    per_row = torch.bincount(rows, minlength=n_rows * len(prefixes))
+    starts = torch.cumsum(per_row, 0) - per_row
+    return entries._replace(rows=rows, row_starts=starts, rows_by_feature=rows[entries.order])
+
+
+def at_features(entries: Entries, values: Float[Tensor, " n_features"]) -> Float[Tensor, " entry"]:
+    """A number of each feature, at the entries. Differentiable."""
+    result: Tensor = _AtFeatures.apply(entries, values)
+    return result
 
 
 def pre_activations_at(
@@ -71,11 +89,12 @@ def pre_activations_at(
     z: Float[Tensor, "batch n_features"],
     x: Float[Tensor, "batch d_in"],
     encoder: Float[Tensor, "n_features d_in"],
-    b_enc: Float[Tensor, " n_features"],
+    b_enc: Float[Tensor, " n_features"] | None,
 ) -> Float[Tensor, " entry"]:
     """z at the entries, where z = x encoder^T + b_enc was computed without gradient. Differentiable in the weights.
 
-    Not in x: a trained bias inside x needs the gradient of `encoder_input_gradient`'s kind, which x then asks for.
+    b_enc None is a z without it. The gradient of x, where it is asked for (a trained bias inside x), costs as much as a
+    decode.
     """
     result: Tensor = _PreActivationsAt.apply(entries, z, x, encoder, b_enc)
     return result
@@ -99,7 +118,7 @@ def _bag_sums(
 
 class _PreActivationsAt(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, entries: Entries, z: Tensor, x: Tensor, encoder: Tensor, b_enc: Tensor) -> Tensor:
+    def forward(ctx: Any, entries: Entries, z: Tensor, x: Tensor, encoder: Tensor, b_enc: Tensor | None) -> Tensor:
         ctx.entries = entries
         ctx.save_for_backward(x, encoder)
         return z[entries.rows, entries.features]
@@ -119,6 +138,19 @@ class _PreActivationsAt(torch.autograd.Function):
         return None, None, grad_x, grad_encoder, grad_bias
 
 
+class _AtFeatures(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, entries: Entries, values: Tensor) -> Tensor:
+        ctx.entries = entries
+        return values[entries.features]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        entries: Entries = ctx.entries
+        return None, grad.new_zeros(len(entries.counts)).index_add_(0, entries.features, grad)
+
+
 class _Decode(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, entries: Entries, values: Tensor, W_dec: Tensor) -> Tensor:
@@ -131,11 +163,12 @@ class _Decode(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         entries: Entries = ctx.entries
         values, W_dec = ctx.saved_tensors
+        grad = grad.contiguous()
         grad_values = grad_W_dec = None
         if ctx.needs_input_grad[1]:
             # The dot products grad[row] . W_dec[feature], one per entry: embedding_bag's gradient of its weights.
             grad_values = torch.ops.aten._embedding_bag_per_sample_weights_backward(
-                grad.contiguous(), W_dec, entries.features, entries.row_starts, entries.rows, 0, -1
+                grad, W_dec, entries.features, entries.row_starts, entries.rows, 0, -1
             )
         if ctx.needs_input_grad[2]:
             grad_W_dec = _bag_sums(entries.rows_by_feature, entries.feature_starts, grad, values[entries.order])

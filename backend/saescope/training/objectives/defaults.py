@@ -46,7 +46,8 @@ def with_shared_defaults(config: TrainingConfig, size: DataSize) -> Recipe:
     """A recipe: `config` with every open field filled."""
     batch = config.batch_size or default_batch(size.n_rows)
     steps = config.steps or default_steps(size.n_rows, batch)
-    filled = config.filled(
+    return Recipe.of(
+        config,
         batch_size=batch,
         steps=steps,
         lr=PEAK_RATE / size.d_in**0.25 * min(1.0, math.sqrt(PEAK_RATE_FEATURES / config.n_features)),
@@ -54,16 +55,7 @@ def with_shared_defaults(config: TrainingConfig, size: DataSize) -> Recipe:
         lr_warmup=0.05,
         lr_decay=0.5,
         grad_clip=1.0,
-        weight_decay=0.0,
-        input_transform="scale",
-        decoder_norm="unit",
-        l1_warmup=0.0,
-        refit=0.0,
         dead_after=SILENT_BATCHES * batch,
-        aux_weight=0.0,
-        aux_k=1,
-        kl_weight=0.0,
         resample_every=max(1, steps // 40),
         resample_until=0.85,
     )
-    return Recipe.of(filled)

@@ -28,6 +28,10 @@ RATE_FLOOR = 1e-6
 class KlObjective(Objective):
     """See the module."""
 
+    sparsity = "rho"
+    own_settings = frozenset(("kl_weight",))
+    sparsity_lowers_l0 = False
+
     @classmethod
     def resolve(cls, config: TrainingConfig, size: DataSize) -> Recipe:
         own = config.filled(
@@ -39,10 +43,16 @@ class KlObjective(Objective):
         return KlAutoencoder(KlConfig(**self.fields(d_in)))
 
     @property
+    def first_sparsity(self) -> float:
+        c = self.config
+        assert c.target_l0 is not None
+        return min(c.target_l0 / c.n_features, 0.5)
+
+    @property
     def resampled_bias(self) -> float:
         """The bias whose activation, at z's mean of 0, is the target rate."""
-        assert self.config.rho is not None
-        return math.log(self.config.rho / (1 - self.config.rho))
+        rate = self.config.rho or self.first_sparsity
+        return math.log(rate / (1 - rate))
 
     def initialise(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
         super().initialise(model, sample, seed)
@@ -51,10 +61,9 @@ class KlObjective(Objective):
 
     def loss(self, model: LinearAutoencoder, inputs: StepInputs) -> StepLoss:
         c, x = self.config, inputs.x
-        assert c.rho is not None
         codes = model.encode(x)
         squared = (inputs.target - model.reconstruct(x, codes)).square().sum() / x.shape[0]
-        divergence = rate_divergence(codes.mean(0), c.rho)
+        divergence = rate_divergence(codes.mean(0), inputs.sparsity)
         total = (squared / 2 + c.kl_weight * divergence) / model.d_out
         firing = (codes.detach() > model.config.firing_threshold).sum(0)
         return StepLoss(total, squared.detach(), firing, {"kl": divergence.detach()})

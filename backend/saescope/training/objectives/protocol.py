@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from saescope.autoencoders.linear import LinearAutoencoder
-from saescope.training.config import Recipe, TrainingConfig
+from saescope.training.config import Recipe, Revival, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class StepInputs:
     """Mean squared norm of centred activations (the target's) in that space, per position."""
     silent: Int64[Tensor, " n_features"]
     """Positions seen since each feature last fired."""
+    sparsity: float
+    """Value of the setting that `Objective.sparsity` names: the config's, or where a target L0 has led it so far."""
     targets: Float[Tensor, "batch d_out"] | None = None
     """What a transcoder's output stands for, in its own space of training. None: x itself."""
 
@@ -64,10 +66,19 @@ class StepLoss:
 
 
 class Objective(ABC):
-    """How one architecture is trained."""
+    """How one architecture is trained. Adding one means adding a file, and to `TrainingConfig` what it alone takes."""
 
+    sparsity: ClassVar[str]
+    """Field of `TrainingConfig` that decides how sparse the code is."""
+    own_settings: ClassVar[frozenset[str]] = frozenset()
+    """Fields of `TrainingConfig` that mean something to this architecture and not to all."""
+    revivals: ClassVar[tuple[Revival, ...]] = ("resample", "none")
+    """What may bring its dead features back."""
     resampled_at_once: ClassVar[float] = 1.0
     """Largest fraction of all features that one round of resampling may change."""
+
+    sparsity_lowers_l0: ClassVar[bool] = True
+    """Whether a larger value of that setting gives a smaller L0."""
 
     def __init__(self, config: Recipe, d_target: int | None = None) -> None:
         """`d_target` is the width of a transcoder's target; None: the SAE reconstructs its input."""
@@ -91,6 +102,11 @@ class Objective(ABC):
     def resolve(cls, config: TrainingConfig, size: DataSize) -> Recipe:
         """`config` with every default that depends on the architecture or the data filled in."""
 
+    @classmethod
+    def check(cls, config: TrainingConfig) -> None:
+        """`UserError` where settings of `config` do not go together for this architecture."""
+        return None
+
     @abstractmethod
     def new_model(self, d_in: int) -> LinearAutoencoder:
         """A module of the architecture, all zeros."""
@@ -100,13 +116,13 @@ class Objective(ABC):
         """Loss of one batch, differentiable in the model's parameters."""
 
     def initialise(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
-        """First weights: random unit atoms, the encoder their transpose, zero b_enc, b_dec the data's mean.
+        """First weights: random atoms of one norm, the encoder their transpose, zero b_enc, b_dec amid the data.
 
         A transcoder's encoder is random by itself; b_dec is set to the target's mean later, by the run.
         """
         generator = torch.Generator().manual_seed(seed)
         atoms = torch.randn(model.n_features, model.d_out, generator=generator)
-        atoms /= torch.linalg.vector_norm(atoms, dim=1, keepdim=True)
+        atoms *= self.config.first_norm / torch.linalg.vector_norm(atoms, dim=1, keepdim=True)
         rows = atoms
         if model.config.transcoder:
             rows = torch.randn(model.n_features, model.d_in, generator=generator)
@@ -117,7 +133,13 @@ class Objective(ABC):
                 model.encoder.copy_(rows)
             model.b_enc.zero_()
             if not model.config.transcoder:
-                model.b_dec.copy_(sample.mean(0))
+                amid = geometric_median(sample) if self.config.first_b_dec == "geometric_median" else sample.mean(0)
+                model.b_dec.copy_(amid)
+
+    @property
+    def first_sparsity(self) -> float:
+        """Where the setting that `sparsity` names starts, with a target L0."""
+        return 1.0
 
     @property
     def resampled_norm(self) -> float:
@@ -136,6 +158,35 @@ class Objective(ABC):
         """Whether the decoder is fitted at `step` with the codes' support kept, its norms free."""
         return False
 
-    def finish(self, model: LinearAutoencoder) -> None:
-        """Last change to a trained model, before it is folded. Codes that fire keep firing, outputs stay equal."""
+    def quick(self, model: LinearAutoencoder) -> list[Tensor]:
+        """Parameters that learn at `bias_rate` times the rate of the others."""
+        return [model.b_enc]
+
+    def restart(self, model: LinearAutoencoder, features: Int64[Tensor, " dead"]) -> list[Tensor]:
+        """Gives what the architecture adds to encoder, atoms and b_enc new values for resampled features.
+
+        Returns the parameters that it changed.
+        """
+        return []
+
+    def after_step(self, model: LinearAutoencoder, loss: StepLoss) -> None:
+        """What follows the optimiser's step."""
         return None
+
+    def finish(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"]) -> None:
+        """Last change to a trained model, before it is folded; `sample` is of the training data, in its space."""
+        return None
+
+
+def geometric_median(
+    points: Float[Tensor, "point d_in"], rounds: int = 100, tolerance: float = 1e-5
+) -> Float[Tensor, " d_in"]:
+    """The place whose summed distance to all points is least (Weiszfeld's algorithm, from their mean)."""
+    place = points.mean(0)
+    for _ in range(rounds):
+        weights = 1 / torch.linalg.vector_norm(points - place, dim=1).clamp(min=1e-12)
+        moved = weights @ points / weights.sum()
+        if float(torch.linalg.vector_norm(moved - place)) <= tolerance * float(torch.linalg.vector_norm(moved)):
+            return moved
+        place = moved
+    return place

@@ -1,4 +1,4 @@
-"""ReLU with an L1 penalty (Bricken et al. 2023; with norm weighting Conerly et al. 2024).
+"""ReLU with an L1 penalty (Bricken et al. 2023; with norm weighting Conerly et al. 2024), p-annealed if asked for.
 
     sum form    loss = [sum (x - x_hat)^2 + l1 sum_j w_j |f_j|] / d_in       (means over the batch)
     mean form   loss = mean (x - x_hat)^2 + l1 mean |f|                      (over batch and dimensions)
@@ -6,31 +6,102 @@
 w_j = 1, or the norm of atom j. The division by d_in changes no minimum: it makes the scale of the loss, and so of its
 gradient, the same whatever the width.
 
+With p-annealing (Karvonen et al. 2024, "Measuring progress in dictionary learning") |f_j| becomes
+(|f_j| + P_FLOOR)^p - P_FLOOR^p with p falling from 1 to `p_end`. In each batch the penalty is rescaled to the value
+that it would have for p = 1, so that only its shape changes: small activations are pressed harder than large ones.
+
 In the last `refit` fraction of the steps the encoder rests and the decoder is fitted to the codes without penalty, free
 in norm. That undoes the shrinkage that an L1 penalty causes (Wright & Sharkey 2024); the features that fire stay the
 same ones. At the end the norms move into the encoder, so atoms are unit again.
+
+`recipe` gives published settings instead of ours; a setting that is given still wins.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
+from saescope.store.errors import UserError
 from saescope.training import sparse
 from saescope.training.config import Recipe, TrainingConfig
 from saescope.training.objectives.defaults import with_shared_defaults
 from saescope.training.objectives.protocol import DataSize, Objective, StepInputs, StepLoss
 from saescope.training.objectives.registry import register
+from saescope.training.schedule import warmed
+
+P_FLOOR = 0.01
+"""Keeps the penalty's slope finite where |f_j| is near 0, in the space of training."""
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "2023": {
+        "apply_b_dec_to_input": True,
+        "first_b_dec": "geometric_median",
+        "decoder_norm": "unit",
+        "lr": 1e-3,
+        "bias_rate": 1.0,
+        "lr_warmup": 0.0,
+        "lr_decay": 0.0,
+        "l1_warmup": 0.0,
+        "refit": 0.0,
+        "revival": "resample",
+        "grad_clip": 0.0,
+    },
+    "april2024": {
+        "apply_b_dec_to_input": False,
+        "l1_weighting": "decoder_norm",
+        "decoder_norm": "free",
+        "first_norm": 0.1,
+        "lr": 5e-5,
+        "bias_rate": 1.0,
+        "lr_warmup": 0.0,
+        "lr_decay": 0.2,
+        "l1_warmup": 0.05,
+        "refit": 0.0,
+        "revival": "none",
+        "grad_clip": 1.0,
+    },
+}
+"""What each published recipe sets. Inputs are centred too, in the space of training."""
 
 
 @register("relu")
 class ReluObjective(Objective):
     """See the module."""
 
+    sparsity = "l1"
+    own_settings = frozenset(
+        (
+            "l1_reduction",
+            "l1_weighting",
+            "l1_warmup",
+            "refit",
+            "p_end",
+            "p_from",
+            "recipe",
+        )
+    )
+
+    @classmethod
+    def check(cls, config: TrainingConfig) -> None:
+        if config.l1_reduction == "mean" and config.input_transform not in (None, "none"):
+            raise UserError(
+                f"--l1-reduction mean takes raw inputs, but the input transform is {config.input_transform!r}",
+                "use the summed form with whitening",
+            )
+        if config.recipe is not None and config.l1_reduction == "mean":
+            raise UserError(f"the recipe {config.recipe} sums its terms; --l1-reduction mean is another one")
+
     @classmethod
     def resolve(cls, config: TrainingConfig, size: DataSize) -> Recipe:
+        if config.recipe is not None:
+            config = preset(config)
         if config.l1_reduction == "mean":
             config = config.filled(
                 input_transform="none",
@@ -46,7 +117,7 @@ class ReluObjective(Objective):
             )
         own = config.filled(
             revival="resample",
-            l1_warmup=0.3,
+            l1_warmup=0.0 if config.target_l0 else 0.3,
             refit=0.0 if config.tied else 0.1,
             decoder_norm="free" if config.l1_weighting == "decoder_norm" else "unit",
         )
@@ -72,16 +143,17 @@ class ReluObjective(Objective):
             )
             x_hat = model.restore(x, sparse.decode(entries, values, model.W_dec) + model.b_dec)
             weights = self._weights(model)
-            penalty = values.sum() if weights is None else (values * weights[entries.features]).sum()
+            bent = self._bent(values, inputs.step)
+            penalty = bent.sum() if weights is None else (bent * sparse.at_features(entries, weights)).sum()
         else:
             codes = torch.relu(z)
             x_hat = model.reconstruct(x, codes)
             weights = self._weights(model)
-            penalty = codes.sum() if weights is None else (codes * weights).sum()
+            bent = self._bent(codes, inputs.step)
+            penalty = bent.sum() if weights is None else (bent * weights).sum()
         squared = (inputs.target - x_hat).square().sum() / n_batch
         penalty = penalty / n_batch
-        assert c.l1 is not None
-        strength = 0.0 if refitting else c.l1 * self._warmed(inputs.step)
+        strength = 0.0 if refitting else inputs.sparsity * warmed(c, inputs.step)
         if c.l1_reduction == "mean":
             total = squared / model.d_out + strength * penalty / c.n_features
         else:
@@ -93,7 +165,7 @@ class ReluObjective(Objective):
         c = self.config
         return step >= round(c.steps * (1 - c.refit))
 
-    def finish(self, model: LinearAutoencoder) -> None:
+    def finish(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"]) -> None:
         """Moves the norms that the refit left in the atoms into the encoder: f(c z) = c f(z) for c > 0."""
         if not self.config.refit or self.config.decoder_norm != "unit" or self.config.tied:
             return
@@ -106,7 +178,21 @@ class ReluObjective(Objective):
     def _weights(self, model: LinearAutoencoder) -> Tensor | None:
         return torch.linalg.vector_norm(model.W_dec, dim=1) if self.config.l1_weighting == "decoder_norm" else None
 
-    def _warmed(self, step: int) -> float:
+    def _bent(self, values: Tensor, step: int) -> Tensor:
+        """Activations (all positive or 0) as the penalty adds them up."""
         c = self.config
-        rising = c.l1_warmup * c.steps
-        return 1.0 if step >= rising else (step + 1) / rising
+        begin, end = c.p_from * c.steps, c.steps * (1 - c.refit)
+        if c.p_end == 1 or step <= begin or values.numel() == 0:
+            return values
+        p = 1 + (c.p_end - 1) * min(1.0, (step - begin) / max(1.0, end - begin))
+        powers = (values + P_FLOOR) ** p - P_FLOOR**p
+        return powers * (values.detach().sum() / powers.detach().sum().clamp(min=1e-12))
+
+
+def preset(config: TrainingConfig) -> TrainingConfig:
+    """`config` with what its recipe sets, where `config` leaves it open or at what is no choice."""
+    assert config.recipe is not None
+    settings = dict(RECIPES[config.recipe])
+    plain = TrainingConfig(config.architecture, config.n_features, l1=1.0)
+    chosen = {name for name in settings if getattr(config, name) not in (None, getattr(plain, name))}
+    return dataclasses.replace(config, **{name: v for name, v in settings.items() if name not in chosen})

@@ -1,0 +1,90 @@
+"""Gated (Rajamanoharan et al. 2024, "Improving dictionary learning with gated sparse autoencoders").
+
+    loss = [sum (x - x_hat)^2 + l1 sum_j w_j max(g_j, 0) + sum (x - x_gate)^2] / d_in      (means over the batch)
+
+g are the gates' pre-activations and x_gate = max(g, 0) W_dec + b_dec with the decoder held fixed: the auxiliary term
+keeps the gates, which get no gradient from the first, to features that reconstruct. w_j = 1, or the norm of atom j. The
+penalty shrinks the gates only, so magnitudes need no refit.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+from torch.nn import functional
+
+from saescope.autoencoders.gated import GatedAutoencoder, GatedConfig
+from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.training import sparse
+from saescope.training.config import Recipe, TrainingConfig
+from saescope.training.objectives.defaults import with_shared_defaults
+from saescope.training.objectives.protocol import DataSize, Objective, StepInputs, StepLoss
+from saescope.training.objectives.registry import register
+from saescope.training.schedule import warmed
+
+
+@register("gated")
+class GatedObjective(Objective):
+    """See the module."""
+
+    sparsity = "l1"
+    own_settings = frozenset(
+        (
+            "l1_weighting",
+            "l1_warmup",
+        )
+    )
+
+    @classmethod
+    def resolve(cls, config: TrainingConfig, size: DataSize) -> Recipe:
+        own = config.filled(
+            revival="resample",
+            l1_warmup=0.0 if config.target_l0 else 0.3,
+            decoder_norm="free" if config.l1_weighting == "decoder_norm" else "unit",
+        )
+        return with_shared_defaults(own, size)
+
+    def new_model(self, d_in: int) -> LinearAutoencoder:
+        return GatedAutoencoder(GatedConfig(**self.fields(d_in)))
+
+    def quick(self, model: LinearAutoencoder) -> list[Tensor]:
+        assert isinstance(model, GatedAutoencoder)
+        return [model.b_gate, model.b_mag]
+
+    def restart(self, model: LinearAutoencoder, features: Int64[Tensor, " dead"]) -> list[Tensor]:
+        assert isinstance(model, GatedAutoencoder)
+        model.r_mag[features] = 0.0
+        model.b_mag[features] = self.resampled_bias
+        return [model.r_mag, model.b_mag]
+
+    def loss(self, model: LinearAutoencoder, inputs: StepInputs) -> StepLoss:
+        assert isinstance(model, GatedAutoencoder)
+        x, n_batch = inputs.x, inputs.x.shape[0]
+        u = functional.linear(model.centred(x), model.encoder_rows)
+        open_gates = u.detach() > -model.b_gate.detach()
+        weights = torch.linalg.vector_norm(model.W_dec, dim=1) if self.config.l1_weighting == "decoder_norm" else None
+        if sparse.pays(float(open_gates.sum()) / u.numel(), x.device):
+            entries = sparse.entries_of_mask(open_gates)
+            at = sparse.pre_activations_at(entries, u.detach(), model.centred(x), model.encoder_rows, None)
+            gates = torch.relu(at + sparse.at_features(entries, model.b_gate))
+            scale, shift = (sparse.at_features(entries, t) for t in (torch.exp(model.r_mag), model.b_mag))
+            values = torch.relu(at * scale + shift)
+            decoded = sparse.decode(entries, values, model.W_dec) + model.b_dec
+            decoded_gates = sparse.decode(entries, gates, model.W_dec.detach()) + model.b_dec.detach()
+            penalty = (gates if weights is None else gates * sparse.at_features(entries, weights)).sum()
+            firing = torch.bincount(entries.features, weights=(values.detach() > 0).float(), minlength=u.shape[1])
+        else:
+            gates = torch.relu(u + model.b_gate)
+            values = torch.where(open_gates, torch.relu(u * torch.exp(model.r_mag) + model.b_mag), 0.0)
+            decoded = model.decode(values)
+            decoded_gates = torch.addmm(model.b_dec.detach(), gates, model.W_dec.detach())
+            penalty = (gates if weights is None else gates * weights).sum()
+            firing = (values.detach() > 0).sum(0)
+        squared = (inputs.target - model.restore(x, decoded)).square().sum() / n_batch
+        auxiliary = (inputs.target - model.restore(x, decoded_gates)).square().sum() / n_batch
+        penalty = penalty / n_batch
+        strength = inputs.sparsity * warmed(self.config, inputs.step)
+        total = (squared + strength * penalty + auxiliary) / model.d_out
+        terms = {"gate_l1": penalty.detach(), "auxiliary": auxiliary.detach()}
+        return StepLoss(total, squared.detach(), firing.long(), terms)

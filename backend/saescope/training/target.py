@@ -1,0 +1,78 @@
+"""How a run arrives at a target L0: the weight of its penalty follows the L0 that it has.
+
+Architectures that keep k features take the target as k. For the others the setting s (a penalty's weight, or a target
+rate) is led by a proportional and integral rule on logarithms, once per step:
+
+    e = log(L0 of the batch) - log(wanted),  within MOST_ERROR
+    log s = i + PROPORTIONAL e,  i grows by INTEGRAL / steps * e       (for a target rate: -e)
+
+`wanted` falls geometrically from the first batch's L0 to the target over the first RAMP of the steps, so that features
+are not driven out at once. What s came to at the end is recorded with the checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from saescope.training.config import Recipe
+from saescope.training.objectives import Objective
+
+RAMP = 0.3
+PROPORTIONAL = 0.5
+INTEGRAL = 10.0
+MOST_ERROR = 1.0
+SMOOTHING = 0.02
+"""Rate of the running mean of L0 that is reported."""
+
+
+class TargetL0:
+    """The state of the rule."""
+
+    def __init__(self, config: Recipe, objective: Objective) -> None:
+        assert config.target_l0 is not None
+        self.config, self.setting = config, objective.sparsity
+        self._sign = 1.0 if objective.sparsity_lowers_l0 else -1.0
+        self._integral = math.log(objective.first_sparsity)
+        self._first: float | None = None
+        self._mean = math.nan
+        self.value = objective.first_sparsity
+        """The setting for the next step."""
+
+    @classmethod
+    def of(cls, config: Recipe, objective: Objective) -> TargetL0 | None:
+        """The rule, where there is a target."""
+        return None if config.target_l0 is None else cls(config, objective)
+
+    def follow(self, l0: float, step: int) -> None:
+        """Takes in the L0 of a step's batch."""
+        assert self.config.target_l0 is not None
+        log_l0 = math.log(max(l0, 1e-3))
+        if self._first is None:
+            self._first, self._mean = log_l0, l0
+        self._mean += SMOOTHING * (l0 - self._mean)
+        share = min(1.0, (step + 1) / max(1.0, RAMP * self.config.steps))
+        wanted = self._first + share * (math.log(self.config.target_l0) - self._first)
+        error = self._sign * min(MOST_ERROR, max(-MOST_ERROR, log_l0 - wanted))
+        self._integral += INTEGRAL / self.config.steps * error
+        self.value = math.exp(self._integral + PROPORTIONAL * error)
+        if self._sign < 0:
+            self.value = min(self.value, 0.5)
+
+    def reached(self) -> dict[str, Any]:
+        """What a checkpoint records."""
+        return {
+            "target_l0": self.config.target_l0,
+            "setting": self.setting,
+            "value": math.exp(self._integral),
+            "l0_in_training": self._mean,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The state, for a training state."""
+        return {"integral": self._integral, "first": self._first, "mean": self._mean, "value": self.value}
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """Takes up a kept state."""
+        self._integral, self._first = kept["integral"], kept["first"]
+        self._mean, self.value = kept["mean"], kept["value"]

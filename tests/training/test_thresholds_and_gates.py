@@ -1,0 +1,144 @@
+"""Gated and JumpReLU: losses and straight-through gradients against the formulas in plain autograd, on both paths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from saescope.autoencoders.jumprelu import JumpreluAutoencoder
+from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.training import sparse
+from tests.training.arrays import digits
+from tests.training.test_objectives import D_IN, N, inputs, prepared
+from tests.training.test_run import advance, new_run
+
+
+def leaves(model: LinearAutoencoder) -> dict[str, Tensor]:
+    return {name: t.detach().double().requires_grad_() for name, t in model.tensors().items()}
+
+
+def assert_gradients(model: LinearAutoencoder, own: dict[str, Tensor], names: dict[str, str]) -> None:
+    for ours, theirs in names.items():
+        gradient, reference = dict(model.named_parameters())[ours].grad, own[theirs].grad
+        assert gradient is not None, ours
+        assert reference is not None, ours
+        reference = reference.T if ours == "encoder" else reference
+        torch.testing.assert_close(
+            gradient.double(), reference, rtol=1e-4, atol=1e-6, msg=lambda m, n=ours: f"{n}: {m}"
+        )
+
+
+@pytest.mark.parametrize("path", ["sparse", "dense"])
+@pytest.mark.parametrize("weighting", ["none", "decoder_norm"])
+def test_gated_loss_and_gradients(path: str, weighting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparse, "pays", lambda fraction, device: path == "sparse")
+    goal, model = prepared("gated", l1=0.7, l1_weighting=weighting)
+    result = goal.loss(model, inputs())
+    result.total.backward()
+    own, x = leaves(model), inputs().x.double()
+    u = x @ own["W_enc"]
+    gate = u + own["b_gate"]
+    codes = (gate.detach() > 0) * torch.relu(u * own["r_mag"].exp() + own["b_mag"])
+    squared = (x - codes @ own["W_dec"] - own["b_dec"]).square().sum(1).mean()
+    frozen = torch.relu(gate) @ own["W_dec"].detach() + own["b_dec"].detach()
+    weights = own["W_dec"].norm(dim=1) if weighting == "decoder_norm" else torch.ones(N)
+    penalty = (torch.relu(gate) * weights).sum(1).mean()
+    total = (squared + 0.7 * penalty + (x - frozen).square().sum(1).mean()) / D_IN
+    assert result.total.item() == pytest.approx(total.item(), rel=1e-5)
+    assert float(result.squared_error) == pytest.approx(squared.item(), rel=1e-5)
+    assert result.firing.tolist() == (codes > 0).sum(0).tolist()
+    torch.testing.assert_close(model.encode(inputs().x).double(), codes, rtol=1e-4, atol=1e-5)
+    total.backward()
+    names = {"encoder": "W_enc", "b_enc": "b_gate", "W_dec": "W_dec", "b_dec": "b_dec"}
+    assert_gradients(model, own, names | {"r_mag": "r_mag", "b_mag": "b_mag"})
+
+
+def with_thresholds(**fields: Any) -> tuple[Any, JumpreluAutoencoder]:
+    goal, model = prepared("jumprelu", l0_weight=0.7, **fields)
+    assert isinstance(model, JumpreluAutoencoder)
+    with torch.no_grad():
+        model.threshold.abs_()
+    return goal, model
+
+
+@pytest.mark.parametrize("path", ["sparse", "dense"])
+def test_jumprelu_with_the_step_penalty(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparse, "pays", lambda fraction, device: path == "sparse")
+    width = 0.8
+    goal, model = with_thresholds(bandwidth=width)
+    result = goal.loss(model, inputs())
+    result.total.backward()
+    own, x = leaves(model), inputs().x.double()
+    z = x @ own["W_enc"] + own["b_enc"]
+    fires = (z > own["threshold"]).double()
+    # A stand-in whose value is the step and whose gradient in theta is -box / width, none in z.
+    box = ((z - own["threshold"]).abs() < width / 2).double().detach()
+    slope = -box / width * own["threshold"]
+    step = fires + slope - slope.detach()
+    kept_theta = own["threshold"].detach()
+    jump = z * fires + kept_theta * (slope - slope.detach())
+    squared = (x - jump @ own["W_dec"] - own["b_dec"]).square().sum(1).mean()
+    total = (squared + 0.7 * step.sum(1).mean()) / D_IN
+    assert result.total.item() == pytest.approx(total.item(), rel=1e-5)
+    assert result.firing.tolist() == fires.sum(0).tolist()
+    assert float(result.terms["penalty"]) == pytest.approx(float(fires.sum(1).mean()), rel=1e-6)
+    torch.testing.assert_close(model.encode(inputs().x).double(), (z * fires), rtol=1e-4, atol=1e-5)
+    total.backward()
+    names = {"encoder": "W_enc", "b_enc": "b_enc", "W_dec": "W_dec", "b_dec": "b_dec", "threshold": "threshold"}
+    assert_gradients(model, own, names)
+
+
+@pytest.mark.parametrize("path", ["sparse", "dense"])
+def test_jumprelu_with_the_tanh_penalty_and_pre_activation_loss(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparse, "pays", lambda fraction, device: path == "sparse")
+    width, dead = 1.5, [2, 3, 17]
+    goal, model = with_thresholds(
+        l0_penalty="tanh", bandwidth=width, tanh_scale=1.3, pre_activation_weight=0.4, dead_after=100
+    )
+    silent = torch.full((N,), 99, dtype=torch.int64)
+    silent[dead] = 100
+    result = goal.loss(model, inputs(silent=silent))
+    result.total.backward()
+    own, x = leaves(model), inputs().x.double()
+    z = x @ own["W_enc"] + own["b_enc"]
+    theta = own["threshold"]
+    fires = (z > theta).double()
+    box = ((z - theta).abs() < width / 2).double().detach()
+    slope = box / width * theta.detach() * (z - theta)
+    jump = z * fires + slope - slope.detach()
+    norms = own["W_dec"].norm(dim=1)
+    penalty = torch.tanh(1.3 * jump * norms).sum(1).mean()
+    pull = (torch.relu(theta - z) * norms)[:, dead].sum(1).mean()
+    squared = (x - jump @ own["W_dec"] - own["b_dec"]).square().sum(1).mean()
+    total = (squared + 0.7 * penalty + 0.4 * pull) / D_IN
+    assert result.total.item() == pytest.approx(total.item(), rel=1e-5)
+    total.backward()
+    names = {"encoder": "W_enc", "b_enc": "b_enc", "W_dec": "W_dec", "b_dec": "b_dec", "threshold": "threshold"}
+    assert_gradients(model, own, names)
+
+
+def test_thresholds_rise_from_where_they_start_and_stay_above_zero() -> None:
+    run = new_run(digits(), "jumprelu", l0_weight=1.0, initial_threshold=0.2)
+    assert isinstance(run.model, JumpreluAutoencoder)
+    assert run.model.threshold.tolist() == pytest.approx([0.2] * 64)
+    advance(run, 150)
+    assert float(run.model.threshold.detach().min()) >= 0
+    assert float(run.model.threshold.detach().mean()) > 0.2
+
+
+def test_a_resampled_feature_gets_a_new_threshold_and_a_new_magnitude() -> None:
+    for name, own, tensor, value in (
+        ("jumprelu", {"l0_weight": 1.0, "initial_threshold": 0.2}, "threshold", 0.2),
+        ("gated", {"l1": 1.0}, "r_mag", 0.0),
+    ):
+        run = new_run(digits(), name, **own)
+        advance(run, 60)
+        features, parameter = torch.tensor([3, 40]), getattr(run.model, tensor)
+        with torch.no_grad():
+            parameter[features] = 9.0
+            changed = run.objective.restart(run.model, features)
+        assert any(p is parameter for p in changed)
+        assert parameter[features].tolist() == pytest.approx([value] * 2)

@@ -200,7 +200,7 @@ def test_missing_weights(saved: Path) -> None:
 def test_paths_that_are_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         load_sae(tmp_path / "nothing")
-    with pytest.raises(UserError, match="names on a hub"):
+    with pytest.raises(UserError, match="the hub cannot be reached"):
         load_sae("someone/some-sae")
     with pytest.raises(UserError, match="no checkpoint of a known format"):
         load_sae(tmp_path)

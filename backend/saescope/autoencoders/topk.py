@@ -27,12 +27,19 @@ class TopkConfig(LinearConfig):
     """Features kept per position."""
     signed: bool = False
     """Whether kept pre-activations may be negative."""
+    selects_by_contribution: bool = False
+    """Whether features compete by z_j ||W_dec_j||, what they would add to x_hat, while codes stay z_j."""
 
     architecture: ClassVar[str] = "topk"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_k(self.k, self.n_features)
+        if self.selects_by_contribution and self.rescale_by_decoder_norm:
+            raise UserError(
+                "selects_by_contribution and rescale_by_decoder_norm are both set, and would count the norms twice",
+                "the first keeps codes free of the atoms' norms, the second puts them in: choose one",
+            )
 
 
 def check_k(k: int, n_features: int) -> None:
@@ -50,7 +57,12 @@ class TopkAutoencoder(LinearAutoencoder):
     config: TopkConfig
 
     def select(self, x: Float[Tensor, "batch d_in"]) -> Selection:
-        return largest(self.pre_activations(x), self.config.k, signed=self.config.signed)
+        z = self.pre_activations(x)
+        if not self.config.selects_by_contribution:
+            return largest(z, self.config.k, signed=self.config.signed)
+        norms = self.decoder_norms
+        chosen = largest(z * norms, self.config.k, signed=self.config.signed)
+        return Selection(chosen.indices, chosen.values / norms[chosen.indices])
 
     def encode(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch n_features"]:
         return scattered(self.select(x), self.config.n_features)

@@ -4,13 +4,36 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from saescope.autoencoders.protocol import Autoencoder
+from saescope.checkpoints.assumptions import Assumptions
+from saescope.checkpoints.files import CheckpointFiles, weights_files
+from saescope.checkpoints.hub import HubName, fetch
 from saescope.store.errors import UserError
+
+
+class CheckpointWarning(UserWarning):
+    """Something about a checkpoint that its reader should know: a guess that was made, or what it leaves out."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint that was read."""
+
+    sae: Autoencoder
+    """Takes raw activations; on the CPU, in evaluation mode, without gradients."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """What its files say about where it belongs, JSON-ready: model, hook, layer, context_size, prepend_bos, ..."""
+    notes: tuple[str, ...] = ()
+    """What its reader should know, a sentence each."""
+    format: str = ""
+    """Name of the format that it was read as."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +41,12 @@ class CheckpointFormat:
     """One file format. None of its functions executes code from a checkpoint."""
 
     name: str
-    recognise: Callable[[Path], bool]
-    """Whether an existing file or folder looks like this format. Reads little and never raises."""
-    load: Callable[[Path], Autoencoder]
-    """The SAE on the CPU, checked; `UserError` with all faults at once."""
+    recognise: Callable[[CheckpointFiles], bool]
+    """Whether the files look like this format. Reads little and never raises."""
+    load: Callable[[CheckpointFiles, Assumptions], Loaded]
+    """The SAE, checked; `UserError` with all faults at once."""
+    last_resort: bool = False
+    """Whether it is tried only where no other format fits."""
 
 
 @cache
@@ -33,35 +58,68 @@ def formats() -> dict[str, CheckpointFormat]:
     return {each.name: each for each in sorted(found, key=lambda f: f.name)}
 
 
-def load_sae(path: str | Path, format: str | None = None) -> Autoencoder:
+def load_sae(path: str | Path, format: str | None = None, assume: Mapping[str, Any] | None = None) -> Autoencoder:
     """The SAE of a checkpoint, on the CPU, in evaluation mode and without gradients.
 
-    `path` is a checkpoint's folder or file. `format` None recognises it; a name insists on that format. Raises
-    `UserError` where there is none, where no format (or more than one) fits, and where its contents are faulty.
+    `path` is a checkpoint's folder or file, or a name on the Hugging Face hub ("org/repo/folder", "hf:org/repo").
+    `format` None recognises it; a name insists on that format. `assume` says what its files do not record, e.g.
+    {"k": 32}. Raises `UserError` where there is none, where no format (or more than one) fits, and where its contents
+    are faulty; warns with `CheckpointWarning` of what it had to guess.
     """
-    chosen = _choose(Path(path).expanduser(), format)
-    sae = chosen.load(Path(path).expanduser())
-    return sae.eval().requires_grad_(False)
+    loaded = load_checkpoint(path, format, assume)
+    for note in loaded.notes:
+        warnings.warn(note, CheckpointWarning, stacklevel=2)
+    return loaded.sae
 
 
-def _choose(path: Path, name: str | None) -> CheckpointFormat:
+def load_checkpoint(path: str | Path, format: str | None = None, assume: Mapping[str, Any] | None = None) -> Loaded:
+    """`load_sae` with all that the checkpoint says beside its weights; warns of nothing, `notes` has it."""
     known = formats()
-    listed = ", ".join(known)
-    if name is not None and name not in known:
-        raise UserError(f"unknown checkpoint format {name!r}", f"known: {listed}")
-    if not path.exists():
-        hub_like = not path.is_absolute() and str(path).count("/") == 1 and not path.parent.exists()
-        hint = "names on a hub are not fetched: download the checkpoint and give its folder" if hub_like else None
-        raise UserError(f"no checkpoint at {path}: there is no such file or folder", hint)
-    if name is not None:
-        return known[name]
-    fitting = [each for each in known.values() if each.recognise(path)]
+    if format is not None and format not in known:
+        raise UserError(f"unknown checkpoint format {format!r}", f"known: {', '.join(known)}")
+    assumptions = Assumptions(assume)
+    files = locate(path)
+    chosen = known[format] if format is not None else _recognised(files)
+    loaded = chosen.load(files, assumptions)
+    assumptions.check_all_used(chosen.name)
+    sae = loaded.sae.eval().requires_grad_(False)
+    return Loaded(sae, loaded.metadata, loaded.notes, chosen.name)
+
+
+def locate(path: str | Path) -> CheckpointFiles:
+    """The files at a path or behind a hub name. `UserError` where there are none."""
+    local = Path(path).expanduser()
+    if local.exists():
+        return CheckpointFiles(local)
+    name = HubName.parse(str(path))
+    if name is None:
+        raise UserError(f"no checkpoint at {path}: there is no such file or folder")
+    return CheckpointFiles(fetch(name), origin=str(name))
+
+
+def _recognised(files: CheckpointFiles) -> CheckpointFormat:
+    known = formats()
+    fitting = [each for each in known.values() if not each.last_resort and each.recognise(files)]
     if not fitting:
+        for name in ("cfg.json", "config.json"):
+            files.config(name)  # a damaged one says more than a guess without it
+    fitting = fitting or [each for each in known.values() if each.last_resort and each.recognise(files)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        names = [each.name for each in fitting]
+        raise UserError(f"{files.path} may be read as {' or as '.join(names)}", f"say which, e.g. --format {names[0]}")
+    if files.single is not None:
+        names_of = ", ".join(sorted(files.content(files.single).tensors)[:8])  # raises where it cannot be read
         raise UserError(
-            f"{path} is no checkpoint of a known format",
-            f"known: {listed}; a native one is a folder with cfg.json and sae.safetensors",
+            f"{files.path} is no checkpoint of a known format: its tensors are {names_of or 'none'}",
+            f"known: {', '.join(known)}",
         )
-    if len(fitting) > 1:
-        names = ", ".join(each.name for each in fitting)
-        raise UserError(f"{path} fits several checkpoint formats: {names}", "say which with --format")
-    return fitting[0]
+    weights = [] if files.path.is_file() else weights_files(files.path)
+    if len(weights) > 1:
+        listed = ", ".join(file.name for file in weights[:6])
+        raise UserError(f"{files.path} holds {len(weights)} weights files: {listed}", "give the path of one of them")
+    raise UserError(
+        f"{files.path} is no checkpoint of a known format",
+        f"known: {', '.join(known)}; a native one is a folder with cfg.json and sae.safetensors",
+    )

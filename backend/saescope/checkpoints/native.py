@@ -26,7 +26,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from saescope.autoencoders import Autoencoder, AutoencoderConfig, architecture
-from saescope.checkpoints.formats import CheckpointFormat
+from saescope.checkpoints.assumptions import Assumptions
+from saescope.checkpoints.files import CheckpointFiles
+from saescope.checkpoints.formats import CheckpointFormat, Loaded
+from saescope.checkpoints.reading import MAX_ELEMENTS
 from saescope.store import atomic
 from saescope.store.errors import FaultsError, UserError
 
@@ -35,8 +38,6 @@ WEIGHTS_NAME = "sae.safetensors"
 FORMAT_KEY = "saescope-sae"
 FORMAT_VERSION = 1
 EXTRA_KEYS = ("training", "metadata")
-MAX_ELEMENTS = 2**36
-"""No tensor of a sane SAE is larger (256 GB in float32): a larger size in a header is a fault, not a wish."""
 
 _FLOATS = {"F64", "F32", "F16", "BF16"}
 _OWN_KEYS = ("format", "format_version", "saescope_version", "architecture", "weights_sha256")
@@ -264,4 +265,9 @@ def _program_version() -> str:
         return "unknown"
 
 
-FORMAT = CheckpointFormat("native", recognise, load)
+def _load(files: CheckpointFiles, _: Assumptions) -> Loaded:
+    sae = load(files.path)
+    return Loaded(sae, read_config(_folder(files.path)).get("metadata") or {})
+
+
+FORMAT = CheckpointFormat("native", lambda files: recognise(files.path), _load)

@@ -1,0 +1,1 @@
+"""Checkpoints that other libraries wrote, and what those libraries compute from them: see docs/checkpoints.md."""

@@ -60,6 +60,9 @@ def command(
     skips what the store holds with the same settings and goes on with what was cut.
     """
     options = parsed(source, device)
+    from saescope.training.processes import refuse_several
+
+    refuse_several("sweep")
     from saescope.cli.sweep_runs import SweepPlan, run_sweep
     from saescope.progress.terminal import terminal_progress
 

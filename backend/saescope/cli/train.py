@@ -22,18 +22,32 @@ def command(source: dict[str, Any], training: dict[str, Any], out: Path, device:
     """Train one SAE and write a checkpoint with its training curve; a run that was cut goes on.
 
     Sparsity is set by one option: --k for topk and its kin, --l1 for relu and gated, --l0-weight for jumprelu,
-    --rho for kl, or --target-l0 for any of them. All else has defaults that suit the data. A DIR that holds a
-    run with other settings is refused.
+    --rho for kl, or --target-l0 for any of them. All else has defaults that suit the data. Started by torchrun,
+    its processes share every batch. A DIR that holds a run with other settings is refused.
     """
     config = configured(training)
-    options = parsed(source, device)
     from saescope.cli.divided_source import open_to_train
+    from saescope.progress import SILENT
     from saescope.progress.terminal import terminal_progress
     from saescope.training import train
+    from saescope.training.processes import started_processes
 
-    with terminal_progress() as progress:
-        data = open_to_train(options, progress)
-        folder = train(data.table, config, out, description=data.description, device=device, progress=progress)
+    with started_processes(device) as (processes, own_device), terminal_progress() as shown:
+        progress = shown if processes.is_first else SILENT
+        options = parsed(source, own_device)
+        with processes.first_goes_ahead():
+            data = open_to_train(options, progress)
+        folder = train(
+            data.table,
+            config,
+            out,
+            description=data.description,
+            device=own_device,
+            processes=processes,
+            progress=progress,
+        )
+    if not processes.is_first:
+        return
     if as_json:
         json_object({"checkpoint": str(folder), "architecture": config.architecture, "n_features": config.n_features})
     else:

@@ -15,6 +15,7 @@ from saescope.training.config import Recipe
 from saescope.training.curve import Curve
 from saescope.training.data import Batch, StreamedTable, TrainingData
 from saescope.training.objectives import StepInputs, StepLoss, objective
+from saescope.training.processes import ALONE, Processes
 from saescope.training.resampling import resample
 from saescope.training.schedule import learning_rate
 from saescope.training.target import TargetL0
@@ -26,9 +27,11 @@ SAMPLE_ROWS = 8192
 class Run:
     """State of one run and how a step changes it."""
 
-    def __init__(self, config: Recipe, data: TrainingData) -> None:
-        self.config, self.data = config, data
+    def __init__(self, config: Recipe, data: TrainingData, processes: Processes = ALONE) -> None:
+        """With several `processes`, `advance` takes this one's part of each batch."""
+        self.config, self.data, self.processes = config, data, processes
         self.objective = objective(config.architecture)(config, data.d_target)
+        self.objective.processes = processes
         self.model = self.objective.new_model(data.table.d_in)
         first = self._sample(0)
         self.objective.initialise(self.model, first.x.cpu(), config.seed)
@@ -75,7 +78,7 @@ class Run:
         """
         rate = learning_rate(self.config, self.step)
         loss = self._optimise(x, targets, rate)
-        self.curve.add(loss, self.data.variance, x.shape[0])
+        self.curve.add(loss, self.data.variance, self._batch(x))
         if self.step % self.curve.every and self.step != self.steps:
             return None
         dead = float((self.silent >= self.config.dead_after).float().mean())
@@ -90,6 +93,8 @@ class Run:
         loss = self.objective.loss(self.model, inputs)
         self.optimiser.forget_gradients()
         loss.total.backward()
+        self.processes.average_gradients(self.optimiser.parameters)
+        loss = self.processes.merged(loss)
         unit = self.config.decoder_norm == "unit" and not self.objective.refitting(self.step)
         if unit:
             self._remove_parallel_gradient()
@@ -102,9 +107,9 @@ class Run:
             self._normalise_atoms()
         self.objective.after_step(self.model, loss)
         if self.target is not None and not self.objective.refitting(self.step):
-            self.target.follow(float(loss.firing.sum()) / x.shape[0], self.step)
+            self.target.follow(float(loss.firing.sum()) / self._batch(x), self.step)
             loss.terms[self.objective.sparsity] = torch.tensor(self.sparsity)
-        self.silent += x.shape[0]
+        self.silent += self._batch(x)
         self.silent[loss.firing > 0] = 0
         self.step += 1
         return loss
@@ -132,6 +137,16 @@ class Run:
         drawn_from = self._sample(self.step)
         resample(self.model, self.optimiser, dead, drawn_from.x, generator, self.objective, drawn_from.targets)
         self.silent[dead] = 0
+        self.share()
+
+    def share(self) -> None:
+        """Gives all processes the first one's weights, moments and counters. They are equal but for rounding, where
+        GPUs differ."""
+        self.processes.share((*self.model.state_dict().values(), *self.optimiser.tensors().values(), self.silent))
+
+    def _batch(self, x: Tensor) -> int:
+        """Positions of the whole batch."""
+        return x.shape[0] * self.processes.size
 
     def _decay_weights(self, weight: float) -> None:
         for matrix in {id(p): p for p in (self.model.W_dec, self.model.encoder_rows)}.values():

@@ -177,6 +177,7 @@ class RunFolder:
                 "zca_epsilon": self.config.zca_epsilon if transform.kind == "zca" else None,
             },
             "device": run.data.device.type,
+            "processes": run.processes.size,
         }
         if run.data.target_transform is not None:
             training["transform"]["target_scale"] = run.data.target_transform.scale

@@ -19,6 +19,7 @@ from saescope.training.config import Recipe, TrainingConfig
 from saescope.training.data import Shuffle, TrainingData, representative
 from saescope.training.input_transform import InputTransform, TransformKind, fit
 from saescope.training.objectives import DataSize, objective
+from saescope.training.processes import ALONE, Processes
 from saescope.training.run import Run
 from saescope.training.run_folder import RunFolder
 
@@ -35,16 +36,20 @@ def train(
     *,
     description: dict[str, Any],
     device: str = "auto",
+    processes: Processes = ALONE,
     progress: Progress = SILENT,
 ) -> Path:
     """Trains one SAE on `table` and writes its checkpoint, curve and state to the folder `out`, which it returns.
 
     `description` is the training source's `describe()` with `held_out` ({"seed", "fraction"} or None). A run that was
     cut goes on from its last state and ends with the same bits; a finished one with the same settings is left as it
-    is. `device` is auto (CUDA where there is one), cpu or cuda. Raises `UserError` for a folder with other
+    is. `device` is auto (CUDA where there is one), cpu or cuda. `processes` are those that call this together, each
+    with the same arguments but its own device; they share `out`. Raises `UserError` for a folder with other
     contents, unusable data, and a run that diverges.
     """
-    return train_sweep(table, [config], [out], description=description, device=device, progress=progress)[0]
+    return train_sweep(
+        table, [config], [out], description=description, device=device, processes=processes, progress=progress
+    )[0]
 
 
 def train_sweep(
@@ -54,6 +59,7 @@ def train_sweep(
     *,
     description: dict[str, Any],
     device: str = "auto",
+    processes: Processes = ALONE,
     progress: Progress = SILENT,
 ) -> list[Path]:
     """`train` for several configs on one table. Each run ends with the same bits as alone.
@@ -71,6 +77,7 @@ def train_sweep(
     resolved = [objective(c.architecture).resolve(c, size) for c in configs]
     folders = [RunFolder(Path(out), c, description) for c, out in zip(resolved, outs, strict=True)]
     open_folders = [folder for folder in folders if not folder.finished()]
+    processes.wait()  # nothing is written before all have looked
     for kind, epsilon in dict.fromkeys((f.config.input_transform, f.config.zca_epsilon) for f in open_folders):
         members = [f for f in open_folders if (f.config.input_transform, f.config.zca_epsilon) == (kind, epsilon)]
         kept = [t for t in (f.kept_transforms() for f in members) if t is not None]
@@ -78,7 +85,8 @@ def train_sweep(
         inputs, targets = kept[0] if kept else _fitted(table, kind, epsilon)
         data = TrainingData(table, inputs, where, targets)
         for together in _groups(members, data):
-            _advance_together(together, data, progress)
+            _advance_together(together, data, processes, progress)
+    processes.wait()
     return [folder.root for folder in folders]
 
 
@@ -116,32 +124,45 @@ def _groups(folders: list[RunFolder], data: TrainingData) -> list[list[RunFolder
     return list(groups.values())
 
 
-def _advance_together(folders: list[RunFolder], data: TrainingData, progress: Progress) -> None:
+def _advance_together(folders: list[RunFolder], data: TrainingData, processes: Processes, progress: Progress) -> None:
     configs = [folder.config for folder in folders]
     batch_size, seed = configs[0].batch_size, configs[0].seed
-    widest = max(batch_size * data.table.d_in * c.n_features for c in configs)
+    widest = max(batch_size // processes.size * data.table.d_in * c.n_features for c in configs)
     with _threads(1 if data.device.type == "cpu" and widest < SMALL_PRODUCT else None):
-        runs = [Run(config, data) for config in configs]
+        runs = [Run(config, data, processes) for config in configs]
         for folder, run in zip(folders, runs, strict=True):
             folder.restore_state(run)
+            _check_together(folder, run)
+            run.share()
+        processes.wait()
         shuffle = Shuffle(data.table, batch_size, seed)
         stage, notes = _stage(configs), ""
         total = sum(run.steps for run in runs)
         saved, pause = time.monotonic(), STATE_SECONDS
         for step in range(min(run.step for run in runs), max(run.steps for run in runs)):
-            batch = data.batch(shuffle.indices(step))
+            batch = data.batch(processes.part(shuffle.indices(step)))
             for run in runs:
                 if run.step == step < run.steps:
                     notes = run.advance(*batch) or notes
             progress.update(stage, sum(run.step for run in runs), total, notes)
-            if time.monotonic() - saved > pause:
+            if processes.is_first and time.monotonic() - saved > pause:
                 started = time.monotonic()
                 for folder, run in zip(folders, runs, strict=True):
                     folder.save_state(run)
                 saved = time.monotonic()
                 pause = max(STATE_SECONDS, 50 * (saved - started))
         for folder, run in zip(folders, runs, strict=True):
-            folder.finish(run)
+            if processes.is_first:
+                folder.finish(run)
+
+
+def _check_together(folder: RunFolder, run: Run) -> None:
+    """Refuse processes that do not go on from the same step: they do not see the same folder."""
+    mean = float(run.processes.mean(torch.tensor(float(run.step), dtype=torch.float64, device=run.data.device)))
+    if mean != run.step:
+        raise UserError(
+            f"the processes do not find the same state in {folder.root}", "give a folder that all of them share"
+        )
 
 
 def _stage(configs: list[Recipe]) -> str:

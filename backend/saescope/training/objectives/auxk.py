@@ -140,6 +140,7 @@ class AuxkObjective(Objective):
         if len(dead) > c.aux_k:
             places = torch.topk(codes.detach().abs(), c.aux_k, dim=1, sorted=False).indices
             codes = torch.zeros_like(codes).scatter(1, places, codes.gather(1, places))
-        missed = (error - codes @ model.W_dec[dead]).square().sum()
+        missed = (error - codes @ model.W_dec[dead]).square().sum(1).mean()
         scale = min(len(dead) / c.aux_k, 1.0)
-        return scale * missed / (error - error.mean(0)).square().sum().clamp(min=1e-12)
+        centred = error - self.processes.mean(error.mean(0))
+        return scale * missed / self.processes.mean(centred.square().sum(1).mean()).clamp(min=1e-12)

@@ -7,6 +7,8 @@ features per position exceed it, on average over a sample of the training data.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -16,6 +18,7 @@ from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.training.objectives.auxk import AuxkObjective
 from saescope.training.objectives.protocol import StepLoss
 from saescope.training.objectives.registry import register
+from saescope.training.processes import ALONE, Processes
 
 THRESHOLD_RATE = 0.01
 """How fast the running threshold follows, per step."""
@@ -36,7 +39,8 @@ class BatchtopkObjective(AuxkObjective):
         self, model: LinearAutoencoder, z: Float[Tensor, "batch n_features"]
     ) -> Bool[Tensor, "batch n_features"]:
         assert isinstance(model, BatchtopkAutoencoder)
-        return kept(z, self.k * z.shape[0], CANDIDATES * float(model.threshold.detach()))
+        count = self.k * z.shape[0] * self.processes.size
+        return kept(z, count, CANDIDATES * float(model.threshold.detach()), self.processes)
 
     def after_step(self, model: LinearAutoencoder, loss: StepLoss) -> None:
         """Moves the running threshold."""
@@ -53,7 +57,8 @@ class BatchtopkObjective(AuxkObjective):
     def terms(self, values: Tensor) -> dict[str, Tensor]:
         """The smallest positive value kept."""
         positive = values[values > 0]
-        return {"threshold": positive.min()} if len(positive) else {}
+        smallest = self.processes.smallest(positive.min() if len(positive) else values.new_tensor(math.inf))
+        return {"threshold": smallest} if math.isfinite(smallest) else {}
 
     def finish(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"]) -> None:
         """Sets the threshold that k values per position of the sample exceed."""
@@ -62,17 +67,20 @@ class BatchtopkObjective(AuxkObjective):
             model.threshold.fill_(exact_threshold(model, sample, self.k))
 
 
-def kept(z: Float[Tensor, "batch n_features"], count: int, likely: float = 0.0) -> Bool[Tensor, "batch n_features"]:
+def kept(
+    z: Float[Tensor, "batch n_features"], count: int, likely: float = 0.0, processes: Processes = ALONE
+) -> Bool[Tensor, "batch n_features"]:
     """Places of the `count` largest positive values, and of all that equal the smallest of them.
 
-    Fewer where fewer are positive. `likely` is a guess below the smallest kept value: it saves time, nothing else.
+    Fewer where fewer are positive. `likely` is a guess below the smallest kept value: it saves time, nothing else. With
+    several `processes`, `z` is this one's part of a batch, and values are counted over all of it.
     """
     floor = max(likely, 0.0)
     mask = z > floor
-    values = z[mask]
+    values = processes.gathered(z[mask])
     if len(values) < count and floor > 0:
         mask = z > 0
-        values = z[mask]
+        values = processes.gathered(z[mask])
     if len(values) <= count:
         return mask
     smallest = torch.kthvalue(values, len(values) - count + 1).values

@@ -63,7 +63,7 @@ class KlObjective(Objective):
         c, x = self.config, inputs.x
         codes = model.encode(x)
         squared = (inputs.target - model.reconstruct(x, codes)).square().sum() / x.shape[0]
-        divergence = rate_divergence(codes.mean(0), inputs.sparsity)
+        divergence = rate_divergence(self.processes.mean(codes.mean(0)), inputs.sparsity)
         total = (squared / 2 + c.kl_weight * divergence) / model.d_out
         firing = (codes.detach() > model.config.firing_threshold).sum(0)
         return StepLoss(total, squared.detach(), firing, {"kl": divergence.detach()})

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.training.config import Recipe, Revival, TrainingConfig
+from saescope.training.processes import ALONE, Processes
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class Objective(ABC):
     """Fields of `TrainingConfig` that mean something to this architecture and not to all."""
     revivals: ClassVar[tuple[Revival, ...]] = ("resample", "none")
     """What may bring its dead features back."""
+    processes: Processes = ALONE
+    """Those that share a batch: asked for whatever of a batch is no mean over its positions."""
     resampled_at_once: ClassVar[float] = 1.0
     """Largest fraction of all features that one round of resampling may change."""
 

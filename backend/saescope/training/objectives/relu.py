@@ -182,11 +182,12 @@ class ReluObjective(Objective):
         """Activations (all positive or 0) as the penalty adds them up."""
         c = self.config
         begin, end = c.p_from * c.steps, c.steps * (1 - c.refit)
-        if c.p_end == 1 or step <= begin or values.numel() == 0:
+        if c.p_end == 1 or step <= begin:
             return values
         p = 1 + (c.p_end - 1) * min(1.0, (step - begin) / max(1.0, end - begin))
         powers = (values + P_FLOOR) ** p - P_FLOOR**p
-        return powers * (values.detach().sum() / powers.detach().sum().clamp(min=1e-12))
+        before, after = (self.processes.mean(v.detach().sum()) for v in (values, powers))
+        return powers * (before / after.clamp(min=1e-12))
 
 
 def preset(config: TrainingConfig) -> TrainingConfig:

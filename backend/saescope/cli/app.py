@@ -13,6 +13,7 @@ COMMANDS: dict[str, str] = {
     "sweep": "Train one SAE per sparsity and build each into a store.",
     "build": "Precompute a store entry for a trained SAE.",
     "evaluate": "Print every metric of a trained SAE.",
+    "convert": "Write a checkpoint in another format.",
     "serve": "Open the dashboard on a store.",
     "ls": "List the entries of a store.",
     "show": "Show an entry's or a feature's numbers and examples.",

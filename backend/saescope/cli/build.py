@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from saescope.cli.checkpoint_options import checkpoint_options, say_notes
 from saescope.cli.evaluate import n_ce_positions_option
 from saescope.cli.report import json_object, json_option, line
 from saescope.cli.source_options import parsed, source_options
@@ -16,11 +17,11 @@ from saescope.store.paths import validate_sae_id
 
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint")
 @source_options
 @store_option
 @click.option("--sae-id", metavar="ID", help="Name of the entry.  [default: the checkpoint folder's name]")
-@click.option("--format", "format_name", metavar="F", help="Format of the checkpoint.  [default: told by its files]")
+@checkpoint_options
 @click.option("--n-top", type=int, default=20, show_default=True, metavar="N", help="Strongest examples per feature.")
 @click.option("--n-samples", type=int, default=5, show_default=True, metavar="N", help="Examples per interval.")
 @click.option(
@@ -42,17 +43,19 @@ from saescope.store.paths import validate_sae_id
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu or cuda.")
 @json_option
 def command(
-    checkpoint: Path,
+    checkpoint: str,
     source: dict[str, Any],
     store: Path,
     sae_id: str | None,
     format_name: str | None,
+    assume: dict[str, str],
     as_json: bool,
     **build_options: Any,
 ) -> None:
-    """Precompute a store entry for the SAE in CHECKPOINT; run again after an interruption, it goes on.
+    """Precompute a store entry for the SAE in CHECKPOINT (a path, or a name on the Hugging Face hub).
 
-    What every feature does on the source is read off in one pass. An entry of the same name gets a new version.
+    What every feature does on the source is read off in one pass. Run again after an interruption, it goes on. An
+    entry of the same name gets a new version.
     """
     options = parsed(source, build_options["device"])
     sae_id = sae_id if sae_id is not None else _folder_name(checkpoint)
@@ -69,6 +72,8 @@ def command(
             sae_id=sae_id,
             options=BuildOptions(**build_options),
             format=format_name,
+            assume=assume,
+            told=say_notes,
             progress=progress,
         )
     if as_json:
@@ -77,8 +82,8 @@ def command(
         line(f"built {sae_id}, version {version}, in {store}")
 
 
-def _folder_name(checkpoint: Path) -> str:
-    name = checkpoint.resolve().name.lower()
+def _folder_name(checkpoint: str) -> str:
+    name = Path(checkpoint).resolve().name.lower()
     try:
         return validate_sae_id(name)
     except StoreError as error:

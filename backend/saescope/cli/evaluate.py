@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from saescope.cli.checkpoint_options import checkpoint_options, say_notes
 from saescope.cli.report import count, json_object, json_option, line, metric, table
 from saescope.cli.source_options import parsed, source_options
 
@@ -21,9 +22,9 @@ n_ce_positions_option = click.option(
 
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint")
 @source_options
-@click.option("--format", "format_name", metavar="F", help="Format of the checkpoint.  [default: told by its files]")
+@checkpoint_options
 @n_ce_positions_option
 @click.option(
     "--against",
@@ -49,9 +50,10 @@ n_ce_positions_option = click.option(
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu or cuda.")
 @json_option
 def command(
-    checkpoint: Path,
+    checkpoint: str,
     source: dict[str, Any],
     format_name: str | None,
+    assume: dict[str, str],
     n_ce_positions: int,
     against: Path | None,
     match_cosine: float,
@@ -59,28 +61,30 @@ def command(
     device: str,
     as_json: bool,
 ) -> None:
-    """Print every metric of the SAE in CHECKPOINT on a source.
+    """Print every metric of the SAE in CHECKPOINT (a path, or a name on the Hugging Face hub) on a source.
 
     On the data that it was trained on, the items that training held out count alone. On a toy source, the
     dictionary is compared with the true one.
     """
     options = parsed(source, device)
     from saescope.autoencoders.device import choose_device
-    from saescope.checkpoints import load_sae, native, read_config
+    from saescope.checkpoints import load_checkpoint, load_sae
+    from saescope.checkpoints.conversion import training_space
     from saescope.evaluation import judge
     from saescope.precompute.metrics import formula
     from saescope.progress.terminal import terminal_progress
     from saescope.sources import open_source
 
     chosen = choose_device(device)
-    sae = load_sae(checkpoint, format_name).to(chosen)
     other = None if against is None else load_sae(against)
-    whitening = native.read_whitening(checkpoint)
+    loaded = load_checkpoint(checkpoint, format_name, assume)
+    say_notes(loaded.notes)
+    config, whitening = training_space(loaded, checkpoint)
     with terminal_progress() as progress:
         evaluation = judge(
-            sae,
+            loaded.sae.to(chosen),
             open_source(options, "evaluate", progress),
-            read_config(checkpoint),
+            config,
             whitening=None if whitening is None else whitening.matrix,
             against=other,
             probes=probes,

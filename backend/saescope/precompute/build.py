@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -22,7 +22,8 @@ import torch
 
 from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.device import choose_device
-from saescope.checkpoints import load_sae, native, read_config
+from saescope.checkpoints import native
+from saescope.checkpoints.conversion import NativeCheckpoint, as_native
 from saescope.precompute.beside import beside
 from saescope.precompute.coactivations import coactivations
 from saescope.precompute.crossentropy import N_CE_POSITIONS
@@ -102,7 +103,7 @@ def histogram_for(sae: Autoencoder) -> HistogramSpec:
 
 
 def build_entry(
-    checkpoint: Path,
+    checkpoint: Path | str,
     source: Source,
     store_root: Path,
     *,
@@ -111,18 +112,38 @@ def build_entry(
     sweep: Mapping[str, Any] | None = None,
     baselines: pa.Table | None = None,
     format: str | None = None,
+    assume: Mapping[str, Any] | None = None,
+    told: Callable[[tuple[str, ...]], None] | None = None,
     progress: Progress = SILENT,
 ) -> str:
     """Precompute and publish entry `sae_id`; returns the version's name.
 
+    The checkpoint may have any format (`format` None recognises it, `assume` says what it does not record: see
+    `load_sae`); the entry keeps it in the native one. `told` gets what its reader should know, before the work begins.
     Where a version made from the same weights, data and options is live already, it is returned as it is. Raises
     `UserError` where the checkpoint and the source do not fit, or the disk refuses; what is published stays.
     """
     options = options or BuildOptions()
     device = choose_device(options.device)
-    sae = load_sae(checkpoint, format)
+    with as_native(checkpoint, format, assume) as loaded:
+        if told is not None:
+            told(loaded.notes)
+        return _build_entry(loaded, source, store_root, sae_id, options, sweep, baselines, device, progress)
+
+
+def _build_entry(
+    loaded: NativeCheckpoint,
+    source: Source,
+    store_root: Path,
+    sae_id: str,
+    options: BuildOptions,
+    sweep: Mapping[str, Any] | None,
+    baselines: pa.Table | None,
+    device: torch.device,
+    progress: Progress,
+) -> str:
+    checkpoint, sae, config, whitening, _ = loaded
     check_source(sae, source)
-    config = read_config(checkpoint)
     about = source.describe()
     with EntryWriter(store_root, sae_id, _key(checkpoint, config, about, options, sweep, baselines)) as writer:
         if writer.published is not None:
@@ -130,7 +151,6 @@ def build_entry(
         build = _Build(sae.to(device), source, about, config, options, writer, device, progress)
         if not writer.has_checkpoint():
             writer.write_checkpoint(checkpoint)
-        whitening = native.read_whitening(checkpoint)
         result, evaluation = build.run_pass(None if whitening is None else whitening.matrix)
         build.write_tables(result, evaluation)
         curve = checkpoint / "training.parquet"

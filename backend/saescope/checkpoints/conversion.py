@@ -1,0 +1,129 @@
+"""From any format to the native one, or to SAELens'."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+from saescope.autoencoders import Autoencoder
+from saescope.checkpoints import native, saelens_writing
+from saescope.checkpoints.formats import Loaded, load_checkpoint, locate
+from saescope.store import atomic
+from saescope.store.errors import UserError
+
+Target = Literal["native", "saelens"]
+
+
+class NativeCheckpoint(NamedTuple):
+    """A checkpoint as the native format has it, wherever it came from."""
+
+    folder: Path
+    """Holds cfg.json and sae.safetensors."""
+    sae: Autoencoder
+    config: dict[str, Any]
+    """cfg.json."""
+    whitening: native.Whitening | None
+    notes: tuple[str, ...]
+    """What its reader should know, a sentence each."""
+
+
+@contextmanager
+def as_native(
+    path: str | Path, format: str | None = None, assume: Mapping[str, Any] | None = None
+) -> Iterator[NativeCheckpoint]:
+    """The checkpoint itself where it is native; else a converted copy, which is gone afterwards.
+
+    The same files give the same copy, byte for byte.
+    """
+    loaded = load_checkpoint(path, format, assume)
+    with tempfile.TemporaryDirectory(prefix="saescope-") as scratch:
+        if loaded.format == "native":
+            files = locate(path)
+            folder = files.folder
+        else:
+            folder = Path(scratch)
+            native.save(loaded.sae, folder, {"metadata": metadata_of(loaded, path)})
+        config = native.read_config(folder)
+        yield NativeCheckpoint(folder, loaded.sae, config, native.read_whitening(folder), loaded.notes)
+
+
+def training_space(loaded: Loaded, path: str | Path) -> tuple[dict[str, Any], native.Whitening | None]:
+    """What the checkpoint says of its training: cfg.json of a native one, and the whitened space that it was trained
+    in. Other formats say nothing of it."""
+    if loaded.format != "native":
+        return {}, None
+    folder = locate(path).folder
+    return native.read_config(folder), native.read_whitening(folder)
+
+
+def convert(
+    path: str | Path,
+    to: Target,
+    out: Path,
+    format: str | None = None,
+    assume: Mapping[str, Any] | None = None,
+) -> Loaded:
+    """Writes the checkpoint at `path` to the folder `out` in another format, all of it or nothing; returns what was
+    read. Raises `UserError` where `out` holds anything, or the other format cannot say the same."""
+    if to not in get_args(Target):
+        raise UserError(f"cannot write the format {to!r}", f"known: {', '.join(get_args(Target))}")
+    _check_free(out)
+    loaded = load_checkpoint(path, format, assume)
+    atomic.make_folder(out.parent)
+    temporary = atomic.temporary_name(out)
+    atomic.make_folder(temporary)
+    try:
+        _write(loaded, path, to, temporary)
+        with atomic.storage_errors(f"write {out}"):
+            temporary.replace(out)  # an empty folder may be there
+            atomic.fsync_dir(out.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return loaded
+
+
+def _write(loaded: Loaded, path: str | Path, to: Target, folder: Path) -> None:
+    if to == "saelens":
+        saelens_writing.save(loaded.sae, folder, _with_training(loaded, path))
+    elif loaded.format == "native":
+        config, whitening = training_space(loaded, path)
+        extra = {name: config[name] for name in native.EXTRA_KEYS if name in config}
+        native.save(loaded.sae, folder, extra, whitening=whitening)
+    else:
+        native.save(loaded.sae, folder, {"metadata": metadata_of(loaded, path)})
+
+
+def metadata_of(loaded: Loaded, path: str | Path) -> dict[str, Any]:
+    """The native cfg.json's `metadata` of a converted checkpoint: what its files say, and which files they were."""
+    files = locate(path)
+    names = [files.path] if files.path.is_file() else sorted(p for p in files.folder.rglob("*") if p.is_file())
+    digests = {}
+    for file in names:
+        if file.suffix in (".safetensors", ".pt", ".pth", ".npz", ".bin"):
+            with file.open("rb") as opened:
+                digests[file.name] = hashlib.file_digest(opened, "sha256").hexdigest()
+    return {**loaded.metadata, "converted_from": {"format": loaded.format, "sha256": digests}}
+
+
+def _with_training(loaded: Loaded, path: str | Path) -> dict[str, Any]:
+    """Metadata, with what a native checkpoint's training says of its source where nothing else does."""
+    config, _ = training_space(loaded, path)
+    training = config.get("training") or {}
+    source = training.get("source") or {}
+    found = {"model": source.get("model"), "hook": source.get("hook"), "context_size": source.get("context")}
+    told = {name: value for name, value in found.items() if isinstance(value, str | int)}
+    return {**told, **loaded.metadata}
+
+
+def _check_free(out: Path) -> None:
+    if out.is_dir():
+        inside = sorted(each.name for each in out.iterdir())
+        if inside:
+            raise UserError(f"{out} holds {', '.join(inside[:4])} already", "name a folder that is empty or not there")
+    elif out.exists():
+        raise UserError(f"{out} is a file, and a folder is to be written", "name another folder")

@@ -73,6 +73,9 @@ _FURTHER = {
     "decoder_norm": _choice("decoder_norm", ["unit", "free"], "Whether atoms keep norm 1."),
     "first_norm": _number("first_norm", float, "Norm of the atoms before the first step.  [default: 1]"),
     "first_b_dec": _choice("first_b_dec", ["mean", "geometric_median"], "b_dec before the first step."),
+    "autocast": click.option(
+        "--autocast/--no-autocast", "autocast", default=None, help="CUDA: matrix products in bfloat16.  [default: no]"
+    ),
     "tied": click.option(
         "--tied/--untied", "tied", default=None, help="Whether the encoder is the transposed decoder.  [default: no]"
     ),

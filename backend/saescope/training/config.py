@@ -79,6 +79,9 @@ class TrainingConfig:
     """Norm of the atoms before the first step."""
     first_b_dec: FirstBias | None = None
     """b_dec before the first step: the `mean` of a sample of the data, or its `geometric_median`."""
+    autocast: bool = False
+    """CUDA: matrix products of the loss in bfloat16. Weights, their gradients and moments stay float32; codes are
+    rounded to 8 bits, and so may be equal where they were not."""
     tied: bool = False
     """Whether the encoder is the transposed decoder throughout training."""
     apply_b_dec_to_input: bool = False

@@ -90,7 +90,8 @@ class Run:
     def _optimise(self, x: Tensor, targets: Tensor | None, rate: float) -> StepLoss:
         self._revive()
         inputs = StepInputs(x, self.step, self.data.variance, self.silent, self.sparsity, targets)
-        loss = self.objective.loss(self.model, inputs)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.autocast):
+            loss = self.objective.loss(self.model, inputs)
         self.optimiser.forget_gradients()
         loss.total.backward()
         self.processes.average_gradients(self.optimiser.parameters)

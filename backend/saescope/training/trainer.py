@@ -72,6 +72,8 @@ def train_sweep(
     if table.n_rows < 1:
         raise UserError("there are no activations to train on")
     where = choose_device(device)
+    if any(c.autocast for c in configs):
+        check_autocast(where)
     _check_targets(table, configs)
     size = DataSize(table.n_rows, table.d_in)
     resolved = [objective(c.architecture).resolve(c, size) for c in configs]
@@ -88,6 +90,14 @@ def train_sweep(
             _advance_together(together, data, processes, progress)
     processes.wait()
     return [folder.root for folder in folders]
+
+
+def check_autocast(device: torch.device) -> None:
+    """`UserError` where `device` gains nothing by bfloat16."""
+    if device.type != "cuda":
+        raise UserError(f"--autocast is for CUDA, but this run is on the {device.type.upper()}", "leave --autocast out")
+    if not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise UserError("--autocast needs bfloat16, which this GPU computes in software only", "leave --autocast out")
 
 
 def _check_targets(table: ActivationTable, configs: Sequence[TrainingConfig]) -> None:

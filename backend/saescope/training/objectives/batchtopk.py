@@ -58,7 +58,7 @@ class BatchtopkObjective(AuxkObjective):
         """The smallest positive value kept."""
         positive = values[values > 0]
         smallest = self.processes.smallest(positive.min() if len(positive) else values.new_tensor(math.inf))
-        return {"threshold": smallest} if math.isfinite(smallest) else {}
+        return {"threshold": smallest.float()} if math.isfinite(smallest) else {}
 
     def finish(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"]) -> None:
         """Sets the threshold that k values per position of the sample exceed."""

@@ -102,7 +102,9 @@ def test_losses_are_of_the_target(architecture: str, own: dict[str, Any]) -> Non
         for parameter in model.parameters():
             parameter.normal_(generator=generator)
     x, targets = torch.randn(40, 9, generator=generator), torch.randn(40, 5, generator=generator)
-    result = goal.loss(model, StepInputs(x, 50, 7.5, torch.zeros(90, dtype=torch.int64), next(iter(own.values())), targets))
+    result = goal.loss(
+        model, StepInputs(x, 50, 7.5, torch.zeros(90, dtype=torch.int64), next(iter(own.values())), targets)
+    )
     expected = (targets - model(x).reconstruction).square().sum(1).mean()
     torch.testing.assert_close(result.squared_error, expected.detach(), rtol=1e-4, atol=1e-4)
     result.total.backward()

@@ -32,19 +32,23 @@ def _whole_numbers(context: click.Context, parameter: click.Parameter, text: str
         raise click.BadParameter(f"{text!r} is no list of whole numbers such as 64,192", context, parameter) from None
 
 
+def _widths(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    return () if text == "0" else _whole_numbers(context, parameter, text)
+
+
 _BASIC = {
     "architecture": click.option(
         "--arch",
         "architecture",
         required=True,
         metavar="A",
-        help="Architecture: topk, batchtopk, matryoshka, abstopk, groupmax, relu (L1), gated, jumprelu, kl, ...",
+        help="Architecture: topk, batchtopk, matryoshka, abstopk, groupmax, relu (L1), gated, jumprelu, kl, deep, ...",
     ),
     "n_features": click.option("--n-features", type=int, required=True, metavar="M", help="Width of the code."),
 }
 _SPARSITY = {
     "k": _number("k", int, "topk and its kin: features kept per position (batchtopk, matryoshka: on average)."),
-    "l1": _number("l1", float, "relu, gated: weight of sum |f| beside sum (x - x_hat)^2 per position."),
+    "l1": _number("l1", float, "relu, gated, deep: weight of sum |f| beside sum (x - x_hat)^2 per position."),
     "l0_weight": _number("l0_weight", float, "jumprelu: weight of the number of firing features beside that sum."),
     "rho": _number("rho", float, "kl: target of each feature's mean activation, e.g. 0.05."),
     "target_l0": _number("target_l0", float, "Any architecture, instead of its own setting: the L0 to arrive at."),
@@ -116,6 +120,17 @@ _FURTHER = {
         metavar="N1,N2,...",
         help="matryoshka: features of each nested group, from the most general.",
     ),
+    **{
+        f"{side}_widths": click.option(
+            f"--{side}-widths",
+            f"{side}_widths",
+            default=None,
+            callback=_widths,
+            metavar="N1,N2,...",
+            help=f"deep: widths of the {side}'s hidden layers; 0 for none.  [default: one of twice the input's width]",
+        )
+        for side in ("encoder", "decoder")
+    },
     "kl_weight": _number("kl_weight", float, "kl: weight of the divergence beside the error."),
     "revival": _choice(
         "revival", ["auxk", "resample", "both", "pre_activation", "none"], "What brings dead features back."

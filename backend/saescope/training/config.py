@@ -11,7 +11,7 @@ from saescope.store.errors import UserError
 from saescope.training.input_transform import TransformKind
 
 if TYPE_CHECKING:
-    from saescope.training.objectives import Objective
+    from saescope.training.objectives import GeneralObjective
 
 Reduction = Literal["sum", "mean"]
 Revival = Literal["auxk", "resample", "both", "pre_activation", "none"]
@@ -33,7 +33,7 @@ class TrainingConfig:
     n_features: int
     """Width of the code."""
     k: int | None = None
-    """topk and its kin: features kept per position (batchtopk, matryoshka: on average)."""
+    """topk and its kin, deep: features kept per position (batchtopk, matryoshka: on average)."""
     l1: float | None = None
     """relu, gated: weight of sum_j |f_j| (gated: of the gates' positive parts) beside sum (x - x_hat)^2, per position,
     in the space of training."""
@@ -113,6 +113,10 @@ class TrainingConfig:
     """jumprelu: weight of what pulls dead features' pre-activations up to their thresholds."""
     group_sizes: tuple[int, ...] | None = None
     """matryoshka: features of each nested group, from the most general; they add up to n_features."""
+    encoder_widths: tuple[int, ...] | None = None
+    """deep: widths of the hidden layers between input and code, in that order; () = none."""
+    decoder_widths: tuple[int, ...] | None = None
+    """deep: widths of the hidden layers between code and output, in that order; () = none."""
     kl_weight: float | None = None
     """kl: weight of sum_j KL(rho || mean activation of j) beside sum (x - x_hat)^2 / 2 per position."""
     revival: Revival | None = None
@@ -170,12 +174,12 @@ class TrainingConfig:
         self._objective.check(self)
 
     def _check_sparsity(self) -> None:
-        own = self._objective.sparsity
+        own = (self._objective.sparsity, *self._objective.alternatives)
         given = [name for name in SPARSITY if getattr(self, name) is not None]
-        if given not in ([own], ["target_l0"]):
+        if given not in [[name] for name in (*own, "target_l0")]:
             got = " and ".join(_flag(name) for name in given) if given else "none"
             raise UserError(
-                f"{self.architecture} takes one sparsity setting, {_flag(own)}; {got} given",
+                f"{self.architecture} takes one sparsity setting, {' or '.join(map(_flag, own))}; {got} given",
                 f"or say the L0 to arrive at, with {_flag('target_l0')}",
             )
         if self.k is not None and not 1 <= self.k <= self.n_features:
@@ -213,7 +217,7 @@ class TrainingConfig:
             raise UserError("a refit frees the decoder from the encoder, which tied weights forbid", "use refit 0")
 
     @property
-    def _objective(self) -> type[Objective]:
+    def _objective(self) -> type[GeneralObjective[Any]]:
         from saescope.training.objectives import objective
 
         return objective(self.architecture)
@@ -258,6 +262,8 @@ class Recipe(TrainingConfig):
     initial_threshold: float = 0.0
     tanh_scale: float = 1.0
     pre_activation_weight: float = 0.0
+    encoder_widths: tuple[int, ...] = ()
+    decoder_widths: tuple[int, ...] = ()
     kl_weight: float = 0.0
     revival: Revival = "none"
     dead_after: int = 1

@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.store.errors import UserError
 from saescope.training.adam import Adam
 from saescope.training.config import Recipe
 from saescope.training.curve import Curve
 from saescope.training.data import Batch, StreamedTable, TrainingData
-from saescope.training.objectives import StepInputs, StepLoss, objective
+from saescope.training.objectives import Objective, StepInputs, StepLoss, objective
 from saescope.training.processes import ALONE, Processes
 from saescope.training.resampling import resample
 from saescope.training.schedule import learning_rate
@@ -37,7 +38,7 @@ class Run:
         self.objective.initialise(self.model, first.x.cpu(), config.seed)
         if first.targets is not None:
             with torch.no_grad():
-                self.model.b_dec.copy_(first.targets.mean(0))
+                self.objective.set_target_mean(self.model, first.targets.mean(0))
         self.model.to(data.device)
         parameters = list(self.model.parameters())
         quick = {id(p) for p in self.objective.quick(self.model)}
@@ -63,7 +64,7 @@ class Run:
         """Value of the setting that decides how sparse the code is."""
         if self.target is not None:
             return self.target.value
-        return float(getattr(self.config, self.objective.sparsity))
+        return float(getattr(self.config, self.objective.setting))
 
     def finish(self) -> None:
         """The last change to the model."""
@@ -109,7 +110,7 @@ class Run:
         self.objective.after_step(self.model, loss)
         if self.target is not None and not self.objective.refitting(self.step):
             self.target.follow(float(loss.firing.sum()) / self._batch(x), self.step)
-            loss.terms[self.objective.sparsity] = torch.tensor(self.sparsity)
+            loss.terms[self.objective.setting] = torch.tensor(self.sparsity)
         self.silent += self._batch(x)
         self.silent[loss.firing > 0] = 0
         self.step += 1
@@ -131,6 +132,8 @@ class Run:
         dead = torch.nonzero(self.silent >= c.dead_after).squeeze(1)
         if len(dead) == 0:
             return
+        assert isinstance(self.model, LinearAutoencoder)
+        assert isinstance(self.objective, Objective)
         most = max(1, round(c.n_features * self.objective.resampled_at_once))
         if len(dead) > most:  # the longest silent first
             dead = dead[torch.argsort(self.silent[dead], descending=True, stable=True)[:most]]
@@ -150,16 +153,18 @@ class Run:
         return x.shape[0] * self.processes.size
 
     def _decay_weights(self, weight: float) -> None:
-        for matrix in {id(p): p for p in (self.model.W_dec, self.model.encoder_rows)}.values():
+        for matrix in self.objective.matrices(self.model):
             if matrix.grad is not None:
                 matrix.grad.add_(matrix.detach(), alpha=weight)
 
     def _remove_parallel_gradient(self) -> None:
+        assert isinstance(self.model, LinearAutoencoder)
         gradient, atoms = self.model.W_dec.grad, self.model.W_dec.detach()
         if gradient is not None:
             along = torch.einsum("fd,fd->f", gradient, atoms)
             gradient.addcmul_(atoms, along.unsqueeze(1), value=-1)
 
     def _normalise_atoms(self) -> None:
+        assert isinstance(self.model, LinearAutoencoder)
         atoms = self.model.W_dec.detach()
         atoms /= torch.linalg.vector_norm(atoms, dim=1, keepdim=True)

@@ -16,7 +16,7 @@ import math
 from typing import Any
 
 from saescope.training.config import Recipe
-from saescope.training.objectives import Objective
+from saescope.training.objectives import GeneralObjective
 
 RAMP = 0.3
 PROPORTIONAL = 0.5
@@ -29,9 +29,9 @@ SMOOTHING = 0.02
 class TargetL0:
     """The state of the rule."""
 
-    def __init__(self, config: Recipe, objective: Objective) -> None:
+    def __init__(self, config: Recipe, objective: GeneralObjective[Any]) -> None:
         assert config.target_l0 is not None
-        self.config, self.setting = config, objective.sparsity
+        self.config, self.setting = config, objective.setting
         self._sign = 1.0 if objective.sparsity_lowers_l0 else -1.0
         self._integral = math.log(objective.first_sparsity)
         self._first: float | None = None
@@ -40,7 +40,7 @@ class TargetL0:
         """The setting for the next step."""
 
     @classmethod
-    def of(cls, config: Recipe, objective: Objective) -> TargetL0 | None:
+    def of(cls, config: Recipe, objective: GeneralObjective[Any]) -> TargetL0 | None:
         """The rule, where there is a target."""
         return None if config.target_l0 is None else cls(config, objective)
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.training.config import Recipe, Revival, TrainingConfig
 from saescope.training.processes import ALONE, Processes
+
+Model = TypeVar("Model", bound=Autoencoder)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class StepInputs:
     silent: Int64[Tensor, " n_features"]
     """Positions seen since each feature last fired."""
     sparsity: float
-    """Value of the setting that `Objective.sparsity` names: the config's, or where a target L0 has led it so far."""
+    """Value of the field that `GeneralObjective.setting` names: the config's, or where a target L0 has led it."""
     targets: Float[Tensor, "batch d_out"] | None = None
     """What a transcoder's output stands for, in its own space of training. None: x itself."""
 
@@ -66,19 +69,19 @@ class StepLoss:
     """Further terms for the curve."""
 
 
-class Objective(ABC):
+class GeneralObjective(ABC, Generic[Model]):
     """How one architecture is trained. Adding one means adding a file, and to `TrainingConfig` what it alone takes."""
 
     sparsity: ClassVar[str]
     """Field of `TrainingConfig` that decides how sparse the code is."""
+    alternatives: ClassVar[tuple[str, ...]] = ()
+    """Fields that may do so in its place."""
     own_settings: ClassVar[frozenset[str]] = frozenset()
     """Fields of `TrainingConfig` that mean something to this architecture and not to all."""
     revivals: ClassVar[tuple[Revival, ...]] = ("resample", "none")
     """What may bring its dead features back."""
     processes: Processes = ALONE
     """Those that share a batch: asked for whatever of a batch is no mean over its positions."""
-    resampled_at_once: ClassVar[float] = 1.0
-    """Largest fraction of all features that one round of resampling may change."""
 
     sparsity_lowers_l0: ClassVar[bool] = True
     """Whether a larger value of that setting gives a smaller L0."""
@@ -86,6 +89,70 @@ class Objective(ABC):
     def __init__(self, config: Recipe, d_target: int | None = None) -> None:
         """`d_target` is the width of a transcoder's target; None: the SAE reconstructs its input."""
         self.config, self.d_target = config, d_target
+
+    @property
+    def setting(self) -> str:
+        """Of the fields that decide how sparse the code is, the one that this run goes by."""
+        given = [name for name in self.alternatives if getattr(self.config, name) is not None]
+        return given[0] if given else self.sparsity
+
+    @classmethod
+    @abstractmethod
+    def resolve(cls, config: TrainingConfig, size: DataSize) -> Recipe:
+        """`config` with every default that depends on the architecture or the data filled in."""
+
+    @classmethod
+    def check(cls, config: TrainingConfig) -> None:
+        """`UserError` where settings of `config` do not go together for this architecture."""
+        return None
+
+    @abstractmethod
+    def new_model(self, d_in: int) -> Model:
+        """A module of the architecture, all zeros."""
+
+    @abstractmethod
+    def loss(self, model: Model, inputs: StepInputs) -> StepLoss:
+        """Loss of one batch, differentiable in the model's parameters."""
+
+    @abstractmethod
+    def initialise(self, model: Model, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
+        """First weights, from a sample of the training data, in its space."""
+
+    @abstractmethod
+    def set_target_mean(self, model: Model, mean: Float[Tensor, " d_out"]) -> None:
+        """First bias of a transcoder's output. Gradients are off."""
+
+    @property
+    def first_sparsity(self) -> float:
+        """Where the setting that `sparsity` names starts, with a target L0."""
+        return 1.0
+
+    def refitting(self, step: int) -> bool:
+        """Whether the decoder is fitted at `step` with the codes' support kept, its norms free."""
+        return False
+
+    @abstractmethod
+    def quick(self, model: Model) -> list[Tensor]:
+        """Parameters that learn at `bias_rate` times the rate of the others."""
+
+    @abstractmethod
+    def matrices(self, model: Model) -> list[Tensor]:
+        """Parameters that weight decay shrinks, each once."""
+
+    def after_step(self, model: Model, loss: StepLoss) -> None:
+        """What follows the optimiser's step."""
+        return None
+
+    def finish(self, model: Model, sample: Float[Tensor, "batch d_in"]) -> None:
+        """Last change to a trained model, before it is folded; `sample` is of the training data, in its space."""
+        return None
+
+
+class Objective(GeneralObjective[LinearAutoencoder]):
+    """How an architecture with a linear encoder and a linear decoder is trained."""
+
+    resampled_at_once: ClassVar[float] = 1.0
+    """Largest fraction of all features that one round of resampling may change."""
 
     def fields(self, d_in: int) -> dict[str, Any]:
         """The config fields that every linear architecture takes from the recipe."""
@@ -99,24 +166,6 @@ class Objective(ABC):
             "transcoder": self.d_target is not None,
             "skip": c.skip,
         }
-
-    @classmethod
-    @abstractmethod
-    def resolve(cls, config: TrainingConfig, size: DataSize) -> Recipe:
-        """`config` with every default that depends on the architecture or the data filled in."""
-
-    @classmethod
-    def check(cls, config: TrainingConfig) -> None:
-        """`UserError` where settings of `config` do not go together for this architecture."""
-        return None
-
-    @abstractmethod
-    def new_model(self, d_in: int) -> LinearAutoencoder:
-        """A module of the architecture, all zeros."""
-
-    @abstractmethod
-    def loss(self, model: LinearAutoencoder, inputs: StepInputs) -> StepLoss:
-        """Loss of one batch, differentiable in the model's parameters."""
 
     def initialise(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
         """First weights: random atoms of one norm, the encoder their transpose, zero b_enc, b_dec amid the data.
@@ -139,10 +188,8 @@ class Objective(ABC):
                 amid = geometric_median(sample) if self.config.first_b_dec == "geometric_median" else sample.mean(0)
                 model.b_dec.copy_(amid)
 
-    @property
-    def first_sparsity(self) -> float:
-        """Where the setting that `sparsity` names starts, with a target L0."""
-        return 1.0
+    def set_target_mean(self, model: LinearAutoencoder, mean: Float[Tensor, " d_out"]) -> None:
+        model.b_dec.copy_(mean)
 
     @property
     def resampled_norm(self) -> float:
@@ -157,13 +204,11 @@ class Objective(ABC):
         """b_enc of a resampled feature."""
         return 0.0
 
-    def refitting(self, step: int) -> bool:
-        """Whether the decoder is fitted at `step` with the codes' support kept, its norms free."""
-        return False
-
     def quick(self, model: LinearAutoencoder) -> list[Tensor]:
-        """Parameters that learn at `bias_rate` times the rate of the others."""
         return [model.b_enc]
+
+    def matrices(self, model: LinearAutoencoder) -> list[Tensor]:
+        return [model.W_dec] if model.config.tied else [model.W_dec, model.encoder_rows]
 
     def restart(self, model: LinearAutoencoder, features: Int64[Tensor, " dead"]) -> list[Tensor]:
         """Gives what the architecture adds to encoder, atoms and b_enc new values for resampled features.
@@ -171,14 +216,6 @@ class Objective(ABC):
         Returns the parameters that it changed.
         """
         return []
-
-    def after_step(self, model: LinearAutoencoder, loss: StepLoss) -> None:
-        """What follows the optimiser's step."""
-        return None
-
-    def finish(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"]) -> None:
-        """Last change to a trained model, before it is folded; `sample` is of the training data, in its space."""
-        return None
 
 
 def geometric_median(

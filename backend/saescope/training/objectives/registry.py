@@ -6,17 +6,21 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from functools import cache
+from typing import Any, TypeVar
 
 from saescope.store.errors import UserError
-from saescope.training.objectives.protocol import Objective
+from saescope.training.objectives.protocol import GeneralObjective
 
-_registered: dict[str, type[Objective]] = {}
+Kind = TypeVar("Kind", bound=GeneralObjective[Any])
+AnyObjective = type[GeneralObjective[Any]]
+
+_registered: dict[str, AnyObjective] = {}
 
 
-def register(architecture: str) -> Callable[[type[Objective]], type[Objective]]:
+def register(architecture: str) -> Callable[[type[Kind]], type[Kind]]:
     """Class decorator: makes the objective known under its architecture's name."""
 
-    def add(objective: type[Objective]) -> type[Objective]:
+    def add(objective: type[Kind]) -> type[Kind]:
         _registered[architecture] = objective
         return objective
 
@@ -24,7 +28,7 @@ def register(architecture: str) -> Callable[[type[Objective]], type[Objective]]:
 
 
 @cache
-def objectives() -> dict[str, type[Objective]]:
+def objectives() -> dict[str, AnyObjective]:
     """All objectives, by the architecture that they train."""
     package = importlib.import_module("saescope.training.objectives")
     for module in pkgutil.iter_modules(package.__path__):
@@ -32,7 +36,7 @@ def objectives() -> dict[str, type[Objective]]:
     return dict(sorted(_registered.items()))
 
 
-def objective(architecture: str) -> type[Objective]:
+def objective(architecture: str) -> AnyObjective:
     """The objective of `architecture`; `UserError` where it can be loaded but not trained."""
     known = objectives()
     if architecture not in known:

@@ -139,3 +139,25 @@ def test_a_transcoder_from_cached_activations(saescope: Saescope, tmp_path: Path
     assert manifest.metrics["fvu"] == pytest.approx(evaluated.json["metrics"]["fvu"], rel=1e-6)
     assert saescope("verify", "--store", store).code == 0
     told(saescope("evaluate", out, *source[:2]), "no targets")
+
+
+def test_sweeps_of_deep_transcoders_have_no_reference_that_rebuilds_the_input(
+    saescope: Saescope, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "x.npy", rng.normal(size=(300, 6)).astype(np.float32))
+    np.save(tmp_path / "y.npy", rng.normal(size=(300, 4)).astype(np.float32))
+    source = ("--activations", tmp_path / "x.npy", "--targets", tmp_path / "y.npy")
+    widths = ("--encoder-widths", "8,9", "--decoder-widths", 7)
+    store = tmp_path / "store"
+    swept = saescope(
+        "sweep", *source, "--arch", "deep", *SMALL, *widths, "--values", "2,4", "--store", store, "--name", "d"
+    )
+    assert swept.code == 0, swept.err
+    entry = FeatureStore(store)["d-deep-k4"]
+    assert entry.baselines() is None
+    assert entry.metrics["l0"] <= 4
+    assert saescope("verify", "--store", store).code == 0
+    shown = saescope("show", "d-deep-k4", 3, "--store", store)
+    assert shown.code == 0, shown.err
+    assert saescope("evaluate", store / "saes" / "d-deep-k4", *source).code == 2  # a store's folder is no checkpoint

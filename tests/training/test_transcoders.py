@@ -149,3 +149,21 @@ def test_settings_that_do_not_go_with_targets(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="skip term is for transcoders"):
         small("relu", skip=True, tied=True)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("architecture", "own"),
+    [
+        ("abstopk", {"k": 12}),
+        ("groupmax", {"k": 12}),
+        ("batchtopk", {"k": 12}),
+        ("matryoshka", {"k": 12}),
+        ("gated", {"l1": 0.5}),
+        ("jumprelu", {"l0_weight": 0.05}),
+    ],
+)
+def test_every_architecture_trains_as_a_transcoder(architecture: str, own: dict[str, Any], tmp_path: Path) -> None:
+    config = TrainingConfig(architecture, n_features=96, steps=300, batch_size=128, skip=True, **own)
+    out = run(config, tmp_path / "run")
+    assert load_sae(out).config.transcoder
+    assert fvu_of(out) < 0.3

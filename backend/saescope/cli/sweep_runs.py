@@ -17,6 +17,7 @@ from saescope.cli.divided_source import DividedSource, open_to_train
 from saescope.precompute import BuildOptions, build_entry
 from saescope.progress import SILENT, Progress
 from saescope.sources import Source, SourceOptions, has_splits, open_source
+from saescope.sources.targets import target_width
 from saescope.store import FeatureStore
 from saescope.store.errors import UserError
 from saescope.store.paths import StorePaths, validate_sae_id
@@ -111,7 +112,9 @@ def run_sweep(
             device=device,
             progress=progress,
         )
-        baselines = pca_reference(data, judge, folders[0], progress)
+        transcodes = target_width(data.source) is not None
+        # PCA rebuilds its input: it is no reference for a transcoder.
+        baselines = None if transcodes else pca_reference(data, judge, folders[0], progress)
         for run, folder in zip(missing, folders, strict=True):
             published[run.sae_id] = build_entry(
                 folder,

@@ -71,3 +71,32 @@ def test_build_keeps_a_native_copy(trained: Path, saescope: Saescope) -> None:
     assert config["metadata"]["converted_from"]["format"] == "saelens"
     x = torch.randn(40, 12)
     assert torch.equal(load_sae(folder).encode(x), load_sae(trained / "toy").encode(x))
+
+
+def test_a_bad_fit_is_told_with_what_was_tried(trained: Path, saescope: Saescope) -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(12, 40), torch.nn.ReLU(), torch.nn.Linear(40, 12))
+    torch.save(model.state_dict(), trained / "no.pt")
+    done = saescope("evaluate", trained / "no.pt", *TOY, "--json")
+    assert done.code == 0, done.err
+    assert set(done.json) == {"metrics", "n_positions"}
+    assert "note: " in done.err
+    assert "read as ReLU" in done.err
+    assert "check the model, hook and layer" in done.err or "It fits better when read otherwise" in done.err
+    good = saescope("evaluate", trained / "toy", *TOY)
+    assert "fits better" not in good.err
+
+
+def test_corrections_reach_every_format(trained: Path, saescope: Saescope) -> None:
+    out = saescope("convert", trained / "toy", "--to", "native", "--out", trained / "new", "--assume", "b_dec_scale=2")
+    assert out.code == 0, out.err
+    old, new = load_file(trained / "toy" / "sae.safetensors"), load_file(trained / "new" / "sae.safetensors")
+    assert torch.equal(new["b_dec"], 2 * old["b_dec"])
+    assert torch.equal(new["W_dec"], old["W_dec"])
+    assert json.loads((trained / "new" / "cfg.json").read_text())["metadata"] == {"corrected": ["b_dec_scale"]}
+    built = saescope(
+        "build", trained / "toy", *TOY, "--assume", "b_dec_scale=2", "--store", trained / "store", "--json"
+    )
+    assert built.code == 0, built.err
+    kept = trained / "store" / "saes" / "toy" / built.json["version"] / "sae" / "sae.safetensors"
+    assert torch.equal(load_file(kept)["b_dec"], new["b_dec"])

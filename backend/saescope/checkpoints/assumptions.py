@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from saescope.store.errors import UserError
@@ -22,10 +22,15 @@ MEANINGS: dict[str, str] = {
     "embedding": "yes or no: whether a Gemma Scope SAE reads the token embedding",
     "decoder_norm": "of Overcomplete: l2, max_l2, l1, max_l1 or identity",
     "group_sizes": "of matryoshka: the groups' sizes, with commas",
+    "b_dec_scale": "the number that the decoder's bias has to be multiplied by",
+    "threshold_scale": "the number that thresholds have to be multiplied by",
+    "threshold_times_norm": "yes or no: whether thresholds stand beside pre-activations times the norm of the atom",
 }
 """Name -> what it says."""
 
 _YES = {"yes": True, "true": True, "no": False, "false": False}
+_YES_OR_NO = ("subtract_b_dec", "transposed", "embedding", "threshold_times_norm")
+_ABOVE_ZERO = ("k", "input_scale", "b_dec_scale", "threshold_scale")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "activation": get_args(Activation),
     "input_normalization": ("none", "layer_norm", "norm"),
@@ -45,6 +50,12 @@ class Assumptions:
         assert name in MEANINGS, name
         self._used.add(name)
         return self._given.get(name)
+
+    def left(self, names: Sequence[str]) -> dict[str, Any]:
+        """Those of `names` that are assumed and that nobody asked for yet."""
+        found = {name: self._given[name] for name in names if name in self._given and name not in self._used}
+        self._used |= set(found)
+        return found
 
     def settle(self, name: str, recorded: Any, where: str) -> Any:
         """What the checkpoint records in `where`, or else what is assumed. `UserError` where the two differ."""
@@ -92,7 +103,7 @@ def _parsed(name: str, value: Any) -> Any:
         if text not in _CHOICES[name]:
             raise fault
         return text
-    if name in ("subtract_b_dec", "transposed", "embedding"):
+    if name in _YES_OR_NO:
         if text not in _YES:
             raise fault
         return _YES[text]
@@ -106,7 +117,7 @@ def _parsed(name: str, value: Any) -> Any:
         number = int(text) if name == "k" else float(text)
     except ValueError:
         raise fault from None
-    if not math.isfinite(number) or (name in ("k", "input_scale") and number <= 0):
+    if not math.isfinite(number) or (name in _ABOVE_ZERO and number <= 0):
         raise fault
     return number
 
@@ -114,8 +125,8 @@ def _parsed(name: str, value: Any) -> Any:
 def _expected(name: str) -> str:
     if name in _CHOICES:
         return f"one of {', '.join(_CHOICES[name])}"
-    if name in ("subtract_b_dec", "transposed", "embedding"):
+    if name in _YES_OR_NO:
         return "yes or no"
     if name == "group_sizes":
         return "whole numbers with commas"
-    return "a whole number, at least 1" if name == "k" else "a number" + (" above 0" if name == "input_scale" else "")
+    return "a whole number, at least 1" if name == "k" else "a number" + (" above 0" if name in _ABOVE_ZERO else "")

@@ -42,12 +42,11 @@ def as_native(
     """
     loaded = load_checkpoint(path, format, assume)
     with tempfile.TemporaryDirectory(prefix="saescope-") as scratch:
-        if loaded.format == "native":
-            files = locate(path)
-            folder = files.folder
+        folder = Path(scratch)
+        if loaded.format == "native" and not loaded.corrections:
+            folder = locate(path).folder
         else:
-            folder = Path(scratch)
-            native.save(loaded.sae, folder, {"metadata": metadata_of(loaded, path)})
+            _write(loaded, path, "native", folder)
         config = native.read_config(folder)
         yield NativeCheckpoint(folder, loaded.sae, config, native.read_whitening(folder), loaded.notes)
 
@@ -93,6 +92,8 @@ def _write(loaded: Loaded, path: str | Path, to: Target, folder: Path) -> None:
     elif loaded.format == "native":
         config, whitening = training_space(loaded, path)
         extra = {name: config[name] for name in native.EXTRA_KEYS if name in config}
+        if loaded.corrections:
+            extra["metadata"] = {**(extra.get("metadata") or {}), "corrected": list(loaded.corrections)}
         native.save(loaded.sae, folder, extra, whitening=whitening)
     else:
         native.save(loaded.sae, folder, {"metadata": metadata_of(loaded, path)})
@@ -107,7 +108,8 @@ def metadata_of(loaded: Loaded, path: str | Path) -> dict[str, Any]:
         if file.suffix in (".safetensors", ".pt", ".pth", ".npz", ".bin"):
             with file.open("rb") as opened:
                 digests[file.name] = hashlib.file_digest(opened, "sha256").hexdigest()
-    return {**loaded.metadata, "converted_from": {"format": loaded.format, "sha256": digests}}
+    corrected = {"corrected": list(loaded.corrections)} if loaded.corrections else {}
+    return {**loaded.metadata, **corrected, "converted_from": {"format": loaded.format, "sha256": digests}}
 
 
 def _with_training(loaded: Loaded, path: str | Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints.assumptions import Assumptions
+from saescope.checkpoints.correcting import CORRECTIONS, corrected
 from saescope.checkpoints.files import CheckpointFiles, weights_files
 from saescope.checkpoints.hub import HubName, fetch
 from saescope.store.errors import UserError
@@ -34,6 +35,8 @@ class Loaded:
     """What its reader should know, a sentence each."""
     format: str = ""
     """Name of the format that it was read as."""
+    corrections: tuple[str, ...] = ()
+    """Names of assumptions that changed what was read."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,10 @@ def load_checkpoint(path: str | Path, format: str | None = None, assume: Mapping
     files = locate(path)
     chosen = known[format] if format is not None else _recognised(files)
     loaded = chosen.load(files, assumptions)
+    corrections = assumptions.left(CORRECTIONS)
     assumptions.check_all_used(chosen.name)
-    sae = loaded.sae.eval().requires_grad_(False)
-    return Loaded(sae, loaded.metadata, loaded.notes, chosen.name)
+    sae = corrected(loaded.sae, corrections).eval().requires_grad_(False)
+    return Loaded(sae, loaded.metadata, loaded.notes, chosen.name, tuple(corrections))
 
 
 def locate(path: str | Path) -> CheckpointFiles:

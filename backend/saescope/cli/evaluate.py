@@ -71,6 +71,7 @@ def command(
     from saescope.checkpoints import load_checkpoint, load_sae
     from saescope.checkpoints.conversion import training_space
     from saescope.evaluation import judge
+    from saescope.evaluation.plausibility import check_source, looks_wrong
     from saescope.precompute.metrics import formula
     from saescope.progress.terminal import terminal_progress
     from saescope.sources import open_source
@@ -81,9 +82,10 @@ def command(
     say_notes(loaded.notes)
     config, whitening = training_space(loaded, checkpoint)
     with terminal_progress() as progress:
+        opened = open_source(options, "evaluate", progress)
         evaluation = judge(
             loaded.sae.to(chosen),
-            open_source(options, "evaluate", progress),
+            opened,
             config,
             whitening=None if whitening is None else whitening.matrix,
             against=other,
@@ -93,6 +95,10 @@ def command(
             device=chosen,
             progress=progress,
         )
+        found = evaluation.metrics
+        if looks_wrong(found.get("fvu"), found.get("l0"), loaded.sae.n_features):
+            warning = check_source(loaded.sae, opened, chosen).warning
+            say_notes(() if warning is None else (warning,))
     if as_json:
         json_object({"metrics": evaluation.metrics, "n_positions": evaluation.n_positions})
         return

@@ -24,6 +24,9 @@ from saescope.training.target import TargetL0
 SAMPLE_ROWS = 8192
 """Rows that the first weights and resampling look at."""
 
+ASIDE_EVERY = 10
+"""Steps between two looks at the rows set aside."""
+
 
 class Run:
     """State of one run and how a step changes it."""
@@ -68,7 +71,8 @@ class Run:
 
     def finish(self) -> None:
         """The last change to the model."""
-        self.objective.finish(self.model, self._sample(self.steps).x)
+        aside = self.data.aside
+        self.objective.finish(self.model, self._sample(self.steps).x if aside is None else aside)
 
     def advance(
         self, x: Float[Tensor, "batch d_in"], targets: Float[Tensor, "batch d_out"] | None = None
@@ -109,12 +113,21 @@ class Run:
             self._normalise_atoms()
         self.objective.after_step(self.model, loss)
         if self.target is not None and not self.objective.refitting(self.step):
-            self.target.follow(float(loss.firing.sum()) / self._batch(x), self.step)
-            loss.terms[self.objective.setting] = torch.tensor(self.sparsity)
+            self._follow_target(self.target, loss, self._batch(x))
         self.silent += self._batch(x)
         self.silent[loss.firing > 0] = 0
         self.step += 1
         return loss
+
+    def _follow_target(self, target: TargetL0, loss: StepLoss, batch: int) -> None:
+        loss.terms[self.objective.setting] = torch.tensor(target.value)
+        if self.data.aside is None:
+            target.follow(float(loss.firing.sum()) / batch, self.step)
+        elif self.step % ASIDE_EVERY == 0:
+            with torch.no_grad():
+                codes = self.model.encode(self.data.aside)
+            fires = codes.abs() > self.model.config.firing_threshold
+            target.follow(float(fires.sum()) / len(codes), self.step, ASIDE_EVERY)
 
     def _sample(self, step: int) -> Batch:
         table = self.data.table

@@ -1,13 +1,15 @@
 """How a run arrives at a target L0: the weight of its penalty follows the L0 that it has.
 
 Architectures that keep k features take the target as k. For the others the setting s (a penalty's weight, or a target
-rate) is led by a proportional and integral rule on logarithms, once per step:
+rate) is led by a proportional and integral rule on logarithms:
 
-    e = log(L0 of the batch) - log(wanted),  within MOST_ERROR
-    log s = i + PROPORTIONAL e,  i grows by INTEGRAL / steps * e       (for a target rate: -e)
+    e = log(L0) - log(wanted),  within MOST_ERROR
+    log s = i + PROPORTIONAL e,  i grows by INTEGRAL / steps * e at each step       (for a target rate: -e)
 
-`wanted` falls geometrically from the first batch's L0 to the target over the first RAMP of the steps, so that features
-are not driven out at once. What s came to at the end is recorded with the checkpoint.
+L0 is that of rows set aside (see `data.set_aside`), since codes of rows that were trained on are sparser than those of
+new ones where data are few; of a table from which none can be set aside, that of the batch. `wanted` falls
+geometrically from the first L0 to the target over the first RAMP of the steps, so that features are not driven out at
+once. What s came to at the end is recorded with the checkpoint.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from saescope.training.objectives import GeneralObjective
 
 RAMP = 0.3
 PROPORTIONAL = 0.5
-INTEGRAL = 10.0
+INTEGRAL = 20.0
 MOST_ERROR = 1.0
 SMOOTHING = 0.02
-"""Rate of the running mean of L0 that is reported."""
+"""Rate per step of the running mean of L0 that is reported."""
 
 
 class TargetL0:
@@ -44,17 +46,17 @@ class TargetL0:
         """The rule, where there is a target."""
         return None if config.target_l0 is None else cls(config, objective)
 
-    def follow(self, l0: float, step: int) -> None:
-        """Takes in the L0 of a step's batch."""
+    def follow(self, l0: float, step: int, n_steps: int = 1) -> None:
+        """Takes in the L0 after a step, which stands for `n_steps` steps."""
         assert self.config.target_l0 is not None
         log_l0 = math.log(max(l0, 1e-3))
         if self._first is None:
             self._first, self._mean = log_l0, l0
-        self._mean += SMOOTHING * (l0 - self._mean)
+        self._mean += min(1.0, SMOOTHING * n_steps) * (l0 - self._mean)
         share = min(1.0, (step + 1) / max(1.0, RAMP * self.config.steps))
         wanted = self._first + share * (math.log(self.config.target_l0) - self._first)
         error = self._sign * min(MOST_ERROR, max(-MOST_ERROR, log_l0 - wanted))
-        self._integral += INTEGRAL / self.config.steps * error
+        self._integral += INTEGRAL / self.config.steps * n_steps * error
         self.value = math.exp(self._integral + PROPORTIONAL * error)
         if self._sign < 0:
             self.value = min(self.value, 0.5)
@@ -65,7 +67,7 @@ class TargetL0:
             "target_l0": self.config.target_l0,
             "setting": self.setting,
             "value": math.exp(self._integral),
-            "l0_in_training": self._mean,
+            "l0": self._mean,
         }
 
     def to_json(self) -> dict[str, Any]:

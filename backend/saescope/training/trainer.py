@@ -16,7 +16,7 @@ from saescope.sources.protocol import ActivationTable
 from saescope.sources.targets import PairedTable, Targets
 from saescope.store.errors import UserError
 from saescope.training.config import Recipe, TrainingConfig
-from saescope.training.data import Shuffle, TrainingData, representative
+from saescope.training.data import Shuffle, TrainingData, representative, set_aside
 from saescope.training.input_transform import InputTransform, TransformKind, fit
 from saescope.training.objectives import DataSize, objective
 from saescope.training.processes import ALONE, Processes
@@ -80,12 +80,14 @@ def train_sweep(
     folders = [RunFolder(Path(out), c, description) for c, out in zip(resolved, outs, strict=True)]
     open_folders = [folder for folder in folders if not folder.finished()]
     processes.wait()  # nothing is written before all have looked
-    for kind, epsilon in dict.fromkeys((f.config.input_transform, f.config.zca_epsilon) for f in open_folders):
-        members = [f for f in open_folders if (f.config.input_transform, f.config.zca_epsilon) == (kind, epsilon)]
+    for space in dict.fromkeys(_space(f.config) for f in open_folders):
+        members = [f for f in open_folders if _space(f.config) == space]
+        kind, epsilon, watched = space
         kept = [t for t in (f.kept_transforms() for f in members) if t is not None]
         progress.update("measuring the data", 0, 1)
         inputs, targets = kept[0] if kept else _fitted(table, kind, epsilon)
-        data = TrainingData(table, inputs, where, targets)
+        trained_on, aside = set_aside(table) if watched else (table, None)
+        data = TrainingData(trained_on, inputs, where, targets, aside)
         for together in _groups(members, data):
             _advance_together(together, data, processes, progress)
     processes.wait()
@@ -98,6 +100,12 @@ def check_autocast(device: torch.device) -> None:
         raise UserError(f"--autocast is for CUDA, but this run is on the {device.type.upper()}", "leave --autocast out")
     if not torch.cuda.is_bf16_supported(including_emulation=False):
         raise UserError("--autocast needs bfloat16, which this GPU computes in software only", "leave --autocast out")
+
+
+def _space(config: Recipe) -> tuple[TransformKind, float, bool]:
+    """What runs have in common that see the same data: the transform, and whether rows are set aside."""
+    watched = config.target_l0 is not None or objective(config.architecture).sets_rows_aside
+    return config.input_transform, config.zca_epsilon, watched
 
 
 def _check_targets(table: ActivationTable, configs: Sequence[TrainingConfig]) -> None:

@@ -2,7 +2,8 @@
 
 The loss is that of `auxk`. For use, one threshold takes the place of the batch. In training the model's is a running
 mean of the smallest kept value (rate THRESHOLD_RATE, from the first step's); at the end it is set so that exactly k
-features per position exceed it, on average over a sample of the training data.
+features per position exceed it, on average over rows set aside from training (see `data.set_aside`): on rows that were
+trained on fewer features pass a threshold than on new ones. Where none can be set aside, a sample of all serves.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ BLOCK_ROWS = 1024
 @register("batchtopk")
 class BatchtopkObjective(AuxkObjective):
     """Keeps the k x batch largest positive pre-activations of the batch (and those that equal the smallest kept)."""
+
+    sets_rows_aside = True
 
     def new_model(self, d_in: int) -> LinearAutoencoder:
         return BatchtopkAutoencoder(BatchtopkConfig(**self.fields(d_in), k=self.k))

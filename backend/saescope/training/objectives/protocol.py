@@ -83,6 +83,8 @@ class GeneralObjective(ABC, Generic[Model]):
     processes: Processes = ALONE
     """Those that share a batch: asked for whatever of a batch is no mean over its positions."""
 
+    sets_rows_aside: ClassVar[bool] = False
+    """Whether `finish` wants rows that were not trained on."""
     sparsity_lowers_l0: ClassVar[bool] = True
     """Whether a larger value of that setting gives a smaller L0."""
 
@@ -144,7 +146,7 @@ class GeneralObjective(ABC, Generic[Model]):
         return None
 
     def finish(self, model: Model, sample: Float[Tensor, "batch d_in"]) -> None:
-        """Last change to a trained model, before it is folded; `sample` is of the training data, in its space."""
+        """Last change to a trained model, before it is folded; `sample` is of the data, in the space of training."""
         return None
 
 

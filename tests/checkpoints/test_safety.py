@@ -205,8 +205,23 @@ def test_a_gated_file_called_standard(tmp_path: Path) -> None:
 def test_a_missing_config(tmp_path: Path) -> None:
     saelens(tmp_path, {})
     (tmp_path / "cfg.json").unlink()
-    with pytest.raises(UserError, match=r"cfg\.json is missing"):
-        load_sae(tmp_path, format="saelens")
+    for format in ("saelens", None):
+        with pytest.raises(UserError, match=r"cfg\.json is missing"):
+            load_sae(tmp_path, format=format)
+    (tmp_path / "sae_weights.safetensors").rename(tmp_path / "sae.safetensors")
+    with pytest.raises(UserError, match=r"no cfg\.json in"):
+        load_sae(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [("sae_weights.safetensors", "config.json"), ("checkpoints/final.safetensors", "hyperparams.json")],
+)
+def test_a_missing_config_of_llama_scope(tmp_path: Path, name: str, missing: str) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    save_file(M.linears("encoder", "decoder"), tmp_path / name)
+    with pytest.raises(UserError, match=f"{missing} is missing"):
+        load_sae(tmp_path)
 
 
 @pytest.mark.parametrize(

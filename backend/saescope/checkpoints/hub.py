@@ -38,7 +38,7 @@ class HubName:
     def parse(text: str) -> HubName | None:
         """The name that a text stands for; None where it is none. With `hf:` before it, `UserError` instead."""
         explicit = text.startswith("hf:")
-        parts = text.removeprefix("hf:").strip("/").split("/")
+        parts = text.removeprefix("hf:").rstrip("/").split("/")
         if (
             len(parts) >= 2
             and all(_PART.fullmatch(part) for part in parts)

@@ -41,16 +41,20 @@ _NORMS = "dataset_average_activation_norm"
 def recognise(files: CheckpointFiles) -> bool:
     if _first(files) is not None:
         return True
-    return files.find(*WEIGHTS_NAMES) is not None and {"d_model", "expansion_factor"} <= set(
-        files.config_or_nothing(CONFIG_NAME)
-    )
+    path = files.find(*WEIGHTS_NAMES)
+    if path is None:
+        return False
+    if {"d_model", "expansion_factor"} <= set(files.config_or_nothing(CONFIG_NAME)):
+        return True
+    names = files.content_or_nothing(path).tensors
+    return files.find("cfg.json", CONFIG_NAME) is None and ("W_D" in names or "decoder.weight" in names)
 
 
 def _first(files: CheckpointFiles) -> tuple[Path, CheckpointFiles] | None:
-    """The weights of the layout of 2024, and the files of the folder that its config is in."""
+    """The weights of the layout of 2024, and the files of the folder that its config belongs in."""
     above = CheckpointFiles(files.folder.parent, files.origin) if files.folder.name == "checkpoints" else files
     weights = above.folder / FIRST_WEIGHTS
-    return (weights, above) if weights.is_file() and (above.folder / FIRST_CONFIG).is_file() else None
+    return (weights, above) if weights.is_file() else None
 
 
 def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
@@ -59,14 +63,18 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
         return _load_first(*first)
     path, config = files.find(*WEIGHTS_NAMES), files.config(CONFIG_NAME)
     if path is None or config is None:
+        missing = CONFIG_NAME if path is not None else WEIGHTS_NAMES[0]
         raise UserError(
-            f"{files.folder} holds neither {FIRST_CONFIG} and {FIRST_WEIGHTS}, nor {CONFIG_NAME} and {WEIGHTS_NAMES[0]}"
+            f"{missing} is missing in {files.folder}",
+            f"a checkpoint holds {CONFIG_NAME} and {WEIGHTS_NAMES[0]}, or (2024) {FIRST_CONFIG} and {FIRST_WEIGHTS}",
         )
     return _load_later(path, config, files, assume)
 
 
 def _load_first(path: Path, files: CheckpointFiles) -> Loaded:
-    config = files.config(FIRST_CONFIG) or {}
+    config = files.config(FIRST_CONFIG)
+    if config is None:
+        raise UserError(f"{FIRST_CONFIG} is missing beside {path}", "it has the scales and the threshold")
     if config.get("use_glu_encoder"):
         raise UserError(f"{FIRST_CONFIG} says use_glu_encoder: a gated linear encoder is no linear map")
     weights = Weights(

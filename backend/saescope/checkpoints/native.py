@@ -270,4 +270,12 @@ def _load(files: CheckpointFiles, _: Assumptions) -> Loaded:
     return Loaded(sae, read_config(_folder(files.path)).get("metadata") or {})
 
 
-FORMAT = CheckpointFormat("native", lambda files: recognise(files.path), _load)
+def _recognise(files: CheckpointFiles) -> bool:
+    if recognise(files.path):
+        return True
+    weights = files.find(WEIGHTS_NAME)  # whose cfg.json is not there: better to say so than to guess
+    names = set(files.content_or_nothing(weights).tensors)
+    return files.find(CONFIG_NAME) is None and {"W_enc", "W_dec"} <= names
+
+
+FORMAT = CheckpointFormat("native", _recognise, _load)

@@ -58,7 +58,10 @@ _TELLING = {"gated": ("b_gate", "r_mag", "b_mag"), "jumprelu": ("threshold",)}
 
 
 def recognise(files: CheckpointFiles) -> bool:
-    return files.find(WEIGHTS_NAME) is not None and files.find(CONFIG_NAME) is not None
+    path = files.find(WEIGHTS_NAME)
+    if path is None:
+        return False
+    return files.find(CONFIG_NAME) is not None or "W_dec" in files.content_or_nothing(path).tensors
 
 
 def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:

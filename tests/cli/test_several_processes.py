@@ -25,6 +25,16 @@ def test_the_command_line_trains_by_two_and_reports_once(saescope: Saescope, tmp
     torch.testing.assert_close(one.atoms, two.atoms, rtol=1e-4, atol=1e-5)
 
 
+def test_a_mistake_is_told_by_the_first_process_and_ends_the_others(tmp_path: Path) -> None:
+    wrong = ["train", "--images", str(tmp_path / "nowhere"), "--arch", "topk", "--n-features", "32", "--k", "4"]
+    done = together(["-m", "saescope.cli", *wrong, "--device", "cpu", "--out", str(tmp_path / "two")])
+    assert done.returncode == 1
+    assert done.stderr.count("nowhere: no such file or folder") == 1
+    assert "the first process failed" in done.stderr
+    assert "RuntimeError" not in done.stderr
+    assert not (tmp_path / "two").exists()
+
+
 def test_what_is_made_for_one_process_is_refused_to_several(
     saescope: Saescope, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,12 +125,23 @@ class Processes:
 
     @contextmanager
     def first_goes_ahead(self) -> Iterator[None]:
-        """The block runs in the first process, then in the others: what it keeps on disk is there for them."""
+        """The block runs in the first process, then in the others: what it keeps on disk is there for them. Where it
+        fails in the first, the others raise `UserError`."""
+        went_well = [True]
         if not self.is_first:
-            self.wait()
-        yield
-        if self.is_first:
-            self.wait()
+            distributed.broadcast_object_list(went_well, 0)
+            if not went_well[0]:
+                raise UserError("the first process failed", "its message says why")
+            yield
+            return
+        try:
+            yield
+        except BaseException:
+            went_well = [False]
+            raise
+        finally:
+            if self.size > 1:
+                distributed.broadcast_object_list(went_well, 0)
 
 
 ALONE = Processes()

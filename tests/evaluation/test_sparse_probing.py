@@ -20,6 +20,7 @@ from saescope.sources import SourceOptions, open_source
 from saescope.sources.activations import ActivationSource
 from saescope.store.errors import UserError
 from tests.precompute.small_builds import codes_seen, make_sae
+from tests.precompute.small_texts import MemoryTexts
 
 WORDS = np.array(["red", "green", "blue"])
 
@@ -95,6 +96,24 @@ def test_against_scikit_learn_on_digits(name: str) -> None:
             assert found[f"probe_auc_k{k}.label.{value}"] == pytest.approx(area, abs=1e-3)
     means = [found[f"probe_auc_k5.label.{digit}"] for digit in range(10)]
     assert found["probe_auc_k5.label"] == pytest.approx(np.mean(means))
+
+
+def test_texts_are_probed_by_document_over_the_positions_that_count() -> None:
+    source: Any = MemoryTexts()
+    sae = make_sae("topk", source)
+    found = probed(judge(sae, source, probes=["kind"], n_ce_positions=0).metrics)
+    codes, _, items, _ = codes_seen(sae, source)
+    pooled = np.zeros((source.n_items, sae.n_features), np.float32)
+    np.maximum.at(pooled, items, codes)
+    plan = plan_probe(source, "kind")
+    assert plan.values == ("prose", "code")
+    assert (plan.judging[::2] == plan.judging[1::2]).all()  # the source's documents are two items each
+    y, truth = source.kinds[~plan.judging] == "code", source.kinds[plan.judging] == "code"
+    train, other = pooled[~plan.judging], pooled[plan.judging]
+    best = np.abs(train[y].astype(float).mean(0) - train[~y].astype(float).mean(0)).argmax()
+    sign = 1 if train[y, best].mean() > train[~y, best].mean() else -1
+    assert found["probe_auc_k1.kind.code"] == pytest.approx(roc_auc_score(truth, sign * other[:, best]), abs=1e-6)
+    assert found["probe_auc_k16.kind.code"] > 0.7
 
 
 def test_the_size_of_batches_and_which_items_are_chosen_change_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

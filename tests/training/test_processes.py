@@ -34,6 +34,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "batchtopk": {"architecture": "batchtopk", "k": 4},
     "matryoshka": {"architecture": "matryoshka", "k": 4},
     "groupmax": {"architecture": "groupmax", "k": 6},
+    "deep": {"architecture": "deep", "k": 6},
 }
 """Each with features that fall silent, so that they are revived."""
 SHARED = {"n_features": 96, "steps": 60, "batch_size": 64, "dead_after": 100, "resample_every": 15}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -28,9 +27,8 @@ n_ce_positions_option = click.option(
 @n_ce_positions_option
 @click.option(
     "--against",
-    type=click.Path(path_type=Path),
     metavar="CHECKPOINT",
-    help="Another SAE to compare the dictionary with.",
+    help="Another SAE (a path or a hub name) to compare the dictionary with.",
 )
 @click.option(
     "--match-cosine",
@@ -55,7 +53,7 @@ def command(
     format_name: str | None,
     assume: dict[str, str],
     n_ce_positions: int,
-    against: Path | None,
+    against: str | None,
     match_cosine: float,
     probes: tuple[str, ...],
     device: str,

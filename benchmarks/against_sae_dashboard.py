@@ -31,6 +31,7 @@ from safetensors.torch import save_file
 from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.topk import TopkAutoencoder, TopkConfig
 from saescope.checkpoints import load_sae, native
+from saescope.models.packing import plain
 from saescope.precompute import BuildOptions, build_entry
 from saescope.sources import SourceOptions, open_source
 from saescope.sources.protocol import flat_positions
@@ -143,7 +144,7 @@ def prepare_peer(folder: Path, sae: TopkAutoencoder, source, model, hook: str) -
     theta = config.get("rope_theta") or config["rope_parameters"]["rope_theta"]
     (folder / "model.json").write_text(json.dumps({name: config[name] for name in names} | {"rope_theta": theta}))
     kept = {name: tensor for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
-    save_file({name: tensor.contiguous().clone() for name, tensor in kept.items()}, folder / "model.safetensors")
+    save_file({name: plain(tensor).contiguous().clone() for name, tensor in kept.items()}, folder / "model.safetensors")
     weights = {"W_enc": sae.encoder.T, "W_dec": sae.W_dec, "b_enc": sae.b_enc, "b_dec": sae.b_dec}
     np.savez(folder / "sae.npz", **{name: tensor.detach().numpy() for name, tensor in weights.items()})
     (folder / "sae.json").write_text(json.dumps({"k": sae.config.k, "hook": hook}))

@@ -42,11 +42,11 @@ from saescope.precompute.blocks import block_rows
 from saescope.precompute.one_pass import PassOptions, run_pass
 from saescope.progress.terminal import terminal_progress
 from saescope.sources import SourceOptions, open_source
+from saescope.sources.hooked.windows import POSITIONS
 from saescope.sources.protocol import ActivationBatch, ActivationTable, TokenSource
 from saescope.store import FeatureStore
 
 TABLES = ("features", "examples", "top_logits", "top_tokens")
-POSITIONS_PER_BATCH = 2048
 SAMPLE = 4096
 MEMORY_ITEMS = (1_000, 4_000, 16_000)
 """Contexts of the streams whose memory is measured, 128 tokens each."""
@@ -78,7 +78,7 @@ class Contexts:
         order, start = items[np.argsort(-lengths, kind="stable")], 0
         self.batches = []
         while start < len(order):
-            step = max(1, POSITIONS_PER_BATCH // int(lengths[order[start]]))
+            step = max(1, POSITIONS[source.hooked.loaded.device.type][1] // int(lengths[order[start]]))
             self.batches.append([torch.from_numpy(a) for a in source.contexts(order[start : start + step])])
             start += step
         self.hooked = source.hooked

@@ -12,6 +12,7 @@ import torch
 from saescope.autoencoders.device import choose_device
 from saescope.models.locating import Located, loading_errors, locate
 from saescope.models.options import DType, ModelOptions
+from saescope.models.packing import pack_linear_layers, plain
 from saescope.models.quiet import quiet
 from saescope.progress import SILENT, Progress
 from saescope.store.errors import UserError
@@ -67,7 +68,7 @@ class LoadedModel:
         for name, tensor in sorted(self.model.state_dict().items()):
             if _POOLER in name:
                 continue
-            flat = tensor.detach().reshape(-1)
+            flat = plain(tensor.detach()).reshape(-1)
             step = max(1, -(-flat.numel() // _FINGERPRINT_VALUES))
             digest.update(f"{name} {list(tensor.shape)}\n".encode())
             digest.update(flat[::step].to("cpu", torch.float32).numpy().tobytes())
@@ -117,6 +118,7 @@ def load_model(options: ModelOptions, progress: Progress = SILENT) -> LoadedMode
         )
     _check_complete(located, report)
     model = model.eval().requires_grad_(False).to(device)
+    pack_linear_layers(model, keep=model.get_output_embeddings())
     progress.update(stage, 1, 1)
     kind: Kind = "causal" if is_causal else "vision" if model.main_input_name == "pixel_values" else "encoder"
     if kind != "vision" and model.config.is_encoder_decoder:

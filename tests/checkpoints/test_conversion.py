@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,8 @@ def test_to_saelens_and_back(name: str, fields: dict[str, Any], tmp_path: Path) 
     for got, expected in zip(again.sae(x), sae(x), strict=True):
         assert torch.equal(got, expected)
     assert again.metadata.items() >= about.items()
-    assert again.metadata["converted_from"]["format"] == "saelens"
+    digest = hashlib.sha256((tmp_path / "saelens" / "sae_weights.safetensors").read_bytes()).hexdigest()
+    assert again.metadata["converted_from"] == {"format": "saelens", "sha256": {"sae_weights.safetensors": digest}}
 
 
 @pytest.mark.parametrize("name", ["batchtopk", "matryoshka"])

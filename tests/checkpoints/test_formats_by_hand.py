@@ -73,6 +73,15 @@ def test_gemma_scope_embeddings_are_scaled(tmp_path: Path) -> None:
     agree(load_sae(folder, assume={"embedding": "no"}), plain, plain @ M.W_dec + M.b_dec)
 
 
+def test_gemma_scope_transcoders_are_told_by_their_folder(tmp_path: Path) -> None:
+    plain = gemma_scope_1(tmp_path / "transcoder-study" / "gemma-scope-2b-pt-res" / "layer_3" / "w" / "l0")
+    assert not load_sae(plain).config.transcoder
+    loaded = load_checkpoint(gemma_scope_1(tmp_path / "gemma-scope-2b-pt-transcoders" / "layer_3" / "w" / "l0"))
+    assert loaded.sae.config.transcoder
+    assert loaded.metadata["hook"] == "blocks.3.ln2.hook_normalized"
+    assert loaded.metadata["hook_out"] == "blocks.3.hook_mlp_out"
+
+
 @pytest.mark.parametrize("affine", [False, True])
 def test_gemma_scope_2(tmp_path: Path, affine: bool) -> None:
     tensors = {name.lower(): t.clone() for name, t in M.bare().items()}

@@ -3,6 +3,7 @@ one clear message."""
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -320,3 +321,15 @@ def test_an_assumption_against_the_file(tmp_path: Path) -> None:
     save_json(folder, "cfg.json", {"d_in": D_IN, "num_latents": N_FEATURES, "k": 3})
     with pytest.raises(UserError, match=r"k is assumed to be 4, but .* says 3"):
         load_sae(folder, assume={"k": 4})
+
+
+def test_files_under_any_name(tmp_path: Path) -> None:
+    (tmp_path / "sae.pkl").write_bytes(pickle.dumps({"cfg": Intruder(tmp_path / "trap")}))
+    with pytest.raises(UserError, match=r"sae\.pkl"):
+        load_sae(tmp_path / "sae.pkl")
+    (tmp_path / "sae.pkl.gz").write_bytes(gzip.compress((tmp_path / "sae.pkl").read_bytes()))
+    with pytest.raises(UserError, match="compressed with gzip"):
+        load_sae(tmp_path / "sae.pkl.gz")
+    assert not (tmp_path / "trap").exists()
+    torch.save(M.linears("encoder_linear", "decoder_linear"), tmp_path / "weights")
+    assert load_sae(tmp_path / "weights").n_features == N_FEATURES

@@ -96,18 +96,15 @@ def _write(loaded: Loaded, path: str | Path, to: Target, folder: Path) -> None:
             extra["metadata"] = {**(extra.get("metadata") or {}), "corrected": list(loaded.corrections)}
         native.save(loaded.sae, folder, extra, whitening=whitening)
     else:
-        native.save(loaded.sae, folder, {"metadata": metadata_of(loaded, path)})
+        native.save(loaded.sae, folder, {"metadata": metadata_of(loaded)})
 
 
-def metadata_of(loaded: Loaded, path: str | Path) -> dict[str, Any]:
+def metadata_of(loaded: Loaded) -> dict[str, Any]:
     """The native cfg.json's `metadata` of a converted checkpoint: what its files say, and which files they were."""
-    files = locate(path)
-    names = [files.path] if files.path.is_file() else sorted(p for p in files.folder.rglob("*") if p.is_file())
     digests = {}
-    for file in names:
-        if file.suffix in (".safetensors", ".pt", ".pth", ".npz", ".bin"):
-            with file.open("rb") as opened:
-                digests[file.name] = hashlib.file_digest(opened, "sha256").hexdigest()
+    for file in loaded.weights:
+        with file.open("rb") as opened:
+            digests[file.name] = hashlib.file_digest(opened, "sha256").hexdigest()
     corrected = {"corrected": list(loaded.corrections)} if loaded.corrections else {}
     return {**loaded.metadata, **corrected, "converted_from": {"format": loaded.format, "sha256": digests}}
 

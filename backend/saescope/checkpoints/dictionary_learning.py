@@ -48,9 +48,10 @@ _LINEAR = {"encoder.weight", "encoder.bias", "decoder.weight"}
 
 
 def recognise(files: CheckpointFiles) -> bool:
-    if isinstance(files.config_or_nothing("config.json").get("trainer"), dict) and files.single is not None:
+    path = files.find(WEIGHTS_NAME) or files.single
+    if isinstance(files.config_or_nothing("config.json").get("trainer"), dict) and path is not None:
         return True
-    return _class_of(files.single_content.tensors) is not None
+    return _class_of(files.content_or_nothing(path).tensors) is not None
 
 
 def _class_of(tensors: dict[str, Tensor]) -> str | None:

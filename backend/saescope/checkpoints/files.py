@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,8 @@ from saescope.store.errors import UserError
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".npz", ".bin", ".ckpt")
 """Endings of files that may hold weights."""
+CONFIG_SUFFIXES = (".json", ".yaml", ".yml", ".parquet")
+"""Endings of files that stand beside them."""
 
 
 class CheckpointFiles:
@@ -24,7 +27,11 @@ class CheckpointFiles:
         self.path = path
         self.origin = origin or str(path.resolve())
         self._configs: dict[Path, dict[str, Any]] = {}
-        self._contents: dict[Path, Content] = {}
+        self._contents: dict[Path, Content | UserError] = {}
+
+    def is_inside(self, pattern: str) -> bool:
+        """Whether one of the last folders on the way there has a name like this."""
+        return any(re.fullmatch(pattern, part) for part in re.split(r"[/\\]", self.origin)[-6:])
 
     @property
     def folder(self) -> Path:
@@ -56,17 +63,32 @@ class CheckpointFiles:
 
     @cached_property
     def single(self) -> Path | None:
-        """The only weights file: the path itself, or the one in the folder."""
+        """The only weights file: the path itself whatever it is called, or the one in the folder."""
         if self.path.is_file():
-            return self.path if self.path.suffix in WEIGHTS_SUFFIXES else None
+            return None if self.path.suffix in CONFIG_SUFFIXES else self.path
         found = weights_files(self.path)
         return found[0] if len(found) == 1 else None
 
     def content(self, path: Path) -> Content:
         """What a weights file holds. `UserError` where it cannot be read safely."""
         if path not in self._contents:
-            self._contents[path] = read_weights(path)
-        return self._contents[path]
+            try:
+                self._contents[path] = read_weights(path)
+            except UserError as error:
+                self._contents[path] = error
+        found = self._contents[path]
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+    def remember(self, path: Path, content: Content) -> None:
+        """Content that a format read in a way of its own."""
+        self._contents[path] = content
+
+    @property
+    def read(self) -> tuple[Path, ...]:
+        """The weights files that were read."""
+        return tuple(path for path, found in self._contents.items() if isinstance(found, Content))
 
     def content_or_nothing(self, path: Path | None) -> Content:
         """`content` for recognising a format: empty where there is no file, or none that can be read."""

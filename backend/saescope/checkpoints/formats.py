@@ -35,6 +35,8 @@ class Loaded:
     """What its reader should know, a sentence each."""
     format: str = ""
     """Name of the format that it was read as."""
+    weights: tuple[Path, ...] = ()
+    """The weights files that were looked into."""
     corrections: tuple[str, ...] = ()
     """Names of assumptions that changed what was read."""
 
@@ -87,7 +89,7 @@ def load_checkpoint(path: str | Path, format: str | None = None, assume: Mapping
     corrections = assumptions.left(CORRECTIONS)
     assumptions.check_all_used(chosen.name)
     sae = corrected(loaded.sae, corrections).eval().requires_grad_(False)
-    return Loaded(sae, loaded.metadata, loaded.notes, chosen.name, tuple(corrections))
+    return Loaded(sae, loaded.metadata, loaded.notes, chosen.name, files.read, tuple(corrections))
 
 
 def locate(path: str | Path) -> CheckpointFiles:

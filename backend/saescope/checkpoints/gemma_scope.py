@@ -52,14 +52,14 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     config = files.config("config.json") if lower else None
     embedding = assume.get("embedding")
     if embedding is None:
-        embedding = not lower and "embedding" in re.split(r"[/\\]", files.origin)
+        embedding = not lower and files.is_inside("embedding")
     if embedding:
         root = math.sqrt(weights.size("d_in"))
         tensors["W_enc"], tensors["W_dec"] = tensors["W_enc"] / root, tensors["W_dec"] * root
     if skip is not None:
         tensors["W_skip"] = skip
     found = _second_metadata(config or {}, files.origin) if lower else _first_metadata(files.origin, bool(embedding))
-    transcoder = "transcoder" in files.origin or skip is not None or _has_two_hooks(config or {})
+    transcoder = files.is_inside("(.*-)?transcoders?(_all)?") or skip is not None or _has_two_hooks(config or {})
     return Loaded(assemble("jumprelu", tensors, skip=skip is not None, transcoder=transcoder), found)
 
 

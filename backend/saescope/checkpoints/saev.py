@@ -74,6 +74,7 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     with path.open("rb") as file:
         file.seek(start)
         content = read_torch_bytes(file.read(), path)
+    files.remember(path, content)
     weights = Weights(str(path), content, {"d_in": d_in, "n_features": n_features})
     tensors = {
         "W_enc": weights.take("W_enc", "d_in", "n_features"),

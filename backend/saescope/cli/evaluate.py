@@ -66,7 +66,7 @@ def command(
     """
     options = parsed(source, device)
     from saescope.autoencoders.device import choose_device
-    from saescope.checkpoints import load_checkpoint, load_sae
+    from saescope.checkpoints import load_checkpoint
     from saescope.checkpoints.conversion import training_space
     from saescope.evaluation import judge
     from saescope.evaluation.plausibility import check_source, looks_wrong
@@ -75,7 +75,8 @@ def command(
     from saescope.sources import open_source
 
     chosen = choose_device(device)
-    other = None if against is None else load_sae(against)
+    other = None if against is None else load_checkpoint(against)
+    say_notes(() if other is None else other.notes)
     loaded = load_checkpoint(checkpoint, format_name, assume)
     say_notes(loaded.notes)
     config, whitening = training_space(loaded, checkpoint)
@@ -86,7 +87,7 @@ def command(
             opened,
             config,
             whitening=None if whitening is None else whitening.matrix,
-            against=other,
+            against=None if other is None else other.sae,
             probes=probes,
             match_cosine=match_cosine,
             n_ce_positions=n_ce_positions,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.evaluation.consistency import FiringItems
 from saescope.evaluation.dictionaries import MATCH_COSINE, compare_dictionaries, largest_cosines
 from saescope.evaluation.sparse_probing import PooledCodes, plan_probe, probe
 from saescope.precompute import evaluate
@@ -46,9 +47,13 @@ def judge(
     plans = [plan_probe(source, column) for column in dict.fromkeys(probes)]
     pooled = [PooledCodes(plan.items, sae.n_features) for plan in plans]
 
+    consistency = FiringItems(sae.n_features) if source.positions_per_item > 1 else None
+
     def observe(rows: Rows, codes: CodeBlock) -> None:
         for each in pooled:
             each.add(codes, rows.items)
+        if consistency is not None:
+            consistency.add(codes, rows.items)
 
     found = evaluate(
         sae,
@@ -57,10 +62,12 @@ def judge(
         whitening=whitening,
         n_ce_positions=n_ce_positions,
         device=device,
-        observe=observe if pooled else None,
+        observe=observe,
         progress=progress,
     )
     metrics = found.metrics | dictionaries
+    if consistency is not None:
+        metrics["consistent_activation"] = consistency.mean()
     for plan, codes in zip(plans, pooled, strict=True):
         metrics |= probe(plan, codes.matrix(), progress)
     return replace(found, metrics=metrics)

@@ -51,6 +51,8 @@ FORMULAS: dict[str, str] = {
     "kl": "mean over predictions of KL(p_clean || p_sae), nats",
     "kl_zero": "kl with the zero ablation of ce_zero in place of the SAE",
     "kl_recovered": "(kl_zero - kl) / kl_zero",
+    "consistent_activation": "mean over features that fire of firing positions / items in which they fire, over all "
+    "positions; for items of several positions",
     "max_atom_cosine": "mean over features of the largest cosine of its atom with another feature's",
     "max_encoder_cosine": "mean over features of the largest cosine of its encoder row with another feature's",
     "mmcs_to_other": _MMCS.format("this SAE", "the other"),

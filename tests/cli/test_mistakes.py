@@ -190,10 +190,10 @@ def test_values_of_a_sweep(saescope: Saescope, tmp_path: Path, values: str, word
 
 
 def test_architectures_that_can_be_built_but_not_trained(saescope: Saescope, tmp_path: Path) -> None:
-    common = ("--images", "embedded:digits", "--arch", "jumprelu", "--n-features", "16")
-    told(saescope("train", *common, "--out", tmp_path / "run"), "jumprelu", "cannot be trained", "topk")
+    common = ("--images", "embedded:digits", "--arch", "tanhrelu", "--n-features", "16")
+    told(saescope("train", *common, "--out", tmp_path / "run"), "tanhrelu", "cannot be trained", "topk")
     sweep = ("sweep", *common, "--store", tmp_path / "s", "--name", "digits", "--values", "4")
-    told(saescope(*sweep), "jumprelu", "cannot be trained", "topk")
+    told(saescope(*sweep), "tanhrelu", "cannot be trained", "topk")
 
 
 def test_names_of_a_sweep(saescope: Saescope, tmp_path: Path) -> None:

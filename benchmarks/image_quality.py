@@ -34,6 +34,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "topk": [{"k": 8}, {"k": 16}, {"k": 32}],
     "relu": [{"l1": 1.0}, {"l1": 3.0}, {"l1": 8.0}],
     "kl": [{"rho": 0.02}, {"rho": 0.05}],
+    "deep": [{"k": 8}, {"k": 16}],
 }
 TEXTBOOK = [
     {"l1": value, "l1_reduction": "mean", "steps": 1175, "batch_size": 256} for value in (1e-4, 1e-3, 1e-1, 1.0)

@@ -32,6 +32,8 @@ from saescope.training.schedule import warmed
 
 HIDDEN = 2
 """Width of the one hidden layer each way that is the default, over d_in."""
+RATE = 0.25
+"""Learning rate over that of the linear architectures: with theirs, held-out error on digits is a sixth larger."""
 
 
 @register("deep")
@@ -71,7 +73,8 @@ class DeepObjective(GeneralObjective[DeepAutoencoder]):
             bias_rate=1.0,
             l1_warmup=0.3,
         )
-        return with_shared_defaults(own, size)
+        recipe = with_shared_defaults(own, size)
+        return recipe if config.lr is not None else dataclasses.replace(recipe, lr=recipe.lr * RATE)
 
     def new_model(self, d_in: int) -> DeepAutoencoder:
         c = self.config

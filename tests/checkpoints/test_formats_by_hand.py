@@ -452,7 +452,25 @@ def test_e2e_saes_normalise_their_decoder(tmp_path: Path) -> None:
     assert loaded.metadata == {"hook": "blocks.6.hook_resid_pre", "layer": 6}
 
 
-def test_several_layers_each_way_are_refused(tmp_path: Path) -> None:
-    state = {f"{half}.{i}.weight": draw(4, 4, seed=i) for half in ("encoder", "decoder") for i in (0, 2)}
-    with pytest.raises(UserError, match="several layers"):
-        load_sae(save_torch(tmp_path, "deep.pt", state), format="plain")
+def test_several_layers_each_way(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    Linear, ReLU, Sequential = torch.nn.Linear, torch.nn.ReLU, torch.nn.Sequential
+    encoder = Sequential(Linear(D_IN, 7), ReLU(), Linear(7, 20), ReLU())
+    decoder = Sequential(Linear(20, 8), ReLU(), Linear(8, 6), ReLU(), Linear(6, D_IN))
+    state = torch.nn.ModuleDict({"encoder": encoder, "decoder": decoder}).state_dict()
+    loaded = plain(tmp_path, state)
+    assert loaded.sae.config.architecture == "deep"
+    assert "between its layers" in loaded.notes[0]
+    with torch.no_grad():
+        agree(loaded.sae, encoder(X), decoder(encoder(X)))
+        kept = top(encoder[:3](X), 4)
+        agree(plain(tmp_path, state, activation="topk", k=4).sae, kept, decoder(kept))
+        one = Sequential(Linear(20, D_IN))
+        half = torch.nn.ModuleDict({"encoder": encoder, "decoder": one}).state_dict()
+        agree(plain(tmp_path, half).sae, encoder(X), one(encoder(X)))
+
+
+def test_layers_that_do_not_follow_each_other(tmp_path: Path) -> None:
+    state = {f"{half}.{i}.weight": draw(4, 3, seed=i) for half in ("encoder", "decoder") for i in (0, 2)}
+    with pytest.raises(UserError, match=r"encoder\.2\.weight has shape \[4, 3\], expected"):
+        plain(tmp_path, state)

@@ -23,6 +23,7 @@ from saescope.checkpoints.assembling import assemble
 from saescope.checkpoints.assumptions import Assumptions
 from saescope.checkpoints.files import CheckpointFiles
 from saescope.checkpoints.formats import CheckpointFormat, Loaded
+from saescope.checkpoints.layers import is_deep, load_deep
 from saescope.checkpoints.metadata import layer_of, metadata
 from saescope.checkpoints.reading import Content
 from saescope.checkpoints.scaling import fold_decoder_norms, scale_input
@@ -61,7 +62,7 @@ class _Names(NamedTuple):
 
 def recognise(files: CheckpointFiles) -> bool:
     content, _ = _without_hook(files.single_content)
-    return _names(content.tensors) is not None
+    return _names(content.tensors) is not None or is_deep(content.tensors)
 
 
 def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
@@ -69,7 +70,8 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
         raise UserError(f"{files.path} holds no single weights file", "give the file itself")
     where = str(files.single)
     content, hook = _without_hook(files.content(files.single))
-    _refuse_deep(content.tensors, where)
+    if is_deep(content.tensors):
+        return load_deep(content, assume, where)
     names = _names(content.tensors)
     if names is None:
         raise UserError(
@@ -141,15 +143,6 @@ def _names(tensors: dict[str, Tensor]) -> _Names | None:
         first(_PRE_BIASES),
         False,
     )
-
-
-def _refuse_deep(tensors: dict[str, Tensor], where: str) -> None:
-    layers = [n for n in tensors if re.fullmatch(r"(encoder|decoder)\.\d+\.weight", n) and tensors[n].ndim == 2]
-    if sum(name.startswith("encoder") for name in layers) > 1 or sum(n.startswith("decoder") for n in layers) > 1:
-        raise UserError(
-            f"{where} is an autoencoder of several layers each way: {', '.join(sorted(layers))}",
-            "what stands between the layers is not recorded, so it cannot be read",
-        )
 
 
 def _matrices(

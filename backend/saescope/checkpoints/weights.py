@@ -39,20 +39,20 @@ class Weights:
         """The tensor `name`, float32; its `shape` in names of sizes and numbers."""
         if name not in self._tensors:
             self.faults.append(f"tensor {name} is missing")
-            return torch.empty(0)
+            return torch.empty((0,) * len(shape))
         self._left.discard(name)
         found = self._tensors[name]
         known = [self._sizes.get(size) if isinstance(size, str) else size for size in shape]
         fits = found.ndim == len(shape) and all(k is None or k == n for k, n in zip(known, found.shape, strict=True))
         if not fits:
             self.faults.append(f"{name} has shape {list(found.shape)}, expected {_spelled(shape, known)}")
-            return torch.empty(0)
+            return torch.empty((0,) * len(shape))
         for size, n in zip(shape, found.shape, strict=True):
             if isinstance(size, str):
                 self._sizes[size] = int(n)
         if not found.is_floating_point():
             self.faults.append(f"{name} has type {str(found.dtype).removeprefix('torch.')}, expected floating point")
-            return torch.empty(0)
+            return torch.empty((0,) * len(shape))
         values = found.detach().to(torch.float32)
         bad = int(values.numel() - torch.isfinite(values).sum())
         if bad:

@@ -45,8 +45,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "gated": {"l1_coefficient": 5.0, "l1_warm_up_steps": 100},
     "matryoshka": {"k": 32},
 }
-"""SAELens' sparsity for each architecture. What L0 it comes to depends on the steps and the learning rate, and is printed:
-its JumpReLU thresholds move by about the rate per step, so a short run at a low one stays dense whatever the weight."""
+"""SAELens' sparsity for each architecture. What L0 it comes to depends on the steps and the learning rate, and is
+printed: its JumpReLU thresholds move by about the rate per step, so a short run at a low one stays dense whatever the
+weight."""
 
 
 class RowsOnDisk:

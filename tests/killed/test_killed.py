@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from saescope.store import FeatureStore
+from saescope.store import FeatureStore, atomic
 from saescope.store.verify import verify
 from tests.killed import jobs
 from tests.precompute.test_cut_and_resumed import assert_equal
@@ -114,8 +114,9 @@ def test_killed_builds_end_in_the_same_tables(tmp_path: Path, job: Callable[...,
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Everything below a folder."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    """Everything below a folder but temporary files, which a killed writer leaves and a later run removes once they are
+    old: until then another process might be writing them."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and not atomic.is_temporary(path))
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from saescope.autoencoders.linear import LinearAutoencoder, LinearConfig
 from saescope.autoencoders.protocol import Selection
 from saescope.autoencoders.registry import register
-from saescope.autoencoders.topk import largest
-from saescope.store.errors import UserError
+from saescope.autoencoders.topk import check_k, largest
 
 UNCALIBRATED = -1.0
 """The threshold of an SAE that has none yet."""
@@ -38,11 +37,7 @@ class BatchtopkConfig(LinearConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.k <= self.n_features:
-            raise UserError(
-                f"k is {self.k}, but must lie between 1 and n_features, {self.n_features}",
-                "choose a smaller k or more features",
-            )
+        check_k(self.k, self.n_features)
 
 
 @register(BatchtopkConfig)

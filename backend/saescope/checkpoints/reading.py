@@ -11,6 +11,7 @@ import io
 import json
 import pickle
 import re
+import warnings
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,7 +151,9 @@ def read_torch(source: Path | BinaryIO, path: Path) -> Content:
     else:
         mapped = False
     try:
-        found = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a pickle is of another protocol than torch's own
+            found = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise _refused(path, error) from None
     except Exception as error:  # damaged pickles fail in every way there is, and none of them says more than that
@@ -233,8 +236,13 @@ def _npy_header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any], int]:
 def _refused(path: Path, error: Exception) -> UserError:
     """Why the restricted unpickler stopped: a name that would be code, or damage."""
     named = re.search(r"(?:GLOBAL|class|global) ([\w.]+(?:\.[\w<>]+)+)", str(error))
-    if named is None:
-        return UserError(f"cannot read {path}: {_first_line(error)}", _DAMAGED)
+    if named is None and "Unsupported operand" in str(error):
+        return UserError(
+            f"{path} is a pickle that torch.save did not write: it could run code, so it is refused", _rewrite()
+        )
+    if named is None:  # torch's own message would advise to load it unsafely
+        reason = re.search(r"WeightsUnpickler error: (.+)", str(error))
+        return UserError(f"cannot read {path}{': ' + reason[1] if reason else ''}", _DAMAGED)
     return UserError(
         f"{path} is a pickle that names {named[1]}: loading it would run code, so it is refused", _rewrite()
     )

@@ -19,6 +19,7 @@ from saescope.precompute import evaluate
 from saescope.precompute.blocks import CodeBlock, Rows
 from saescope.precompute.crossentropy import N_CE_POSITIONS
 from saescope.precompute.evaluation import Evaluation
+from saescope.precompute.one_pass import check_source
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source
 from saescope.store.errors import UserError
@@ -43,6 +44,7 @@ def judge(
     another SAE's; `probes` are metadata columns of the source that sparse probes predict, after the same pass. Atoms
     are compared only where decoders are linear: `UserError` where `against` is given and one is not.
     """
+    check_source(sae, source)
     dictionaries = _dictionaries(sae, source, against, match_cosine, progress)
     plans = [plan_probe(source, column) for column in dict.fromkeys(probes)]
     pooled = [PooledCodes(plan.items, sae.n_features) for plan in plans]

@@ -29,6 +29,11 @@ def open_feature(page: Page, server: str, feature: int, **more: object) -> None:
 def settled(page: Page, feature: int) -> None:
     part(page, "feature-title").get_by_text(f"#{feature:04d}").wait_for()
     part(page, "_feature_examples").locator(".here").first.wait_for()
+    idle(page)
+
+
+def idle(page: Page) -> None:
+    """Wait until the page's script has ended: what it draws until then may still be drawn anew."""
     page.wait_for_function(
         "() => document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'"
     )
@@ -162,6 +167,7 @@ def test_places_show_their_features_and_features_their_places(
     shown = part(browser_page, "_item_codes")
     tokens = shown.locator(".stage .token")
     tokens.first.wait_for()
+    idle(browser_page)
     tokens.nth(5).click()
     links = shown.locator(".here a")
     first = tokens.nth(5).evaluate("e => e._tip").splitlines()[1]

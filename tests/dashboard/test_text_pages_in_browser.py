@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from tests.dashboard.browser_pages import address, part
 from tests.dashboard.conftest import Serve
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Locator, Page
 
 pytestmark = pytest.mark.browser
 SAE = "texts-topk-k4"
@@ -156,6 +157,19 @@ def test_an_example_opens_its_item_coloured_by_the_feature(
     assert item.locator(".pinned").evaluate("e => e.style.backgroundColor") != ""
 
 
+def n_coloured(tokens: Locator) -> int:
+    return int(tokens.evaluate_all("all => all.filter(e => e.style.backgroundColor).length"))
+
+
+def wait_until(page: Page, holds: Callable[[], bool]) -> None:
+    """Let the page work until something holds; fails where it does not within five seconds."""
+    for _ in range(50):
+        if holds():
+            return
+        page.wait_for_timeout(100)
+    assert holds()
+
+
 def test_places_show_their_features_and_features_their_places(
     browser_page: Page, serve_store: Serve, texts_store: Path
 ) -> None:
@@ -175,10 +189,9 @@ def test_places_show_their_features_and_features_their_places(
     found = [int(value) for value in links.evaluate_all("links => links.map(a => a.dataset.value)")]
     assert found == codes[position].feature_ids
     links.first.hover()
-    coloured = tokens.evaluate_all("all => all.filter(e => e.style.backgroundColor).length")
-    assert coloured > 0
+    wait_until(browser_page, lambda: n_coloured(tokens) > 0)
     browser_page.mouse.move(5, 5)
-    assert tokens.evaluate_all("all => all.filter(e => e.style.backgroundColor).length") == 0
+    wait_until(browser_page, lambda: n_coloured(tokens) == 0)
     links.first.click()
     settled(browser_page, found[0])
 

@@ -99,7 +99,7 @@ export default async function (component) {
       `#${id} ${label}\nactivation ${shortNumber(value)}` +
       (largest ? `, ${Math.round(100 * share)} % of its largest in the store` : "") +
       `\nfires at ${byFeature.get(id)?.size ?? 0} of ${data.codes.length} positions here`;
-    link.addEventListener("pointerenter", () => colour(id));
+    link.addEventListener("pointerenter", () => link.isConnected && colour(id)); // one just replaced is never left
     link.addEventListener("focus", () => colour(id));
     link.addEventListener("pointerleave", () => colour(data.feature));
     link.addEventListener("blur", () => colour(data.feature));
@@ -107,7 +107,10 @@ export default async function (component) {
   };
 
   const here = make("section", "here");
+  let listed = null;
   const list = (place) => {
+    if (place === listed) return; // the links stay, and with them what the pointer is over
+    listed = place;
     const rows = [];
     for (let p = place.first; p < place.stop; p++) {
       const [ids, values, more] = data.codes[p] ?? [[], [], 0];

@@ -12,7 +12,7 @@ from torch import Tensor
 from saescope.autoencoders import Autoencoder
 from saescope.checkpoints.assembling import assemble
 from saescope.checkpoints.correcting import corrected
-from saescope.evaluation.plausibility import check, check_source
+from saescope.evaluation.plausibility import check, check_on_source
 from saescope.sources import SourceOptions, open_source
 from saescope.store.errors import UserError
 from tests.precompute.small_builds import digits
@@ -128,7 +128,7 @@ def test_a_source_is_sampled_all_over() -> None:
     sae = assemble(
         "relu", {"W_enc": torch.eye(64), "W_dec": torch.eye(64), "b_enc": torch.zeros(64), "b_dec": torch.zeros(64)}
     )
-    found = check_source(sae.eval(), source)
+    found = check_on_source(sae.eval(), source)
     assert found.n_positions == 512
     assert found.as_read.fvu == 0
     toy = open_source(SourceOptions(toy="24x12:p=0.05,items=900"))

@@ -84,7 +84,9 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     if name == "relu":
         new = not weights.has("bias")
         fields["apply_b_dec_to_input"] = not new
-        tensors = _linear(weights, "decoder.bias" if new else "bias")
+        tensors = weights.take_linear_layers(
+            "encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias" if new else "bias"
+        )
     elif name == "gated":
         tensors = {
             "W_enc": weights.take("encoder.weight", "n_features", "d_in").T,
@@ -102,7 +104,7 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
             "b_dec": weights.take("b_dec", "d_in"),
         }
     else:
-        tensors = _linear(weights, "b_dec")
+        tensors = weights.take_linear_layers("encoder.weight", "encoder.bias", "decoder.weight", "b_dec")
     if name == "jumprelu":
         fields["apply_b_dec_to_input"] = False
         tensors["threshold"] = weights.take("threshold", "n_features")
@@ -149,15 +151,6 @@ def _architecture(dict_class: Any, tensors: dict[str, Tensor], assume: Assumptio
             "correct dict_class in config.json",
         )
     return CLASSES[name]
-
-
-def _linear(weights: Weights, bias: str) -> dict[str, Tensor]:
-    return {
-        "W_enc": weights.take("encoder.weight", "n_features", "d_in").T,
-        "b_enc": weights.take("encoder.bias", "n_features"),
-        "W_dec": weights.take("decoder.weight", "d_in", "n_features").T,
-        "b_dec": weights.take(bias, "d_in"),
-    }
 
 
 def _metadata(config: dict[str, Any], trainer: dict[str, Any]) -> dict[str, Any]:

@@ -24,12 +24,9 @@ def load(files: CheckpointFiles, _: Assumptions) -> Loaded:
     if files.single is None:
         raise UserError(f"{files.path} holds no single weights file", "give the .pth file itself")
     weights = Weights(str(files.single), files.content(files.single))
-    tensors = {
-        "W_enc": weights.take("encoder_linear.weight", "n_features", "d_in").T,
-        "b_enc": weights.take("encoder_linear.bias", "n_features"),
-        "W_dec": weights.take("decoder_linear.weight", "d_in", "n_features").T,
-        "b_dec": weights.take("decoder_linear.bias", "d_in"),
-    }
+    tensors = weights.take_linear_layers(
+        "encoder_linear.weight", "encoder_linear.bias", "decoder_linear.weight", "decoder_linear.bias"
+    )
     weights.check()
     named = re.search(r"(Llama-3\.\d-\d+B-Instruct)-SAE-l(\d+)", files.origin)
     found = {}

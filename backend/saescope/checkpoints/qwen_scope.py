@@ -32,12 +32,7 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     if files.single is None:
         raise UserError(f"{files.path} holds no single weights file", "give the file of one layer, layerN.sae.pt")
     weights = Weights(str(files.single), files.content(files.single))
-    tensors = {
-        "W_enc": weights.take("W_enc", "n_features", "d_in").T,
-        "b_enc": weights.take("b_enc", "n_features"),
-        "W_dec": weights.take("W_dec", "d_in", "n_features").T,
-        "b_dec": weights.take("b_dec", "d_in"),
-    }
+    tensors = weights.take_linear_layers("W_enc", "b_enc", "W_dec", "b_dec")
     weights.check()
     repository, file = _REPOSITORY.search(files.origin), _FILE.search(files.single.name)
     k = assume.need("k", None if repository is None else int(repository[3]), f"the path of {files.single}")

@@ -63,6 +63,16 @@ class Weights:
         """`take`, or None where there is no such tensor."""
         return self.take(name, *shape) if name in self._tensors else None
 
+    def take_linear_layers(self, encoder: str, b_enc: str, decoder: str, b_dec: str) -> dict[str, Tensor]:
+        """The four tensors of an encoder and a decoder that are stored the way torch's linear layers are, a row per
+        output, by our names and in our layout."""
+        return {
+            "W_enc": self.take(encoder, "n_features", "d_in").T,
+            "b_enc": self.take(b_enc, "n_features"),
+            "W_dec": self.take(decoder, "d_in", "n_features").T,
+            "b_dec": self.take(b_dec, "d_in"),
+        }
+
     def number(self, name: str) -> float | None:
         """The value of a tensor of one element; None where there is no such tensor."""
         if name not in self._tensors:

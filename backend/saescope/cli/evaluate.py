@@ -69,7 +69,7 @@ def command(
     from saescope.checkpoints import load_checkpoint
     from saescope.checkpoints.conversion import training_space
     from saescope.evaluation import judge
-    from saescope.evaluation.plausibility import check_source, looks_wrong
+    from saescope.evaluation.plausibility import check_on_source, looks_wrong
     from saescope.precompute.metrics import formula
     from saescope.progress.terminal import terminal_progress
     from saescope.sources import open_source
@@ -96,7 +96,7 @@ def command(
         )
         found = evaluation.metrics
         if looks_wrong(found.get("fvu"), found.get("l0"), loaded.sae.n_features):
-            warning = check_source(loaded.sae, opened, chosen).warning
+            warning = check_on_source(loaded.sae, opened, chosen).warning
             say_notes(() if warning is None else (warning,))
     if as_json:
         json_object({"metrics": evaluation.metrics, "n_positions": evaluation.n_positions})

@@ -98,7 +98,7 @@ def _mistake(reading: Reading) -> str:
     return "centred" if reading.centred else next(iter(reading.assume))
 
 
-def check_source(sae: Autoencoder, source: Source, device: torch.device | None = None) -> Plausibility:
+def check_on_source(sae: Autoencoder, source: Source, device: torch.device | None = None) -> Plausibility:
     """`check` on a sample of a source: the evaluated positions of items spread over it."""
     inputs, targets = list[Tensor](), list[Tensor]()
     wanted = N_SAMPLE // N_PLACES

@@ -115,7 +115,7 @@ def run_pass(
     try:
         if not run.done:
             for rows in rows_of(source, n_rows, run.start, items_per_batch):
-                _check(rows, sae)
+                _check(rows)
                 run.add(rows, encoder, decoder, metric_items, device, observe)
                 run.start = run.start.after(rows)
                 if folder is not None and time.monotonic() - saved_at >= save_every_s:
@@ -151,12 +151,7 @@ def _add_metrics(
         sums.add(target, decoder(x, codes, chosen), int(np.diff(codes.row_ptr)[chosen].sum()), codes.l1(chosen))
 
 
-def _check(rows: Rows, sae: Autoencoder) -> None:
-    if rows.x.shape[1] != sae.d_in:
-        raise UserError(
-            f"the source's activations have {rows.x.shape[1]} dimensions, but the SAE takes {sae.d_in}",
-            "use the data (and patch size) that the SAE was trained on",
-        )
+def _check(rows: Rows) -> None:
     for values in (rows.x, rows.targets):
         if values is not None and not bool(torch.isfinite(values.sum())) and not bool(torch.isfinite(values).all()):
             raise UserError(_not_finite(rows), "check the data for NaN and infinite values")

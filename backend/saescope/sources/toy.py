@@ -37,6 +37,7 @@ from saescope.sources.image_data import LABEL
 from saescope.sources.options import SourceOptions
 from saescope.sources.protocol import ActivationBatch, ActivationTable
 from saescope.sources.split import hashes
+from saescope.sources.splitmix import mix
 from saescope.sources.toy_settings import ToySettings
 from saescope.store.errors import UserError
 
@@ -209,14 +210,6 @@ _U = np.uint64
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _mixed(h: np.uint64) -> np.uint64:
-    """The finaliser of `split.hashes`."""
-    h = (h ^ (h >> _U(30))) * _U(0xBF58476D1CE4E5B9)
-    h = (h ^ (h >> _U(27))) * _U(0x94D049BB133111EB)
-    return h ^ (h >> _U(31))
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
 def _uniform(h: np.uint64) -> np.float64:
     """In [0, 1), of the upper 53 bits."""
     return np.float64(h >> _U(11)) * 2.0**-53
@@ -226,14 +219,14 @@ def _uniform(h: np.uint64) -> np.float64:
 def _draw(row: np.uint64, rule: _Rule, opened: np.ndarray, features: np.ndarray, values: np.ndarray) -> int:
     """The features that are on in a row and their coefficients, in ascending order; their number."""
     for g in range(opened.size):
-        opened[g] = rule.awake >= 1.0 or _uniform(_mixed(row ^ rule.group_keys[g])) < rule.awake
+        opened[g] = rule.awake >= 1.0 or _uniform(mix(row ^ rule.group_keys[g])) < rule.awake
     n = 0
     for j in range(rule.keys.size):
         if opened[rule.group[j]]:
-            h = _mixed(row ^ rule.keys[j])
+            h = mix(row ^ rule.keys[j])
             if _uniform(h) < rule.on[j]:
                 features[n] = j
-                values[n] = rule.low + (rule.high - rule.low) * _uniform(_mixed(h + _U(0x9E3779B97F4A7C15)))
+                values[n] = rule.low + (rule.high - rule.low) * _uniform(mix(h + _U(0x9E3779B97F4A7C15)))
                 n += 1
     return n
 

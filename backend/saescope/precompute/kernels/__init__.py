@@ -2,8 +2,8 @@
 
 Codes come as compressed rows: row r fires the features `features[row_ptr[r]:row_ptr[r + 1]]` with `values` alike. Every
 loop costs a few nanoseconds per firing and never visits a feature that is silent. All of them release the interpreter
-lock. Compiled code is cached beside the file that holds it, by that file's own time stamp: after a change to `hashing`,
-touch `accumulation` too.
+lock. Compiled code is cached beside the file that holds it, by that file's own time stamp: after a change to
+`saescope.sources.splitmix`, touch `hashing` and `accumulation` too.
 """
 
 from saescope.precompute.kernels.accumulation import accumulate, merge_kept

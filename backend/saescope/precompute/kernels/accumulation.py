@@ -5,8 +5,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from saescope.precompute.kernels.hashing import mix
 from saescope.precompute.kernels.types import F32, F64, I32, I64, U8, U32, U64
+from saescope.sources.splitmix import mix
 
 
 @numba.njit(cache=True, nogil=True)

@@ -28,7 +28,7 @@ from saescope.precompute.beside import beside
 from saescope.precompute.coactivations import coactivations
 from saescope.precompute.crossentropy import N_CE_POSITIONS
 from saescope.precompute.evaluation import Evaluation, evaluation_of, measure_cross_entropy, metric_items
-from saescope.precompute.examples import choose_examples, example_batches
+from saescope.precompute.examples import Examples, choose_examples, example_batches
 from saescope.precompute.features import feature_table
 from saescope.precompute.histogram import RECTIFIED, SIGMOID, HistogramSpec
 from saescope.precompute.intervals import Intervals, choose_intervals
@@ -217,7 +217,6 @@ class _Build:
         """Every table that this build has not written yet."""
         write, has = self.writer.write_table, self.writer.has
         state, source = result.state, self.source
-        n_features = self.sae.n_features
         spill = Spill.open(self.folder.spill)
         intervals = choose_intervals(state, self.sae.config.firing_threshold)
         sampled = sample_items(source.n_items, self.options.n_sample_items)
@@ -231,11 +230,8 @@ class _Build:
             postings = spill.postings(state.n_firing)
             tokens = as_tokens(source)
             self._write_features(result, intervals, spill, postings, tokens)
-            if not has("examples"):
-                windowed = spill if source.positions_per_item > 1 else None
-                lengths = None if tokens is None else partial(item_lengths, tokens)
-                write("examples", example_batches(examples, n_features, windowed, source.positions_per_item, lengths))
-            self._write_relations(spill, postings, state, tokens)
+            with beside(partial(self._write_examples, examples, spill, tokens)):
+                self._write_relations(spill, postings, state, tokens)
         if not has("item_codes"):
             write("item_codes", item_codes(sampled, spill))
         if not has("reconstructions") and self.about["kind"] in ("pixels", "patches"):
@@ -269,6 +265,14 @@ class _Build:
             () if tokens is None else tokens.vocabulary,
         )
         write("features", feature_table(state, intervals, labels, self.sae, result.n_positions))
+
+    def _write_examples(self, examples: Examples, spill: Spill, tokens: TokenSource | None) -> None:
+        if self.writer.has("examples"):
+            return
+        longest = self.source.positions_per_item
+        lengths = None if tokens is None else partial(item_lengths, tokens)
+        batches = example_batches(examples, self.sae.n_features, spill if longest > 1 else None, longest, lengths)
+        self.writer.write_table("examples", batches)
 
     def _write_relations(
         self, spill: Spill, postings: Postings, state: FeatureState, tokens: TokenSource | None

@@ -123,17 +123,18 @@ def example_batches(
 
 def _windows(examples: Examples, n_features: int, spill: Spill, lengths: Lengths | None) -> pa.ListArray:
     """For each example, the feature's activation at every position of its item; 0 where it is not evaluated."""
-    unique, inverse = np.unique(examples.item * n_features + examples.feature, return_inverse=True)
-    items, features = np.divmod(unique, n_features)
+    order = np.lexsort((examples.feature, examples.item))
+    items, features = examples.item[order], examples.feature[order].astype(np.int64)
     first, end = spill.rows_of_items(items)
-    sizes = spill.positions[end - 1].astype(np.int64) + 1 if lengths is None else lengths(items)
+    sizes = np.empty(len(order), np.int64)
+    sizes[order] = spill.positions[end - 1].astype(np.int64) + 1 if lengths is None else lengths(items)
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     values = np.zeros(offsets[-1], np.float32)
     slot = np.full(n_features, -1, np.int64)
     kernels.windows(
         items,
         features,
-        offsets,
+        offsets[order],
         first,
         end,
         spill.row_ptr,
@@ -143,4 +144,4 @@ def _windows(examples: Examples, n_features: int, spill: Spill, lengths: Lengths
         slot,
         values,
     )
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values)).take(pa.array(inverse))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values))

@@ -70,12 +70,14 @@ def logit_effects(
     )
     n_threads = os.cpu_count() or 1
     done, total = 0, n_features * n_tokens
+    room = torch.empty(FEATURES_AT_ONCE * TOKENS_AT_ONCE, device=unembedding.weight.device)
     with ThreadPoolExecutor(n_threads) as pool:
         for first_token in range(0, n_tokens, TOKENS_AT_ONCE):
             tokens = unembedding.weight[first_token : min(first_token + TOKENS_AT_ONCE, n_tokens)].float()
             for first in range(0, n_features, FEATURES_AT_ONCE):
                 block = unembedding.through_norm(atoms[first : first + FEATURES_AT_ONCE]) * unembedding.scale
-                effects = (block.to(tokens.device) @ tokens.T).cpu().numpy()
+                out = room[: len(block) * len(tokens)].view(len(block), len(tokens))
+                effects = torch.mm(block.to(tokens.device), tokens.T, out=out).cpu().numpy()
 
                 def part(rows: np.ndarray, effects: np.ndarray = effects, first: int = first) -> None:
                     piece = slice(first + rows[0], first + rows[-1] + 1)

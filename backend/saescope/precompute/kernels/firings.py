@@ -41,23 +41,25 @@ def windows(
     slot: I64,
     out: F32,
 ) -> None:
-    """Activation of feature `wanted[i]` at every position of item `items[i]`, silent ones 0, into `out` from
+    """Activation of feature `wanted[i]` at every position of item `items[i]`, where it fires, into `out` from
     `offsets[i]` on.
 
-    Pairs (item, feature) are unique and sorted by item; the item's rows are first_row[i] ... end_row[i] - 1. `slot` has
-    an entry of -1 for every feature and is left so.
+    Pairs (item, feature) are sorted; the item's rows are first_row[i] ... end_row[i] - 1. `slot` has an entry of -1 for
+    every feature and is left so.
     """
     i = 0
     while i < items.size:
         j = i
         while j < items.size and items[j] == items[i]:
-            slot[wanted[j]] = j
+            if slot[wanted[j]] < 0:
+                slot[wanted[j]] = j
             j += 1
         for r in range(first_row[i], end_row[i]):
             for e in range(row_ptr[r], row_ptr[r + 1]):
                 at = slot[features[e]]
-                if at >= 0:
+                while 0 <= at < j and wanted[at] == features[e]:
                     out[offsets[at] + positions[r]] = values[e]
+                    at += 1
         for m in range(i, j):
             slot[wanted[m]] = -1
         i = j

@@ -1,22 +1,48 @@
-"""Linear layers on an x86 CPU by oneDNN, which multiplies float32 matrices 1.4 times as fast as torch's default where
-that is tuned for another maker's CPUs (measured with AVX-512 on an AMD EPYC).
+"""Linear layers on an x86 CPU by oneDNN, with weights in the order that its kernels read them: float32 matrices are
+multiplied 1.2 to 1.4 times as fast as by torch's default where that is tuned for another maker's CPUs (measured with
+AVX-512 on an AMD EPYC).
 
-A layer's weight is kept in oneDNN's keeping instead of torch's, so no memory is added. Results differ from those of the
+A layer's weight is kept in oneDNN's order instead of torch's, so no memory is added. Results differ from those of the
 plain layer by rounding alone.
 """
 
 from __future__ import annotations
 
 import platform
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 _X86 = ("x86_64", "amd64")
 SMALLEST = 2**16
-"""Weights of a layer from which on handing it to oneDNN pays."""
+"""Weights of a layer from which on packing it pays."""
+ROWS_EXPECTED = 512
+"""Inputs at a time that the order of weights is chosen for; any number is multiplied correctly."""
+
+
+def can_pack(weight: Tensor) -> bool:
+    """Whether packing `weight` pays: float32 on an x86 CPU, with a torch that has oneDNN."""
+    return (
+        weight.dtype == torch.float32
+        and weight.device.type == "cpu"
+        and weight.numel() >= SMALLEST
+        and platform.machine().lower() in _X86
+        and torch.backends.mkldnn.is_available()
+    )
+
+
+def packed(weight: Float[Tensor, "d_out d_in"]) -> Float[Tensor, "d_out d_in"]:
+    """A copy of `weight` in oneDNN's order."""
+    return cast(Tensor, torch.ops.mkldnn._reorder_linear_weight(weight.detach(), ROWS_EXPECTED))
+
+
+def times_packed(
+    x: Float[Tensor, "... d_in"], weight: Float[Tensor, "d_out d_in"], bias: Float[Tensor, " d_out"] | None = None
+) -> Float[Tensor, "... d_out"]:
+    """x weight^T + bias, of a packed weight; without gradients."""
+    return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], ""))
 
 
 class PackedLinear(nn.Module):
@@ -28,24 +54,18 @@ class PackedLinear(nn.Module):
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = layer.in_features, layer.out_features
-        self.register_buffer("weight", layer.weight.detach().to_mkldnn())
-        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().to_mkldnn())
+        self.register_buffer("weight", packed(layer.weight))
+        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach())
 
     def forward(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
-        packed: Tensor = functional.linear(x.to_mkldnn(), self.weight, self.bias)
-        return packed.to_dense()
+        return times_packed(x, self.weight, self.bias)
 
 
 def pack_linear_layers(model: nn.Module, keep: nn.Module | None = None) -> None:
-    """Replaces the large float32 layers of a model on the CPU, `keep` excepted. Nothing happens on other CPUs, and
-    where torch comes without oneDNN."""
-    if platform.machine().lower() not in _X86 or not torch.backends.mkldnn.is_available():
-        return
+    """Replaces the layers of a model whose weights can be packed, `keep` excepted."""
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
-            if layer is keep or type(layer) is not nn.Linear or layer.weight.numel() < SMALLEST:
-                continue
-            if layer.weight.dtype == torch.float32 and layer.weight.device.type == "cpu":
+            if layer is not keep and type(layer) is nn.Linear and can_pack(layer.weight):
                 setattr(parent, name, PackedLinear(layer))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,9 +22,10 @@ from saescope.store.schema import schema_of
 if TYPE_CHECKING:  # transformers takes seconds to load, and most builds need none
     from saescope.models import Unembedding
 
-FEATURES_AT_ONCE = 2048
-TOKENS_AT_ONCE = 16_384
-"""A block of effects holds 32 million values (128 MiB), whatever the width of the code and the vocabulary."""
+FEATURES_AT_ONCE = 1024
+TOKENS_AT_ONCE = 4096
+"""A block of effects holds 4 million values (16 MiB), whatever the width of the code and the vocabulary: small enough
+to be read again while the processor's cache holds it."""
 FEATURES_PER_BATCH = 4096
 """Features per batch of the table."""
 
@@ -70,14 +71,13 @@ def logit_effects(
     )
     n_threads = os.cpu_count() or 1
     done, total = 0, n_features * n_tokens
-    room = torch.empty(FEATURES_AT_ONCE * TOKENS_AT_ONCE, device=unembedding.weight.device)
     with ThreadPoolExecutor(n_threads) as pool:
         for first_token in range(0, n_tokens, TOKENS_AT_ONCE):
             tokens = unembedding.weight[first_token : min(first_token + TOKENS_AT_ONCE, n_tokens)].float()
+            times_tokens = _multiplication(tokens)
             for first in range(0, n_features, FEATURES_AT_ONCE):
                 block = unembedding.through_norm(atoms[first : first + FEATURES_AT_ONCE]) * unembedding.scale
-                out = room[: len(block) * len(tokens)].view(len(block), len(tokens))
-                effects = torch.mm(block.to(tokens.device), tokens.T, out=out).cpu().numpy()
+                effects = times_tokens(block.to(tokens.device)).cpu().numpy()
 
                 def part(rows: np.ndarray, effects: np.ndarray = effects, first: int = first) -> None:
                     piece = slice(first + rows[0], first + rows[-1] + 1)
@@ -94,6 +94,18 @@ def logit_effects(
                 done += effects.size
                 progress.update("logit effects", done, total)
     return found
+
+
+def _multiplication(
+    tokens: Float[Tensor, "token d_model"],
+) -> Callable[[Float[Tensor, "feature d_model"]], Float[Tensor, "feature token"]]:
+    """The function x -> x tokens^T."""
+    from saescope.models.packing import can_pack, packed, times_packed
+
+    if not can_pack(tokens):
+        return lambda x: x @ tokens.T
+    weight = packed(tokens)
+    return lambda x: times_packed(x, weight)
 
 
 def top_logits(effects: LogitEffects, vocabulary: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -7,8 +7,16 @@ import platform
 import pytest
 import torch
 from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from saescope.models.packing import SMALLEST, PackedLinear, pack_linear_layers, plain
+from saescope.models.packing import (
+    SMALLEST,
+    PackedLinear,
+    head_in_place,
+    pack_linear_layers,
+    packed_head,
+    plain,
+)
 
 pytestmark = pytest.mark.skipif(
     platform.machine().lower() not in ("x86_64", "amd64") or not torch.backends.mkldnn.is_available(),
@@ -45,3 +53,33 @@ def test_what_is_to_be_kept_and_other_types_stay_as_they_are():
     packed[2] = packed[2].to(torch.bfloat16)
     pack_linear_layers(packed, keep=packed[0])
     assert [type(layer) for layer in packed] == [nn.Linear, nn.GELU, nn.Linear, nn.Linear]
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 3, 512, 700])
+def test_any_number_of_inputs_in_any_order_of_memory(n_rows: int) -> None:
+    layer = nn.Linear(300, 257)
+    packed, x = PackedLinear(layer), torch.randn(2, n_rows, 300)
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(x), layer(x), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(packed(x.transpose(0, 1)), layer(x.transpose(0, 1)), rtol=1e-5, atol=1e-5)
+
+
+def test_a_packed_head_stands_in_for_a_while() -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1, "num_attention_heads": 4}
+    tied = LlamaForCausalLM(LlamaConfig(vocab_size=1500, tie_word_embeddings=True, **sizes)).eval()
+    head, ids = tied.get_output_embeddings(), torch.arange(20)[None]
+    packed = packed_head(tied)
+    assert packed is not None
+    with torch.inference_mode():
+        expected = tied(ids).logits
+        with head_in_place(tied, packed):
+            assert tied.get_output_embeddings() is packed
+            torch.testing.assert_close(tied(ids).logits, expected, rtol=1e-4, atol=1e-4)
+        with pytest.raises(RuntimeError), head_in_place(tied, packed):
+            raise RuntimeError
+        with head_in_place(tied, None):
+            assert tied.get_output_embeddings() is head
+    assert tied.get_output_embeddings() is head
+    assert head.weight is tied.get_input_embeddings().weight
+    assert packed_head(tied.to(torch.bfloat16)) is None

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from saescope.models.families import find_blocks
 from saescope.models.hooks import find_hook
 from saescope.models.loading import LoadedModel
+from saescope.models.packing import head_in_place, packed_head
 from saescope.models.taps import run_until, run_until_all, tap
 from saescope.models.unembedding import Unembedding, find_unembedding
 from saescope.store.errors import UserError
@@ -118,6 +119,7 @@ class HookedModel:
                 f"model {self.loaded.options.name} is no causal language model, so there is no cross-entropy to measure"
             )
         recorded = self._record(input_ids, attention_mask)
+        head = packed_head(self.loaded.model)
         for name, edit in edits.items():
             edited = self._edited(recorded.activations, edit)
 
@@ -128,7 +130,8 @@ class HookedModel:
                 new: Tensor,
                 block_input: Tensor | None,
             ) -> Tensor:
-                return self._continue(ids, mask, clean, new, block_input, recorded.rests)
+                with head_in_place(self.loaded.model, head):
+                    return self._continue(ids, mask, clean, new, block_input, recorded.rests)
 
             parts = [input_ids, attention_mask, recorded.activations, edited, recorded.block_input]
             yield name, self._in_parts(run, parts, len(input_ids))

@@ -9,11 +9,16 @@ plain layer by rounding alone.
 from __future__ import annotations
 
 import platform
-from typing import cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _X86 = ("x86_64", "amd64")
 SMALLEST = 2**16
@@ -67,6 +72,26 @@ def pack_linear_layers(model: nn.Module, keep: nn.Module | None = None) -> None:
         for name, layer in list(parent.named_children()):
             if layer is not keep and type(layer) is nn.Linear and can_pack(layer.weight):
                 setattr(parent, name, PackedLinear(layer))
+
+
+@contextmanager
+def head_in_place(model: PreTrainedModel, head: nn.Module | None) -> Iterator[None]:
+    """Within it, `head` stands in the place of the model's unembedding; None leaves that there."""
+    before = model.get_output_embeddings()
+    if head is not None:
+        model.set_output_embeddings(head)
+    try:
+        yield
+    finally:
+        if head is not None:
+            model.set_output_embeddings(before)
+
+
+def packed_head(model: PreTrainedModel) -> PackedLinear | None:
+    """A packed copy of the model's unembedding, for as long as it is used: the plain one stays, as its weight may be
+    that of the token embedding. None where packing does not pay."""
+    head = model.get_output_embeddings()
+    return PackedLinear(head) if type(head) is nn.Linear and can_pack(head.weight) else None
 
 
 def plain(tensor: Tensor) -> Tensor:

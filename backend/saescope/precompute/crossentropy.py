@@ -186,17 +186,19 @@ def _add(
 
     nats: dict[str, float] = {}
     divergence: dict[str, float] = {}
-    clean: Tensor | None = None
+    clean = p_clean = None
     for name, logits in source.hooked_out.variants(ids, real, edits):
         logs = torch.log_softmax(logits, -1)
         del logits
         nats[name] = -total(logs[:, :-1].gather(2, ids[:, 1:, None].to(logs.device)).squeeze(2))
         if name == "clean":
-            clean = logs
+            clean, p_clean = logs, logs.exp()
         elif name in ("sae", "zero"):
             assert clean is not None
-            divergence[name] = total(_divergence(clean, logs))
-            clean = clean if name == "sae" else None
+            assert p_clean is not None
+            divergence[name] = total(_divergence(clean, p_clean, logs))
+            if name == "zero":
+                clean = p_clean = None
     return CrossEntropy(
         n=sums.n + int(counted.sum()),
         clean=sums.clean + nats["clean"],
@@ -210,10 +212,13 @@ def _add(
 
 
 def _divergence(
-    clean: Float[Tensor, "item position vocab"], other: Float[Tensor, "item position vocab"]
+    clean: Float[Tensor, "item position vocab"],
+    p_clean: Float[Tensor, "item position vocab"],
+    other: Float[Tensor, "item position vocab"],
 ) -> Float[Tensor, "item position"]:
-    """KL(p_clean || p_other) = sum_v p_clean,v (log p_clean,v - log p_other,v), from log-probabilities."""
-    return (clean - other).mul_(torch.exp(clean)).sum(-1)
+    """KL(p_clean || p_other) = sum_v p_clean,v (log p_clean,v - log p_other,v), from log-probabilities and p_clean.
+    Uses up `other`."""
+    return other.sub_(clean).mul_(p_clean).sum(-1).neg_()
 
 
 def _read(saved: Path | None) -> CrossEntropy:

@@ -75,6 +75,23 @@ def test_search_without_a_match_says_so(saescope: Saescope, store: Path) -> None
     assert (done.code, done.out) == (0, "no feature matches 'density > 2'\n")
 
 
+def test_a_damaged_entry_is_named_and_the_others_are_shown(saescope: Saescope, store: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "store"
+    shutil.copytree(store, copy)
+    others = [sae_id for sae_id in FeatureStore(copy).ids() if sae_id != SAE]
+    FeatureStore(copy)[SAE].paths.manifest.write_text("{")
+    for command in (("ls",), ("search", "#3")):
+        done = saescope(*command, "--store", copy)
+        assert done.code == 0
+        assert [line.split()[0] for line in done.out.splitlines()[1:]] == others
+        assert done.err.startswith("note: left out, as ")
+        assert SAE in done.err
+    for sae_id in others:
+        FeatureStore(copy)[sae_id].paths.manifest.write_text("{")
+    done = saescope("ls", "--store", copy)
+    assert (done.code, done.out) == (2, "")
+
+
 def test_verify_of_a_sound_store(saescope: Saescope, store: Path) -> None:
     done = saescope("verify", "--store", store)
     assert (done.code, done.err) == (0, "")

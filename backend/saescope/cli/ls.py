@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from saescope.cli.report import count, json_object, json_option, line, metric, number, table
-from saescope.cli.store_option import open_store, store_option
+from saescope.cli.store_option import open_store, readable_entries, store_option
 
 
 @click.command()
@@ -15,7 +15,7 @@ from saescope.cli.store_option import open_store, store_option
 @json_option
 def command(store: Path, as_json: bool) -> None:
     """List the entries of a store, a line each."""
-    entries = open_store(store).entries()
+    entries = readable_entries(open_store(store))
     if as_json:
         json_object(
             {

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from saescope.cli.report import count, json_object, json_option, line, number, percent, table
-from saescope.cli.store_option import open_store, store_option
+from saescope.cli.store_option import open_store, readable_entries, store_option
 from saescope.store.token_text import visible
 
 
@@ -32,7 +32,7 @@ def command(query: str, sae_id: str | None, limit: int, store: Path, as_json: bo
     saescope search 'token:def and raises:self' --store DIR
     """
     opened = open_store(store)
-    entries = [opened[sae_id]] if sae_id is not None else opened.entries()
+    entries = [opened[sae_id]] if sae_id is not None else readable_entries(opened)
     found = [(entry.sae_id, feature) for entry in entries for feature in entry.search(query, limit=limit)]
     if as_json:
         json_object({"query": query, "features": [{"sae_id": i, **feature.as_dict()} for i, feature in found]})

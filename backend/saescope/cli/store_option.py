@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from saescope.store import FeatureStore
+    from saescope.store import Entry, FeatureStore
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,3 +26,13 @@ def open_store(path: Path) -> FeatureStore:
     from saescope.store import FeatureStore
 
     return FeatureStore(path)
+
+
+def readable_entries(store: FeatureStore) -> list[Entry]:
+    """The entries that can be read; of the others a line each on stderr. Raises `UserError` where none can be."""
+    entries, faults = store.readable()
+    if faults and not entries:
+        raise faults[0]
+    for fault in faults:
+        click.echo(f"note: left out, as {fault.message}", err=True)
+    return entries

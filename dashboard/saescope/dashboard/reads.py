@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 
-from saescope.store import Entry, FeatureStore, Sweep
+from saescope.store import Entry, FeatureStore
 from saescope.store.errors import StoreError
 
 P = ParamSpec("P")
@@ -41,26 +41,6 @@ def per_version(max_entries: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def open_store(path: str) -> FeatureStore:
     """One reader per store and process; it picks up new versions by itself."""
     return FeatureStore(Path(path))
-
-
-def entries(store: FeatureStore) -> tuple[list[Entry], list[StoreError]]:
-    """The live version of every entry that can be read, and what is wrong with the others."""
-    readable, faults = [], []
-    for sae_id in store.ids():
-        try:
-            readable.append(store[sae_id])
-        except StoreError as error:
-            faults.append(error)
-    return readable, faults
-
-
-def sweeps(store: FeatureStore) -> list[Sweep]:
-    """The store's sweeps; where an entry cannot be read, each of the others on its own."""
-    try:
-        return store.sweeps()
-    except StoreError:
-        readable, _ = entries(store)
-        return [Sweep(e.sae_id, e.manifest.architecture, None, e.manifest.source, [e]) for e in readable]
 
 
 @per_version(64)

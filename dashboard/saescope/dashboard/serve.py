@@ -120,7 +120,7 @@ def start(
     Raises `UserError` for a store that cannot be opened or a port that cannot be used, `SaescopeError` where the
     server dies or stays silent for `timeout` seconds.
     """
-    FeatureStore(store).entries()
+    FeatureStore(store).close()
     base_path = clean_base_path(base_path)
     check_port(host, port)
     environment = {**os.environ, STORE_VARIABLE: str(Path(store).resolve())}

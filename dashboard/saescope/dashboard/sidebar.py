@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from saescope.dashboard import links, reads
+from saescope.dashboard import links
 from saescope.dashboard.formats import count, plain
 from saescope.dashboard.navigation import PAGES, PageSpec
 
@@ -23,7 +23,7 @@ def _picked() -> None:
 
 def draw(store: FeatureStore, here: PageSpec) -> None:
     """Draw the sidebar of page `here` and make sure that the address names the SAE it shows."""
-    entries, _ = reads.entries(store)
+    entries, _ = store.readable()
     known = [entry.sae_id for entry in entries]
     sae_id = links.current_sae_id(known)
     st.session_state[_PICKER] = sae_id if sae_id in known else None

@@ -148,18 +148,25 @@ class FeatureStore:
         """The live version of every entry, sorted by sae_id. Raises `StoreError` where one cannot be read."""
         return [self[sae_id] for sae_id in self.ids()]
 
+    def readable(self) -> tuple[list[Entry], list[UserError]]:
+        """The live version of every entry that can be read, sorted by sae_id, and what is wrong with the others."""
+        entries: list[Entry] = []
+        faults: list[UserError] = []
+        for sae_id in self.ids():
+            try:
+                entries.append(self[sae_id])
+            except UserError as error:
+                faults.append(error)
+        return entries, faults
+
     def sweeps(self) -> list[Sweep]:
         """Every entry exactly once, grouped into curves, sorted by name and architecture.
 
-        An entry that cannot be read is left out, so that one damaged entry does not hide the others; `entries()` and
+        An entry that cannot be read is left out, so that one damaged entry does not hide the others; `readable()` and
         `verify` tell what is wrong with it.
         """
         groups: dict[tuple[Any, ...], list[Entry]] = {}
-        for sae_id in self.ids():
-            try:
-                entry = self[sae_id]
-            except UserError:
-                continue
+        for entry in self.readable()[0]:
             m = entry.manifest
             name = m.sweep["name"] if m.sweep else entry.sae_id
             key = (str(name), m.architecture, m.sweep is None, source_key(m.source))

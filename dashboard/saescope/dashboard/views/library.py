@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from saescope.dashboard import controls, links, panels, reads
+from saescope.dashboard import controls, links, panels
 from saescope.dashboard.components import sources
 from saescope.dashboard.components.sae_table import WITHOUT_SOURCE, sae_table
 from saescope.dashboard.components.sparkline import Point, sparkline
@@ -48,7 +48,7 @@ def _sweep(title: str, entries: list[Entry], key: str) -> None:
 def render(store: FeatureStore) -> None:
     """Draw the page."""
     st.title("Library")
-    entries, faults = reads.entries(store)
+    entries, faults = store.readable()
     for fault in faults:
         panels.show(fault, way_back=False)
     if not entries and not faults:
@@ -71,7 +71,7 @@ def render(store: FeatureStore) -> None:
     shown = {entry.sae_id for entry in entries}
     groups: dict[Any, list[Entry]] = defaultdict(list)
     single: list[Entry] = []
-    for sweep in reads.sweeps(store):
+    for sweep in store.sweeps():
         members = [entry for entry in sweep.entries if entry.sae_id in shown]
         (groups[sweep.name, sweep.source_key] if sweep.parameter else single).extend(members)
     for number, ((name, _), members) in enumerate(sorted(groups.items(), key=lambda group: str(group[0]))):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from saescope.dashboard import controls, links, panels, reads, theme
+from saescope.dashboard import controls, links, panels, theme
 from saescope.dashboard.components import sources
 from saescope.dashboard.components.pictures import Sprite, colour_sprite, signed_sprite, value_sprite
 from saescope.dashboard.components.reconstruction_rows import Builder, Row, Title, reconstruction_rows
@@ -84,7 +84,7 @@ def _chosen_item() -> int | None:
 
 
 def _sweep_of(store: FeatureStore, entry: Entry) -> Sweep | None:
-    for sweep in reads.sweeps(store):
+    for sweep in store.sweeps():
         if any(other.sae_id == entry.sae_id for other in sweep.entries):
             return sweep if len(sweep.entries) > 1 else None
     return None

@@ -197,7 +197,7 @@ def _metric_choice(label: str, name: str, offered: Sequence[str]) -> Metric:
 def render(store: FeatureStore) -> None:
     """Draw the page."""
     st.title("Sparsity vs. reconstruction")
-    sweeps = reads.sweeps(store)
+    sweeps = store.sweeps()
     if not sweeps:
         panels.empty("This store holds no SAE yet.")
         return

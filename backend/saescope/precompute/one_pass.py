@@ -114,6 +114,7 @@ def run_pass(
     saved_at = time.monotonic()
     try:
         if not run.done:
+            progress.update(stage, run.start.item, source.n_items)
             for rows in rows_of(source, n_rows, run.start, items_per_batch):
                 _check(rows)
                 run.add(rows, encoder, decoder, metric_items, device, observe)

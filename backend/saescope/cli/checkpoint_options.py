@@ -40,6 +40,6 @@ def parse_assumptions(given: tuple[str, ...]) -> dict[str, str]:
 
 
 def say_notes(notes: tuple[str, ...]) -> None:
-    """What a checkpoint's reader should know, on stderr."""
+    """What the reader of a checkpoint or a store should know, a line each on stderr."""
     for note in notes:
         click.echo(f"note: {note}", err=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from saescope.cli.checkpoint_options import say_notes
+
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore
 
@@ -33,6 +35,5 @@ def readable_entries(store: FeatureStore) -> list[Entry]:
     entries, faults = store.readable()
     if faults and not entries:
         raise faults[0]
-    for fault in faults:
-        click.echo(f"note: left out, as {fault.message}", err=True)
+    say_notes(tuple(f"left out, as {fault.message}" for fault in faults))
     return entries

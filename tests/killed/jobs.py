@@ -58,7 +58,7 @@ def texts_job(folder: Path, started: Path | None = None) -> None:
     """One build over texts, its parts small enough to be cut between."""
     source = MemoryTexts()
     save_sae(make_sae("jumprelu", source), folder / "texts-sae")
-    crossentropy.LOGITS_AT_ONCE = 3000
+    crossentropy.POSITIONS_AT_ONCE = 60
     _begin(started)
     options = replace(BUILD, n_ce_positions=1000, save_every_s=0.0)
     build_entry(folder / "texts-sae", source, folder / "store", sae_id="it", options=options)

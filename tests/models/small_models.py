@@ -5,13 +5,15 @@ Attention is 'eager', so that the attention module tells its weights: all else i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import transformers
 from torch import Tensor, nn
+
+from saescope.models import HookedModel
 
 D_MODEL, HEADS, LAYERS, VOCABULARY = 16, 2, 3, 41
 _SIZES: dict[str, Any] = {"num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "hidden_size": D_MODEL}
@@ -52,6 +54,17 @@ def inputs_of(model: Any, n_items: int = 3) -> Tensor:
     if model.main_input_name == "pixel_values":
         return torch.randn(n_items, 3, 12, 12, generator=generator)
     return torch.randint(3, VOCABULARY, (n_items, 7), generator=generator)
+
+
+def logits_with(
+    hooked: HookedModel, ids: Tensor, edits: Mapping[str, Callable[[Tensor], Tensor]], mask: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Logits [item position vocab] with each edit."""
+    spliced = dict(hooked.variants(ids, mask, edits))
+    return {
+        name: hooked.logits(variant.states[variant.run].flatten(0, 1)).view(*ids.shape, -1)
+        for name, variant in spliced.items()
+    }
 
 
 def steps_by_hand(name: str, model: Any, inputs: Tensor, layer: int) -> Steps:

@@ -28,7 +28,7 @@ from saescope.models import (
 )
 from saescope.models.cache import cache_folder, file_sha256
 from saescope.store.errors import UserError
-from tests.models.small_models import inputs_of, make
+from tests.models.small_models import inputs_of, logits_with, make
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +121,7 @@ def test_a_named_dtype_is_kept_and_activations_are_float32(tmp_path: Path) -> No
     ids = inputs_of(loaded.model)
     hooked = HookedModel(loaded, "blocks.1.hook_resid_post")
     assert hooked.activations(ids).dtype == torch.float32
-    ((_, clean),) = hooked.variants(ids, None, {"clean": lambda x: x})
+    clean = logits_with(hooked, ids, {"clean": lambda x: x})["clean"]
     torch.testing.assert_close(clean, loaded.model(ids).logits.float(), atol=0, rtol=0)
 
 

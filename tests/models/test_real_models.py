@@ -12,6 +12,7 @@ import torch
 
 from saescope.models import HookedModel, LoadedModel, ModelOptions, load_model, load_tokenizer
 from saescope.models.cache import cache_folder
+from tests.models.small_models import logits_with
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +49,7 @@ def test_smollm2_predicts_pythons_documentation(smollm2: LoadedModel) -> None:
     """2.69 nats per token in contexts of 512: a wrong dequantisation, norm or rotary base would show at once."""
     ids = _topics(4, 512)
     hooked = HookedModel(smollm2, "blocks.15.hook_resid_post")
-    ((_, logits),) = hooked.variants(ids, None, {"clean": lambda x: x})
+    logits = logits_with(hooked, ids, {"clean": lambda x: x})["clean"]
     loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
     assert 2.4 < float(loss) < 3.0
 

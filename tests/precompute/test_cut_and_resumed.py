@@ -104,7 +104,7 @@ def test_a_run_cut_at_every_report_ends_in_the_same_tables(tmp_path: Path, name:
 def test_a_run_over_texts_cut_in_every_stage_ends_in_the_same_tables(
     tmp_path: Path, items_per_batch: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crossentropy, "LOGITS_AT_ONCE", 3000)
+    monkeypatch.setattr(crossentropy, "POSITIONS_AT_ONCE", 60)
     monkeypatch.setattr(logit_effects, "TOKENS_AT_ONCE", 10)
     monkeypatch.setattr(tokens, "FEATURES_AT_ONCE", 10)
     source = MemoryTexts()

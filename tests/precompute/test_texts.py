@@ -176,6 +176,7 @@ def test_evaluating_gives_the_metrics_of_the_build(built: Built) -> None:
 
 
 def test_batches_of_contexts_do_not_matter(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crossentropy, "POSITIONS_AT_ONCE", 1)
     monkeypatch.setattr(crossentropy, "LOGITS_AT_ONCE", 1)
     one_by_one = evaluate(built.sae, built.source, n_ce_positions=60).metrics
     monkeypatch.undo()

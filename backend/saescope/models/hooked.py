@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,27 +15,17 @@ from saescope.models.families import find_blocks
 from saescope.models.hooks import find_hook
 from saescope.models.loading import LoadedModel
 from saescope.models.packing import head_in_place, packed_head
-from saescope.models.taps import run_until, run_until_all, tap
+from saescope.models.parts import Parts
+from saescope.models.splicing import Spliced, Splicing, runs_of
+from saescope.models.taps import run_until, run_until_all
 from saescope.models.unembedding import Unembedding, find_unembedding
 from saescope.store.errors import UserError
 
 Edit = Callable[[Tensor], Tensor]
 """Other activations [item position width] in the place of those given, both float32."""
 
-_log = logging.getLogger("saescope.models")
-
-
-@dataclass(frozen=True)
-class _Recorded:
-    """What the variants of a batch have in common."""
-
-    activations: Float[Tensor, "item position width"]
-    """At the hook, in the model's dtype."""
-    block_input: Float[Tensor, "item position d_model"] | None
-    """Of the hook's block, where the hook lies inside it."""
-    rests: tuple[tuple[Any, ...] | None, ...]
-    """What the blocks before (and the hook's, where it is its output) return beside the residual stream: None for a
-    bare tensor."""
+POSITIONS_ON_CPU = 512
+"""Positions of a batch of variants that run at a time on a CPU: more fall out of its caches."""
 
 
 class HookedModel:
@@ -51,7 +40,8 @@ class HookedModel:
         self.hook = find_hook(loaded.model, hook)
         self._blocks = find_blocks(loaded.model)
         self._module = loaded.model.get_submodule(self.hook.module)
-        self._items_at_once: int | None = None
+        self._splicing = Splicing(loaded.model, self._blocks, self.hook)
+        self._items, self._rows = Parts(), Parts()
         if loaded.options.centred:
             self._check_centring()
         self._is_centred = loaded.options.centred and self.hook.is_residual
@@ -74,7 +64,7 @@ class HookedModel:
         `inputs` are token ids [item position], or a vision model's pixel values [item channel height width]. The
         `attention_mask` is False at padding.
         """
-        return self._in_parts(
+        return self._items.run(
             lambda part, mask: self._seen(self._reach(part, mask)), [inputs, attention_mask], len(inputs)
         )
 
@@ -100,7 +90,7 @@ class HookedModel:
                 )
             return torch.cat([self._seen(here), other._seen(there)], dim=2)
 
-        return self._in_parts(run, [inputs, attention_mask], len(inputs))
+        return self._items.run(run, [inputs, attention_mask], len(inputs))
 
     @torch.no_grad()
     def variants(
@@ -108,38 +98,66 @@ class HookedModel:
         input_ids: Int[Tensor, "item position"],
         attention_mask: Bool[Tensor, "item position"] | None,
         edits: Mapping[str, Edit],
-    ) -> Iterator[tuple[str, Float[Tensor, "item position vocab"]]]:
-        """Float32 logits with each edit of the hook's activations, in turn.
+    ) -> Iterator[tuple[str, Spliced]]:
+        """What reaches the unembedding with each edit of the hook's activations, in turn: `logits` makes logits of it.
 
-        Edits get what `activations` gives. The blocks below the hook run once for all. An edit at `hook_resid_mid` also
-        changes the stream that goes round the MLP. Raises `UserError` for a model without logits.
+        Edits get what `activations` gives. The blocks below the hook run once for all, and what lies above it once for
+        items that an edit makes equal. An edit at `hook_resid_mid` also changes the stream that goes round the MLP.
+        Raises `UserError` for a model without logits.
         """
-        if self.loaded.kind != "causal":
-            raise UserError(
-                f"model {self.loaded.options.name} is no causal language model, so there is no cross-entropy to measure"
-            )
-        recorded = self._record(input_ids, attention_mask)
-        head = packed_head(self.loaded.model)
+        self._check_logits("there is no cross-entropy to measure")
+        is_text_forgotten = self._is_text_forgotten and (attention_mask is None or _ends_in_padding(attention_mask))
+        yield from self._variants(input_ids, attention_mask, edits, is_text_forgotten)
+
+    def _variants(
+        self, input_ids: Tensor, attention_mask: Tensor | None, edits: Mapping[str, Edit], is_text_forgotten: bool
+    ) -> Iterator[tuple[str, Spliced]]:
+        n_items, n_positions = input_ids.shape
+        lengths = torch.full((n_items,), n_positions) if attention_mask is None else attention_mask.sum(1).cpu()
+        at_once = max(POSITIONS_ON_CPU // n_positions, 1) if self.device.type == "cpu" else None
+
+        def reach(ids: Tensor, mask: Tensor | None) -> Tensor:
+            clean, block_input = self._splicing.reach(self._inputs(ids, mask))
+            return clean if block_input is None else torch.cat([clean, block_input], -1)
+
+        def go_on(ids: Tensor, mask: Tensor | None, seen: Tensor, edited: Tensor) -> Tensor:
+            clean, block_input = seen[..., : self.width], seen[..., self.width :].contiguous()
+            return self._splicing.states(self._inputs(ids, mask), clean, edited.contiguous(), block_input)
+
+        seen = self._items.run(_trimmed(reach), [input_ids, attention_mask], n_items, at_once)
         for name, edit in edits.items():
-            edited = self._edited(recorded.activations, edit)
+            edited = self._edited(seen[..., : self.width], edit)
+            standing = of_item = torch.arange(n_items)
+            if is_text_forgotten:
+                standing, of_item = runs_of(edited, lengths)
+            given = [None if t is None else t[standing.to(t.device)] for t in (input_ids, attention_mask, seen, edited)]
+            yield name, Spliced(self._items.run(_trimmed(go_on), given, len(standing), at_once), of_item)
 
-            def run(
-                ids: Tensor,
-                mask: Tensor | None,
-                clean: Tensor,
-                new: Tensor,
-                block_input: Tensor | None,
-            ) -> Tensor:
-                with head_in_place(self.loaded.model, head):
-                    return self._continue(ids, mask, clean, new, block_input, recorded.rests)
+    @cached_property
+    def _is_text_forgotten(self) -> bool:
+        """Whether all that lies above the hook follows from the activations there, as nothing goes round it: tried on
+        one text that is given another one's activations. Both run alone, so that not a bit should differ."""
+        first, second = torch.arange(6).view(2, 1, 3) % self.loaded.model.config.get_text_config().vocab_size
+        given = self.activations(first)
+        (_, own), (_, others) = (
+            next(self._variants(ids, None, {"given": lambda _: given}, False)) for ids in (first, second)
+        )
+        return torch.equal(own.states, others.states)
 
-            parts = [input_ids, attention_mask, recorded.activations, edited, recorded.block_input]
-            yield name, self._in_parts(run, parts, len(input_ids))
+    @torch.no_grad()
+    def logits(self, states: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
+        """Float32 logits of what reaches the unembedding at any positions."""
+        return self._rows.run(self._splicing.logits, [states], len(states))
+
+    def unembedding_packed(self) -> AbstractContextManager[None]:
+        """Within it, `logits` is faster where the weights can be packed, by a copy of the unembedding."""
+        model = self.loaded.model
+        is_hooked = model.get_output_embeddings() is self._module
+        return head_in_place(model, None if is_hooked else packed_head(model))
 
     def unembedding(self) -> Unembedding:
         """The final norm and unembedding. Raises `UserError` for a model without logits."""
-        if self.loaded.kind != "causal":
-            raise UserError(f"model {self.loaded.options.name} has no logits, so features have no effect on them")
+        self._check_logits("features have no effect on them")
         return find_unembedding(self.loaded.model)
 
     def describe(self) -> dict[str, Any]:
@@ -161,7 +179,7 @@ class HookedModel:
         given: dict[str, Any] = {"input_ids": inputs.to(model.device, torch.int64)}
         if attention_mask is not None:
             real = attention_mask.to(model.device, torch.bool)
-            if self.loaded.kind == "causal" and bool((real[:, 1:] <= real[:, :-1]).all()):
+            if self.loaded.kind == "causal" and _ends_in_padding(real):
                 # Padding at the end is never seen by what stands before it: without a mask the arithmetic at real
                 # positions is the same however long the others of the batch are.
                 given["input_ids"] = torch.where(real, given["input_ids"], given["input_ids"][:, :1])
@@ -188,102 +206,9 @@ class HookedModel:
         assert new.shape == raw.shape, f"an edit made {list(new.shape)} of {list(raw.shape)}"
         return (new if mean is None else new + mean).to(raw.dtype)
 
-    # -- variants
-
-    @property
-    def _is_block_output(self) -> bool:
-        return self.hook.side == "output" and self._module in set(self._blocks.modules)
-
-    def _record(self, input_ids: Tensor, attention_mask: Tensor | None) -> _Recorded:
-        layer = self.hook.layer
-        if layer is None:
-            raw = self._in_parts(self._reach, [input_ids, attention_mask], len(input_ids))
-            return _Recorded(raw, None, ())
-        rests: list[tuple[Any, ...] | None] = []
-        block_inputs: list[Tensor] = []
-
-        def note_rest(_module: nn.Module, _given: Any, output: Any) -> None:
-            rests.append(tuple(output[1:]) if isinstance(output, tuple) else None)
-
-        def note_input(hidden: Tensor) -> None:
-            block_inputs.append(hidden)
-
-        def reach(part: Tensor, mask: Tensor | None) -> Tensor:
-            rests.clear()
-            n_before = len(block_inputs)
-            try:
-                return self._reach(part, mask)
-            except torch.OutOfMemoryError:
-                del block_inputs[n_before:]
-                raise
-
-        is_inside = not self._is_block_output
-        with ExitStack() as hooks:
-            for block in self._blocks.modules[: layer if is_inside else layer + 1]:
-                hooks.callback(block.register_forward_hook(note_rest).remove)
-            if is_inside:
-                hooks.callback(tap(self._blocks.modules[layer], "input", note_input).remove)
-            raw = self._in_parts(reach, [input_ids, attention_mask], len(input_ids))
-        return _Recorded(raw, torch.cat(block_inputs) if is_inside else None, tuple(rests))
-
-    def _continue(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None,
-        clean: Tensor,
-        edited: Tensor,
-        block_input: Tensor | None,
-        rests: Sequence[tuple[Any, ...] | None],
-    ) -> Float[Tensor, "item position vocab"]:
-        """Logits with `edited` at the hook. Blocks below it only hand something of the right shape on."""
-        layer = self.hook.layer
-        with ExitStack() as undo:
-            if layer is None:
-                undo.callback(tap(self._module, self.hook.side, lambda _: edited).remove)
-            else:
-                below, block = self._blocks.modules[:layer], self._blocks.modules[layer]
-                for passed, rest in zip(below, rests, strict=False):
-                    undo.enter_context(_handing_on(passed, None, rest))
-                if self._is_block_output:
-                    undo.enter_context(_handing_on(block, edited, rests[layer] if rests else None))
-                else:
-                    undo.callback(tap(block, "input", lambda _: block_input).remove)
-                    undo.callback(tap(self._module, self.hook.side, lambda _: edited).remove)
-                    if self.hook.is_carried and self._carries:
-                        undo.callback(tap(block, "output", lambda hidden: hidden + (edited - clean)).remove)
-            output = self.loaded.model(**self._inputs(input_ids, attention_mask))
-        return output.logits.to(torch.float32)
-
-    @property
-    def _carries(self) -> bool:
-        return self._blocks.family is not None and self._blocks.family.is_pre_norm
-
-    # -- batches that fit
-
-    def _in_parts(self, run: Callable[..., Tensor], whole: Sequence[Tensor | None], n_items: int) -> Tensor:
-        """`run` on all items, in as large parts as CUDA's memory takes."""
-        done: list[Tensor] = []
-        start = 0
-        while start < n_items:
-            size = min(self._items_at_once or n_items, n_items - start)
-            try:
-                done.append(run(*(None if t is None else t[start : start + size] for t in whole)))
-            except torch.OutOfMemoryError as error:
-                if size == 1:
-                    raise UserError(
-                        "CUDA runs out of memory even with one item at a time",
-                        "use a shorter context, --dtype bfloat16, or --device cpu",
-                    ) from error
-                self._items_at_once = size // 2
-                _log.warning(
-                    "CUDA ran out of memory with %d items at once; going on with %d at once", size, self._items_at_once
-                )
-            else:
-                start += size
-                continue
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-        return done[0] if len(done) == 1 else torch.cat(done)
+    def _check_logits(self, so: str) -> None:
+        if self.loaded.kind != "causal":
+            raise UserError(f"model {self.loaded.options.name} is no causal language model: it has no logits, so {so}")
 
     def _check_centring(self) -> None:
         family = self._blocks.family
@@ -296,17 +221,19 @@ class HookedModel:
             )
 
 
-@contextmanager
-def _handing_on(block: nn.Module, hidden: Tensor | None, rest: tuple[Any, ...] | None) -> Iterator[None]:
-    """Within it, a block returns `hidden` (None: what it is given), in the structure that it returns by itself."""
+def _ends_in_padding(mask: Bool[Tensor, "item position"]) -> bool:
+    """Whether what is no token stands at the end of each item."""
+    return bool((mask[:, 1:] <= mask[:, :-1]).all())
 
-    def forward(*positional: Any, **named: Any) -> Any:
-        given = positional[0] if positional else named["hidden_states"]
-        passed = given if hidden is None else hidden
-        return passed if rest is None else (passed, *rest)
 
-    block.forward = forward
-    try:
-        yield
-    finally:
-        del block.forward
+def _trimmed(run: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`run` without the padding at the end that all items of a part share; in its results zeros stand there."""
+
+    def trimmed(ids: Tensor, mask: Tensor | None, *rest: Tensor) -> Tensor:
+        if mask is None or not _ends_in_padding(mask):
+            return run(ids, mask, *rest)
+        n = int(mask.sum(1).max())
+        done = run(ids[:, :n], mask[:, :n], *(t[:, :n] for t in rest))
+        return nn.functional.pad(done, (0, 0, 0, ids.shape[1] - n))
+
+    return trimmed

@@ -69,7 +69,7 @@ def find_hook(model: PreTrainedModel, name: str) -> HookPoint:
     path, side, layer, site = _place(model, blocks, name)
     module = model.get_submodule(path)
     with torch.no_grad():
-        seen = run_until(model, _smallest_input(model), module, side)
+        seen = run_until(model, smallest_input(model), module, side)
     if seen is None:
         raise UserError(
             f"hook {name}: the module {path} passes no activations on in a forward pass",
@@ -174,7 +174,7 @@ def _embedding(model: PreTrainedModel) -> str | None:
     return next((path for path, module in model.named_modules() if module is embedding), None)
 
 
-def _smallest_input(model: PreTrainedModel) -> dict[str, Any]:
+def smallest_input(model: PreTrainedModel) -> dict[str, Any]:
     """Two tokens, or one empty picture."""
     if model.main_input_name == "pixel_values":
         size = model.config.image_size

@@ -1,7 +1,8 @@
 """How much of what a model predicts survives the SAE: cross-entropy with other activations in the hook's place.
 
 Whole contexts, chosen by hash, run once up to the hook and from there once for each of four variants: clean, the SAE's
-reconstruction, zero, and the mean activation. A transcoder's stand in the place of its target: at the targets' hook,
+reconstruction, zero, and the mean activation. These end before the unembedding, so that a few positions at a time have
+their logits in all variants and no more is held. A transcoder's stand in the place of its target: at the targets' hook,
 the reconstruction being made from what is at the inputs' hook. Positions that are excluded from statistics (BOS,
 special tokens, activations with outlying norms) keep their clean activation in every variant. All sums are saved after
 each batch.
@@ -10,13 +11,14 @@ each batch.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
 from saescope.autoencoders import Autoencoder
@@ -32,8 +34,12 @@ N_CE_POSITIONS = 4096
 """Predictions that cross-entropy is measured on, unless told otherwise."""
 CONTEXTS_SEED = 1
 """Of the hash that orders contexts: another one than that of the sampled items."""
-LOGITS_AT_ONCE = 2**25
-"""Most logits in memory at a time, per variant (128 MiB): a batch is as many contexts as stay below."""
+POSITIONS_AT_ONCE = 2048
+"""Most positions in a batch of contexts, unless one is longer."""
+LOGITS_AT_ONCE = 2**23
+"""Most logits at a time on a CPU, per variant (32 MiB): as many as allocators hand out again without a system call, and
+enough rows for a fast product."""
+LOGITS_AT_ONCE_GPU = 2**27
 CONTEXTS_AT_ONCE = 256
 """Contexts whose lengths are read at a time."""
 ITEMS_AT_ONCE = 2**20
@@ -94,11 +100,12 @@ def cross_entropy(
     splice = _Splice(sae)
     sums = _read(saved)
     batches = _batches(source, items) if len(items) else []
-    for at in range(sums.n_batches, len(batches)):
-        progress.update("cross-entropy", at, len(batches))
-        sums = _add(sums, source, splice, mean, batches[at])
-        if saved is not None:
-            atomic.write_text(saved, json.dumps(asdict(sums)))
+    with source.hooked_out.unembedding_packed():
+        for at in range(sums.n_batches, len(batches)):
+            progress.update("cross-entropy", at, len(batches))
+            sums = _add(sums, source, splice, mean, batches[at])
+            if saved is not None:
+                atomic.write_text(saved, json.dumps(asdict(sums)))
     progress.update("cross-entropy", len(batches), len(batches))
     return sums
 
@@ -146,11 +153,10 @@ def _batches(source: TokenSource, items: Int64[np.ndarray, " item"]) -> list[Int
     """Contexts of like length together, so that little is padded."""
     lengths = item_lengths(source, items)
     order = np.argsort(lengths, kind="stable")
-    most = LOGITS_AT_ONCE // len(source.vocabulary)
     batches, first = [], 0
     for at in range(1, len(items) + 1):
-        if at == len(items) or (at + 1 - first) * lengths[order[at]] > most:
-            batches.append(np.sort(items[order[first:at]]))
+        if at == len(items) or (at + 1 - first) * lengths[order[at]] > POSITIONS_AT_ONCE:
+            batches.append(items[order[first:at]])
             first = at
     return batches
 
@@ -181,24 +187,8 @@ def _add(
         "mean": lambda target: edited(target, lambda _, rows: mean.to(rows).expand_as(rows)),
     }
 
-    def total(of_each: Float[Tensor, "item position"]) -> float:
-        return float(of_each[:, : counted.shape[1]].cpu().double()[counted].sum())
-
-    nats: dict[str, float] = {}
-    divergence: dict[str, float] = {}
-    clean = p_clean = None
-    for name, logits in source.hooked_out.variants(ids, real, edits):
-        logs = torch.log_softmax(logits, -1)
-        del logits
-        nats[name] = -total(logs[:, :-1].gather(2, ids[:, 1:, None].to(logs.device)).squeeze(2))
-        if name == "clean":
-            clean, p_clean = logs, logs.exp()
-        elif name in ("sae", "zero"):
-            assert clean is not None
-            assert p_clean is not None
-            divergence[name] = total(_divergence(clean, p_clean, logs))
-            if name == "zero":
-                clean = p_clean = None
+    spliced = dict(source.hooked_out.variants(ids, real, edits))
+    nats, divergence = _totals(source.hooked_out.logits, spliced, ids, counted, len(source.vocabulary))
     return CrossEntropy(
         n=sums.n + int(counted.sum()),
         clean=sums.clean + nats["clean"],
@@ -211,14 +201,41 @@ def _add(
     )
 
 
-def _divergence(
-    clean: Float[Tensor, "item position vocab"],
-    p_clean: Float[Tensor, "item position vocab"],
-    other: Float[Tensor, "item position vocab"],
-) -> Float[Tensor, "item position"]:
-    """KL(p_clean || p_other) = sum_v p_clean,v (log p_clean,v - log p_other,v), from log-probabilities and p_clean.
-    Uses up `other`."""
-    return other.sub_(clean).mul_(p_clean).sum(-1).neg_()
+def _totals(
+    logits_of: Callable[[Tensor], Tensor],
+    spliced: Mapping[str, Any],
+    ids: Int[Tensor, "item position"],
+    counted: Bool[Tensor, "item predicting"],
+    n_tokens: int,
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Sums over the predictions that count, of each variant: -log p(next token), and KL(p_clean || p) =
+    sum_v p_clean,v (log p_clean,v - log p_v). The first variant is the clean one.
+
+    Predictions come by position, so that items which share a run have their logits computed once.
+    """
+    position, item = counted.T.nonzero(as_tuple=True)
+    after = ids[item, position + 1]
+    nats, divergence = dict.fromkeys(spliced, 0.0), dict.fromkeys(spliced, 0.0)
+    device = next(iter(spliced.values())).states.device
+    at_once = LOGITS_AT_ONCE if device.type == "cpu" else LOGITS_AT_ONCE_GPU
+    for rows in torch.arange(len(item)).split(max(at_once // n_tokens, 1)):
+        p_clean = negative_entropy = None
+        for name, variant in spliced.items():
+            n_runs = len(variant.states)
+            key, which = (position[rows] * n_runs + variant.run[item[rows]]).unique(return_inverse=True)
+            logs = logits_of(variant.states[key % n_runs, key // n_runs]).log_softmax(-1)
+            which = which.to(device)
+            nats[name] -= float(logs[which, after[rows].to(device)].double().sum())
+            if p_clean is None:
+                logs = logs if len(key) == len(rows) else logs[which]
+                p_clean = logs.exp()
+            if len(logs) == len(rows):
+                expected = torch.linalg.vecdot(p_clean, logs)
+            else:
+                expected = (p_clean @ logs.T).gather(1, which[:, None]).squeeze(1)
+            negative_entropy = expected if negative_entropy is None else negative_entropy
+            divergence[name] += float((negative_entropy - expected).double().sum())
+    return nats, divergence
 
 
 def _read(saved: Path | None) -> CrossEntropy:

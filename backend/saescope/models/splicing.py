@@ -66,7 +66,8 @@ class Splicing:
     ) -> Float[Tensor, "item position d_model"]:
         """What reaches the unembedding with `edited` at the hook, where it had `clean`.
 
-        `block_input` is read where the hook lies inside a block. Blocks below the hook only hand something of the right shape on.
+        `block_input` is read where the hook lies inside a block. Blocks below the hook only hand something of the right
+        shape on.
         """
         layer = self._hook.layer
         with ExitStack() as undo:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 from scipy.sparse import csr_array
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from saescope.evaluation.logistic import fit_logistic
 from saescope.precompute.blocks import CodeBlock
 from saescope.precompute.labels import categories
 from saescope.precompute.metrics import PROBE_K
@@ -154,7 +154,4 @@ def _area(
     judged: Float[np.ndarray, "other k"],
     truth: Bool[np.ndarray, " other"],
 ) -> float:
-    mean, spread = x.mean(0), x.std(0)
-    spread[spread == 0] = 1.0
-    model = LogisticRegression(max_iter=1000).fit((x - mean) / spread, y)
-    return float(roc_auc_score(truth, model.decision_function((judged - mean) / spread)))
+    return float(roc_auc_score(truth, fit_logistic(x, y).scores(judged)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -68,6 +69,28 @@ def test_train_build_and_evaluate(saescope: Saescope, root: Path, tmp_path: Path
         assert entry.manifest.n_metric_positions == n_held_out
         items = entry.table("items")
         assert {"token_ids", "tokens", "context_start", "document_id", "file"} <= set(items.column_names)
+
+
+def test_absorption(saescope: Saescope, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from saescope.evaluation import words
+
+    assert saescope("train", *source(root), *SMALL, "--out", tmp_path / "tiny").code == 0
+    ask = ("evaluate", tmp_path / "tiny", *source(root), "--n-ce-positions", 0, "--absorption")
+    monkeypatch.setattr(words, "FEWEST_TOKENS", 1000)
+    told(saescope(*ask), "too few words", "--absorption")
+    monkeypatch.setattr(words, "FEWEST_TOKENS", 2)
+    done = saescope(*ask, "--json")
+    assert done.code == 0, done.err
+    metrics = done.json["metrics"]
+    assert {f"absorption_{name}" for name in ("full", "fraction", "split", "probe_f1", "letters")} <= set(metrics)
+    assert metrics["absorption_probe_f1.x"] is None
+    assert 0 < metrics["absorption_probe_f1"] < 1
+    assert "note: absorption is not measured where too few different words begin with" in done.err
+    shown = saescope(*ask)
+    assert re.search(r"^absorption_probe_f1\.x +-  F1 of the letter's probe", shown.out, re.MULTILINE)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(50, 16)).astype(np.float32))
+    other = saescope("evaluate", tmp_path / "tiny", "--activations", tmp_path / "x.npy", "--absorption")
+    told(other, "words of texts", "activations")
 
 
 def test_parts_of_a_corpus_are_judged_by_the_same_documents(saescope: Saescope, root: Path, tmp_path: Path) -> None:

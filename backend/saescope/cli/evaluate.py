@@ -45,6 +45,9 @@ n_ce_positions_option = click.option(
     metavar="COLUMN",
     help="Metadata column that sparse probes predict, e.g. label; may be repeated.",
 )
+@click.option(
+    "--absorption", is_flag=True, help="Texts: how far features for first letters are absorbed by others (more work)."
+)
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu or cuda.")
 @json_option
 def command(
@@ -56,6 +59,7 @@ def command(
     against: str | None,
     match_cosine: float,
     probes: tuple[str, ...],
+    absorption: bool,
     device: str,
     as_json: bool,
 ) -> None:
@@ -69,6 +73,7 @@ def command(
     from saescope.checkpoints import load_checkpoint
     from saescope.checkpoints.conversion import training_space
     from saescope.evaluation import judge
+    from saescope.evaluation.absorption import left_out
     from saescope.evaluation.plausibility import check_on_source, looks_wrong
     from saescope.precompute.metrics import formula
     from saescope.progress.terminal import terminal_progress
@@ -89,6 +94,7 @@ def command(
             whitening=None if whitening is None else whitening.matrix,
             against=None if other is None else other.sae,
             probes=probes,
+            absorption=absorption,
             match_cosine=match_cosine,
             n_ce_positions=n_ce_positions,
             device=chosen,
@@ -98,6 +104,8 @@ def command(
         if looks_wrong(found.get("fvu"), found.get("l0"), loaded.sae.n_features):
             warning = check_on_source(loaded.sae, opened, chosen).warning
             say_notes(() if warning is None else (warning,))
+        unmeasured = left_out(found)
+        say_notes(() if unmeasured is None else (unmeasured,))
     if as_json:
         json_object({"metrics": evaluation.metrics, "n_positions": evaluation.n_positions})
         return

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.evaluation.absorption import Absorption
 from saescope.evaluation.consistency import FiringItems
 from saescope.evaluation.dictionaries import MATCH_COSINE, compare_dictionaries, largest_cosines
 from saescope.evaluation.sparse_probing import PooledCodes, plan_probe, probe
@@ -32,6 +33,7 @@ def judge(
     *,
     against: Autoencoder | None = None,
     probes: Sequence[str] = (),
+    absorption: bool = False,
     match_cosine: float = MATCH_COSINE,
     whitening: Float[Tensor, "d_in d_in"] | None = None,
     n_ce_positions: int = N_CE_POSITIONS,
@@ -41,10 +43,12 @@ def judge(
     """`precompute.evaluate` and more, under the names in `precompute.metrics.FORMULAS`.
 
     Where the source is a toy, the SAE's dictionary is compared with the true one; `against` adds a comparison with
-    another SAE's; `probes` are metadata columns of the source that sparse probes predict, after the same pass. Atoms
-    are compared only where decoders are linear: `UserError` where `against` is given and one is not.
+    another SAE's; `probes` are metadata columns of the source that sparse probes predict, after the same pass;
+    `absorption` measures feature absorption on the words of texts. Atoms are compared only where decoders are linear:
+    `UserError` where `against` or `absorption` is given and one is not.
     """
     check_source(sae, source)
+    absorbing = Absorption(sae, source) if absorption else None
     dictionaries = _dictionaries(sae, source, against, match_cosine, progress)
     plans = [plan_probe(source, column) for column in dict.fromkeys(probes)]
     pooled = [PooledCodes(plan.items, sae.n_features) for plan in plans]
@@ -56,6 +60,8 @@ def judge(
             each.add(codes, rows.items)
         if consistency is not None:
             consistency.add(codes, rows.items)
+        if absorbing is not None:
+            absorbing.add(rows, codes)
 
     found = evaluate(
         sae,
@@ -72,6 +78,8 @@ def judge(
         metrics["consistent_activation"] = consistency.mean()
     for plan, codes in zip(plans, pooled, strict=True):
         metrics |= probe(plan, codes.matrix(), progress)
+    if absorbing is not None:
+        metrics |= absorbing.metrics(progress)
     return replace(found, metrics=metrics)
 
 

@@ -70,6 +70,17 @@ FORMULAS: dict[str, str] = {
         "features whose mean item codes differ most on the other half; by column and value, or the values' mean"
         for k in PROBE_K
     },
+    "absorption_full": "fraction of the words that a first-letter probe finds, among tokens that it was not fitted on, "
+    "where no main feature of the letter fires and the feature that adds most to x . probe adds 0.4 of it or more; by "
+    "letter, or the letters' mean",
+    "absorption_fraction": "mean over the same words of the part of x . probe that up to 3 other features have taken "
+    "over from the main ones; by letter, or the letters' mean",
+    "absorption_split": "main features of a letter: k-sparse probes grow while one more raises F1 by more than 0.03; "
+    "by letter, or the letters' mean",
+    "absorption_probe_f1": "F1 of the letter's probe on tokens that it was not fitted on; none where too few tokens "
+    "begin with the letter; by letter, or the letters' mean",
+    "absorption_letters": "letters that absorption is measured on: with enough tokens, a probe of F1 above 0.6 and a "
+    "feature that speaks for them",
 }
 
 

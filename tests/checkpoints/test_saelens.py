@@ -12,6 +12,7 @@ from torch import Tensor
 
 from saescope.autoencoders import Autoencoder
 from saescope.checkpoints import CheckpointWarning, load_checkpoint, load_sae
+from saescope.checkpoints.saelens import SCALER_NAME, STATE_NAME, WEIGHTS_NAME
 from saescope.store.errors import UserError
 from tests.checkpoints.writing import D_IN, N_FEATURES, Matrices, draw, inputs, save_json, top
 
@@ -91,6 +92,8 @@ def test_finetuning_scales_reconstructions_alone(tmp_path: Path) -> None:
     agree(sae, Z.relu(), (Z.relu() * factor) @ M.W_dec + M.b_dec)
     ones = saved(tmp_path / "ones", {}, scaling_factor=torch.ones(N_FEATURES))
     agree(load_sae(ones), Z.relu(), Z.relu() @ M.W_dec + M.b_dec)
+    run = saved(tmp_path / "run", {"finetuning_method": "decoder"}, finetuning_scaling_factor=factor)
+    agree(load_sae(run), Z.relu(), (Z.relu() * factor) @ M.W_dec + M.b_dec)
     with pytest.raises(UserError, match="scaling_factor is not 1 everywhere"):
         load_sae(saved(tmp_path / "unsaid", {}, scaling_factor=factor))
 
@@ -104,6 +107,54 @@ def test_a_scale_that_is_not_in_the_checkpoint(tmp_path: Path, said: Any) -> Non
     s = 0.3
     codes = ((s * X - M.b_dec) @ M.W_enc + M.b_enc).relu()
     agree(load_sae(folder, assume={"input_scale": s}), codes, (codes @ M.W_dec + M.b_dec) / s)
+
+
+SCALED = {"normalize_activations": "expected_average_only_in"}
+
+
+def test_the_scale_that_late_version_5_saves_beside_a_checkpoint(tmp_path: Path) -> None:
+    folder = saved(tmp_path, SCALED)
+    state = {"n_dataset_processed": torch.tensor(7), "storage_buffer_activations": draw(3, 1, D_IN)}
+    s = 0.5
+    save_file({**state, "estimated_norm_scaling_factor": torch.tensor(s)}, folder / STATE_NAME)
+    codes = ((s * X - M.b_dec) @ M.W_enc + M.b_enc).relu()
+    for path in (folder, folder / WEIGHTS_NAME):
+        agree(load_sae(path), codes, (codes @ M.W_dec + M.b_dec) / s)
+    with pytest.raises(UserError, match="input_scale is assumed to be 2"):
+        load_sae(folder, assume={"input_scale": 2.0})
+    save_file(state, folder / STATE_NAME)  # as after training, with the scale folded into the weights
+    loaded = load_checkpoint(folder)
+    assert loaded.notes == ()
+    agree(loaded.sae, Z.relu(), Z.relu() @ M.W_dec + M.b_dec)
+    save_file({"estimated_norm_scaling_factor": torch.tensor(-s)}, folder / STATE_NAME)
+    with pytest.raises(UserError, match="expected a number above 0"):
+        load_sae(folder)
+
+
+@pytest.mark.parametrize("scale", ["0.5", 0, float("inf")])
+def test_the_scale_that_version_6_saves_beside_a_checkpoint(tmp_path: Path, scale: Any) -> None:
+    folder = saved(tmp_path, {**SCALED, "metadata": {"sae_lens_version": "6.54.12"}})
+    save_file({"n_dataset_processed": torch.tensor(7)}, folder / STATE_NAME)
+    with pytest.warns(CheckpointWarning, match="whose scale is not in the checkpoint"):
+        load_sae(folder)
+    s = 0.5
+    codes = ((s * X - M.b_dec) @ M.W_enc + M.b_enc).relu()
+    save_json(folder, SCALER_NAME, {"scaling_factor": s, "has_whitening": False})
+    agree(load_sae(folder), codes, (codes @ M.W_dec + M.b_dec) / s)
+    save_json(folder, SCALER_NAME, {"scaling_factor": scale})
+    with pytest.raises(UserError, match="expected a number above 0"):
+        load_sae(folder)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "activation"), [("jumprelu", "topk"), ("jumprelu", "tanh-relu"), ("topk", "relu")]
+)
+def test_activation_functions_that_an_architecture_would_be_read_without(
+    tmp_path: Path, architecture: str, activation: str
+) -> None:
+    config = {"architecture": architecture, "activation_fn_str": activation, "activation_fn_kwargs": {"k": 3}}
+    with pytest.raises(UserError, match=f"architecture {architecture} with the activation function '{activation}'"):
+        load_sae(saved(tmp_path, config, threshold=draw(N_FEATURES).abs()))
 
 
 def test_a_bias_that_version_3_did_not_fold(tmp_path: Path) -> None:

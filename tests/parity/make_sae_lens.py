@@ -12,6 +12,7 @@ from tests.parity.cases import D_IN, N_FEATURES, absent, destination, fill, inpu
 absent("wandb", "plotly_express", "babe", "nltk", "dotenv")
 from sae_lens import SAE, TrainingSAE  # noqa: E402
 from sae_lens.registry import get_sae_class, get_sae_training_class  # noqa: E402
+from sae_lens.training.activation_scaler import ActivationScaler  # noqa: E402
 
 PLAIN = ("standard", "gated", "jumprelu", "topk", "abstopk")
 TRANSCODERS = ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder")
@@ -58,6 +59,20 @@ def save_training(architecture: str, folder: Path, inference: bool, **options: A
     write(folder, x, again.encode(x), again(x))
 
 
+@torch.no_grad()
+def save_in_training(folder: Path) -> None:
+    """A checkpoint on the way, with the scale of the inputs beside it, and what the SAE computes from scaled inputs."""
+    kind, config_kind = get_sae_training_class("standard")
+    options = {"normalize_activations": "expected_average_only_in"}
+    sae: TrainingSAE[Any] = kind(config_kind(d_in=D_IN, d_sae=N_FEATURES, device="cpu", **options))
+    fill(sae)
+    sae.save_model(folder)
+    scaler, x = ActivationScaler(scaling_factor=0.4), inputs()
+    scaler.save(str(folder / "activation_scaler.json"))
+    codes = sae.encode(scaler.scale(x))
+    write(folder, x, codes, scaler.unscale(sae.decode(codes)))
+
+
 def main() -> None:
     root = destination()
     k = {"k": 3}
@@ -87,6 +102,7 @@ def main() -> None:
         save_training("batchtopk", root / f"batchtopk-exported{suffix}", True, **options)
         nested = {"matryoshka_widths": [4, N_FEATURES], **options}
         save_training("matryoshka_batchtopk", root / f"matryoshka-exported{suffix}", True, **nested)
+    save_in_training(root / "standard-in-training")
     save_training("batchtopk", root / "batchtopk", False, rescale_acts_by_decoder_norm=False)
     save_training(
         "matryoshka_batchtopk",

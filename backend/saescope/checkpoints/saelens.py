@@ -4,14 +4,18 @@ Tensors stand in the project's own layout. Both ages of cfg.json are read: the f
 of keys and activation functions, and that of v6 with `metadata`. What is folded in or rewritten on loading:
 
 * `log_threshold` of JumpReLU training checkpoints becomes `threshold`.
-* `scaling_factor` (finetuning, before v6) multiplies the rows of W_dec, which leaves the codes as they are.
-* `normalize_activations` layer_norm and constant_norm_rescale become `input_normalization`; a left-over
-  expected_average_only_in needs its scale from outside (`--assume input_scale=S`), since the files do not hold it.
+* `finetuning_scaling_factor` (before v6; `scaling_factor` before v3) multiplies the rows of W_dec, which leaves the
+  codes as they are.
+* `normalize_activations` layer_norm and constant_norm_rescale become `input_normalization`.
+* expected_average_only_in means that inputs were scaled in training. Before v6 training leaves it in cfg.json even at
+  its end, when the scale is folded into the weights. From v5.2 on a file beside them holds the scale until then;
+  without it the scale comes from outside (`--assume input_scale=S`).
 * W_skip [d_out, d_in] is transposed.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -23,12 +27,17 @@ from saescope.checkpoints.assumptions import Assumptions
 from saescope.checkpoints.files import CheckpointFiles
 from saescope.checkpoints.formats import CheckpointFormat, Loaded
 from saescope.checkpoints.metadata import layer_of, metadata, text_of
+from saescope.checkpoints.reading import read_json, read_safetensors
 from saescope.checkpoints.scaling import scale_input
 from saescope.checkpoints.weights import Weights
 from saescope.store.errors import UserError
 
 CONFIG_NAME = "cfg.json"
 WEIGHTS_NAME = "sae_weights.safetensors"
+STATE_NAME = "activations_store_state.safetensors"
+"""What training leaves beside them: in late v5 it holds the scale of inputs."""
+SCALER_NAME = "activation_scaler.json"
+"""What holds it in v6."""
 
 _ARCHITECTURES = {
     "standard": "relu",
@@ -84,7 +93,7 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     tensors, fields, notes = _tensors(name, weights, config)
     fields["apply_b_dec_to_input"] = _flag(config, "apply_b_dec_to_input", True) and not transcoder
     fields["transcoder"] = transcoder
-    notes += _normalise(tensors, fields, config, assume, transcoder)
+    notes += _normalise(tensors, fields, config, assume, files, transcoder)
     if config.get("finetuning_scale") is not None:
         tensors["W_dec"] = tensors["W_dec"] * config["finetuning_scale"].unsqueeze(1)
     return Loaded(assemble(name, tensors, **fields), _metadata(config, raw), tuple(notes))
@@ -123,11 +132,15 @@ def _architecture(config: dict[str, Any], path: Any) -> str:
         raise UserError(
             f"cfg.json has architecture {called!r}, which is none of SAELens'", f"known: {', '.join(_ARCHITECTURES)}"
         )
-    activation = config.get("activation_fn") or "relu"
+    own = "topk" if called == "topk" else "relu"
+    activation = config.get("activation_fn") or own
     if called == "standard" and activation == "tanh-relu":
         return "tanhrelu"
-    if activation not in ("relu", "topk"):
-        raise UserError(f"cfg.json has the activation function {activation!r}", "known: relu, tanh-relu, topk")
+    if activation != own:
+        raise UserError(
+            f"cfg.json has architecture {called} with the activation function {activation!r}",
+            "known: relu, topk and tanh-relu with standard, topk with topk, relu with the others",
+        )
     return _ARCHITECTURES[called]
 
 
@@ -194,7 +207,7 @@ def _tensors(
     weights.ignore("n_forward_passes_since_fired", "act_freq_scores")
     weights.check()
     if scale is not None and not torch.allclose(scale, torch.ones_like(scale)):
-        if not config.get("finetuning_scaling_factor"):
+        if not config.get("finetuning_scaling_factor") and not config.get("finetuning_method"):
             raise UserError("scaling_factor is not 1 everywhere, but cfg.json does not say finetuning_scaling_factor")
         config["finetuning_scale"] = scale
     if name in ("topk", "abstopk", "batchtopk", "matryoshka"):
@@ -218,7 +231,12 @@ def _k(config: dict[str, Any], n_features: int) -> int:
 
 
 def _normalise(
-    tensors: dict[str, Tensor], fields: dict[str, Any], config: dict[str, Any], assume: Assumptions, transcoder: bool
+    tensors: dict[str, Tensor],
+    fields: dict[str, Any],
+    config: dict[str, Any],
+    assume: Assumptions,
+    files: CheckpointFiles,
+    transcoder: bool,
 ) -> list[str]:
     """Brings in `normalize_activations`; returns notes."""
     kind = config["normalize_activations"]
@@ -235,17 +253,44 @@ def _normalise(
         fields["input_normalization"] = _NORMALIZATIONS[kind]
     if kind != "expected_average_only_in":
         return []
-    scale = None if transcoder else assume.get("input_scale")
+    recorded = None if transcoder else _scale_of_training(files, before_6="metadata" not in config)
+    scale = None if transcoder else assume.settle("input_scale", recorded, "a file of its training")
+    if scale == 1:
+        return []
     if scale is None:
         return [
             "cfg.json says normalize_activations expected_average_only_in, whose scale is not in the checkpoint: raw "
-            "activations go in unscaled. If FVU is bad, give the scale: --assume input_scale=S, with S = sqrt(d_in) "
-            "over the mean norm of the activations that it was trained on"
+            "activations go in unscaled, which is right where SAELens folded the scale into the weights at the end of "
+            "training. If FVU is bad, give the scale: --assume input_scale=S, with S = sqrt(d_in) over the mean norm "
+            "of the activations that it was trained on"
         ]
     scale_input(tensors, scale)
     if fields.get("rescale_by_decoder_norm") and float(tensors.get("threshold", torch.tensor(0.0))) > 0:
         tensors["threshold"] = tensors["threshold"] / scale  # it stands beside z times the atoms' norms
     return []
+
+
+def _scale_of_training(files: CheckpointFiles, before_6: bool) -> float | None:
+    """The scale of inputs in what training leaves beside the weights: 1 once it is folded into them, None where nothing
+    tells."""
+    path = files.folder / SCALER_NAME
+    if path.is_file():
+        scale = read_json(path).get("scaling_factor")
+    else:
+        path = files.folder / STATE_NAME
+        if not path.is_file():
+            return None
+        state = Weights(str(path), read_safetensors(path))
+        scale = state.number("estimated_norm_scaling_factor")
+        state.ignore("*")
+        state.check()
+        if scale is None and not before_6:
+            return None
+    if scale is None:
+        return 1.0
+    if not isinstance(scale, int | float) or not 0 < scale < math.inf:
+        raise UserError(f"{path} has the scale {scale!r}, expected a number above 0")
+    return float(scale)
 
 
 def _metadata(config: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:

@@ -56,14 +56,13 @@ _SETTINGS = (
     "python-dotenv==1.2.4",
 )
 _LENS = ("transformer-lens==3.9.0", "better-abc==0.0.3", "einops==0.8.2", *_DATASETS, *_HTTP)
+_SAE_LENS = (*_LENS, "simple-parsing==0.1.9", "docstring-parser==0.18.0")
 
 LIBRARIES = {
-    "sae-lens": Library(
-        "sae-lens==6.54.12",
-        (*_LENS, "simple-parsing==0.1.9", "docstring-parser==0.18.0"),
-        "saelens",
-        kept=False,
-    ),
+    "sae-lens": Library("sae-lens==6.54.12", _SAE_LENS, "saelens", kept=False),
+    "sae-lens-3": Library("sae-lens==3.23.4", _SAE_LENS, "saelens"),
+    "sae-lens-4": Library("sae-lens==4.4.5", _SAE_LENS, "saelens"),
+    "sae-lens-5": Library("sae-lens==5.11.0", _SAE_LENS, "saelens"),
     "dictionary-learning": Library("dictionary-learning==0.1.0", ("einops==0.8.2",), "dictionary_learning"),
     "eai-sparsify": Library(
         "eai-sparsify==1.3.3", ("einops==0.8.2", "simple-parsing==0.1.9", "docstring-parser==0.18.0"), "sparsify"

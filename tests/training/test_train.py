@@ -25,6 +25,8 @@ SPARSITY: dict[str, dict[str, Any]] = {
     "topk": {"k": 6},
     "batchtopk": {"k": 6},
     "matryoshka": {"k": 6},
+    "abstopk": {"k": 6},
+    "groupmax": {"k": 6},
     "relu": {"l1": 3.0},
     "gated": {"l1": 2.0},
     "jumprelu": {"l0_weight": 1.0},

@@ -27,6 +27,13 @@ from sae_lens import (  # noqa: E402
 
 TOPK = {"activation_fn": "topk", "activation_fn_kwargs": {"k": 3}}
 """The options that make an SAE keep its largest pre-activations, whatever its architecture is called."""
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "standard": {"architecture": "standard"},
+    "gated": {"architecture": "gated"},
+    "jumprelu": {"architecture": "jumprelu"},
+    "topk": {"architecture": "topk", **TOPK},
+}
+"""What each is called, and its options, from 4 on."""
 SCALE = 0.4
 """Stands for what inputs were multiplied by while an SAE was trained: sqrt(d_in) over their mean norm."""
 CHECKPOINT = "checkpoint"

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from tests.parity.cases import destination, inputs, write
-from tests.parity.flat_sae_lens import SCALE, TOPK, make, save_all, scaled
+from tests.parity.flat_sae_lens import ARCHITECTURES, SCALE, TOPK, make, save_all, scaled
 
 
 @torch.no_grad()
@@ -22,15 +22,7 @@ def save_corrected(folder: Path) -> None:
 
 def main() -> None:
     root = destination()
-    save_all(
-        root,
-        {
-            "standard": {"architecture": "standard"},
-            "gated": {"architecture": "gated"},
-            "jumprelu": {"architecture": "jumprelu"},
-            "topk": {"architecture": "standard", **TOPK},
-        },
-    )
+    save_all(root, ARCHITECTURES | {"topk": {"architecture": "standard", **TOPK}})
     save_corrected(root / "standard-scale-folded-b_dec-corrected")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from tests.parity.cases import destination, inputs, write
-from tests.parity.flat_sae_lens import CHECKPOINT, SCALE, TOPK, save_all, save_by_runner, scaled, trained
+from tests.parity.flat_sae_lens import ARCHITECTURES, CHECKPOINT, SCALE, save_all, save_by_runner, scaled, trained
 
 
 @torch.no_grad()
@@ -20,15 +20,7 @@ def save_in_training(folder: Path) -> None:
 
 def main() -> None:
     root = destination()
-    save_all(
-        root,
-        {
-            "standard": {"architecture": "standard"},
-            "gated": {"architecture": "gated"},
-            "jumprelu": {"architecture": "jumprelu"},
-            "topk": {"architecture": "topk", **TOPK},
-        },
-    )
+    save_all(root, ARCHITECTURES)
     save_in_training(root / "standard-in-training")
 
 

@@ -6,9 +6,7 @@ does not depend on batch settings or on where a cut run was resumed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import repeat
 
@@ -19,11 +17,9 @@ from torch import Tensor
 
 from saescope.autoencoders import Autoencoder, Selection
 from saescope.precompute import kernels
+from saescope.precompute.threads import N_THREADS, threads
 from saescope.sources.protocol import Source, flat_positions
 from saescope.sources.targets import flat_targets
-
-MOST_THREADS = 8
-"""Threads that read codes off a block; more would wait for memory."""
 
 
 def block_rows(n_features: int) -> int:
@@ -147,9 +143,7 @@ class Encoder:
         self.device = device
         self.threshold = np.float32(sae.config.firing_threshold)
         self._whole = _Buffers(n_rows)
-        n_threads = max(1, min(os.cpu_count() or 1, MOST_THREADS))
-        self._runs = [_Buffers(-(-n_rows // n_threads)) for _ in range(n_threads)]
-        self._pool = ThreadPoolExecutor(n_threads)
+        self._runs = [_Buffers(-(-n_rows // N_THREADS)) for _ in range(N_THREADS)]
 
     @torch.inference_mode()
     def __call__(self, x: Float[Tensor, "row d_in"]) -> CodeBlock:
@@ -168,7 +162,7 @@ class Encoder:
         """Fill the buffers with the firing entries of `dense` and return their number. Each thread takes a run of
         rows; what comes out does not depend on how many there are."""
         pieces = [piece for piece in np.array_split(dense, len(self._runs)) if len(piece)]
-        ends = np.cumsum([0, *self._pool.map(_Buffers.compress, self._runs, pieces, repeat(self.threshold))])
+        ends = np.cumsum([0, *threads().map(_Buffers.compress, self._runs, pieces, repeat(self.threshold))])
         whole, row = self._whole, 0
         whole.reserve(int(ends[-1]))
         for run, piece, start, end in zip(self._runs, pieces, ends, ends[1:], strict=False):

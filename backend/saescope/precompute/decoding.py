@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
@@ -15,16 +11,11 @@ from torch.nn import functional
 from saescope.autoencoders import Autoencoder
 from saescope.precompute import kernels
 from saescope.precompute.blocks import CodeBlock
+from saescope.precompute.threads import N_THREADS, threads
 from saescope.store.errors import UserError
 
 GATHER_COST = 3.0
 """Adding one firing's atom costs about as much as this many features of a dense product (measured on x86)."""
-N_THREADS = os.cpu_count() or 1
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(N_THREADS)
 
 
 class Decoder:
@@ -83,7 +74,7 @@ class Decoder:
                     out[piece[0] : piece[-1] + 1],
                 )
 
-        list(_threads().map(part, pieces))
+        list(threads().map(part, pieces))
         return torch.from_numpy(out)
 
 

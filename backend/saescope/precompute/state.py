@@ -18,6 +18,7 @@ from jaxtyping import Float32, Float64, Int32, Int64, UInt8, UInt64
 
 from saescope.precompute import kernels
 from saescope.precompute.histogram import HistogramSpec
+from saescope.precompute.threads import N_THREADS, threads
 
 UNBOUNDED = np.iinfo(np.uint64).max
 
@@ -76,37 +77,48 @@ class FeatureState:
         items: Int64[np.ndarray, " row"],
         positions: Int64[np.ndarray, " row"],
     ) -> None:
-        """Add compressed rows. Rows may come in any order; sums depend on it in their last bits."""
+        """Add compressed rows. Rows may come in any order; sums depend on it in their last bits.
+
+        Each thread takes a range of features, so the result does not depend on how many there are.
+        """
         spec = self.spec
-        kernels.accumulate(
-            row_ptr,
-            features,
-            values,
-            items,
-            positions,
-            kernels.position_keys(items, positions),
-            self.feature_keys,
-            spec.low,
-            spec.bins_per_octave,
-            spec.samples_per_octave,
-            spec.n_bins,
-            spec.n_sampling_bins,
-            spec.mantissa_bits(),
-            self.n_firing,
-            self.total,
-            self.total_squares,
-            self.histogram,
-            self.top_value,
-            self.top_item,
-            self.top_position,
-            self.n_top,
-            self.sample_hash,
-            self.sample_value,
-            self.sample_item,
-            self.sample_position,
-            self.n_sample,
-            self.sample_bound,
-        )
+        keys, mantissa_bits = kernels.position_keys(items, positions), spec.mantissa_bits()
+
+        def add_range(first: int, last: int) -> None:
+            kernels.accumulate(
+                row_ptr,
+                features,
+                values,
+                items,
+                positions,
+                keys,
+                self.feature_keys,
+                first,
+                last,
+                spec.low,
+                spec.bins_per_octave,
+                spec.samples_per_octave,
+                spec.n_bins,
+                spec.n_sampling_bins,
+                mantissa_bits,
+                self.n_firing,
+                self.total,
+                self.total_squares,
+                self.histogram,
+                self.top_value,
+                self.top_item,
+                self.top_position,
+                self.n_top,
+                self.sample_hash,
+                self.sample_value,
+                self.sample_item,
+                self.sample_position,
+                self.n_sample,
+                self.sample_bound,
+            )
+
+        edges = np.linspace(0, len(self.n_firing), N_THREADS + 1).astype(np.int64).tolist()
+        list(threads().map(add_range, edges[:-1], edges[1:]))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Every array that `from_arrays` needs, samples cut to the sampling bins in use."""

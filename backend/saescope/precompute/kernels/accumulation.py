@@ -88,6 +88,8 @@ def accumulate(
     positions: I64,
     row_keys: U64,
     f_keys: U64,
+    first: int,
+    last: int,
     low: int,
     bins_per_octave: int,
     samples_per_octave: int,
@@ -109,7 +111,7 @@ def accumulate(
     n_sample: U8,
     sample_bound: U64,
 ) -> None:
-    """Add every firing of a block to the state of its feature.
+    """Add every firing of the features from `first` up to, not including, `last` to the state of its feature.
 
     Sums run in float64 in the order of rows, so they do not depend on how rows are cut into blocks. Histogram bin and
     sampling bin come from the bits of |activation|: exponent, then the fraction against the octave's edges.
@@ -124,6 +126,8 @@ def accumulate(
         row_key = row_keys[r]
         for e in range(row_ptr[r], row_ptr[r + 1]):
             f = features[e]
+            if f < first or f >= last:
+                continue
             v = values[e]
             wide = np.float64(v)
             n_firing[f] += 1

@@ -216,6 +216,8 @@ def _totals(
     position, item = counted.T.nonzero(as_tuple=True)
     after = ids[item, position + 1]
     nats, divergence = dict.fromkeys(spliced, 0.0), dict.fromkeys(spliced, 0.0)
+    if not len(item):
+        return nats, divergence
     device = next(iter(spliced.values())).states.device
     at_once = LOGITS_AT_ONCE if device.type == "cpu" else LOGITS_AT_ONCE_GPU
     for rows in torch.arange(len(item)).split(max(at_once // n_tokens, 1)):
@@ -224,12 +226,13 @@ def _totals(
             n_runs = len(variant.states)
             key, which = (position[rows] * n_runs + variant.run[item[rows]]).unique(return_inverse=True)
             logs = logits_of(variant.states[key % n_runs, key // n_runs]).log_softmax(-1)
+            in_order = bool((which.diff() == 1).all())  # each prediction has logits of its own, and they stand alike
             which = which.to(device)
             nats[name] -= float(logs[which, after[rows].to(device)].double().sum())
             if p_clean is None:
-                logs = logs if len(key) == len(rows) else logs[which]
+                logs, in_order = logs if in_order else logs[which], True
                 p_clean = logs.exp()
-            if len(logs) == len(rows):
+            if in_order:
                 expected = torch.linalg.vecdot(p_clean, logs)
             else:
                 expected = (p_clean @ logs.T).gather(1, which[:, None]).squeeze(1)

@@ -41,7 +41,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "relu": {"l1_coefficient": 5.0, "l1_warm_up_steps": 100},
     "topk": {"k": 32},
     "batchtopk": {"k": 32},
-    "jumprelu": {"l0_coefficient": 5.0, "l0_warm_up_steps": 100},
+    "jumprelu": {"l0_coefficient": 1.0, "l0_warm_up_steps": 100},
     "gated": {"l1_coefficient": 5.0, "l1_warm_up_steps": 100},
     "matryoshka": {"k": 32},
 }

@@ -161,3 +161,27 @@ def test_sweeps_of_deep_transcoders_have_no_reference_that_rebuilds_the_input(
     shown = saescope("show", "d-deep-k4", 3, "--store", store)
     assert shown.code == 0, shown.err
     assert saescope("evaluate", store / "saes" / "d-deep-k4", *source).code == 2  # a store's folder is no checkpoint
+
+
+@pytest.mark.parametrize(("architecture", "advice"), [("relu", "more --steps"), ("kl", "--kl-weight")])
+def test_a_missed_target_is_told(saescope: Saescope, tmp_path: Path, architecture: str, advice: str) -> None:
+    short = (*SOURCE, "--arch", architecture, "--n-features", 32, "--steps", 3, "--batch-size", 64)
+    trained = saescope("train", *short, "--target-l0", 2, "--out", tmp_path / "out")
+    assert trained.code == 0
+    assert "not the target, 2" in trained.err
+    assert advice in trained.err
+    swept = saescope(
+        *("sweep", *short, "--values", "2", "--parameter", "target-l0", "--store", tmp_path / "s", "--name", "m")
+    )
+    assert swept.code == 0
+    assert f"note: m-{architecture}-target-l0-2: its L0 is" in swept.err
+
+
+def test_a_target_that_is_met_is_not_commented(saescope: Saescope, tmp_path: Path) -> None:
+    done = saescope("train", *SOURCE, "--arch", "topk", *SMALL, "--target-l0", 4, "--out", tmp_path / "out")
+    assert done.code == 0
+    assert "note" not in done.err
+    longer = (*SOURCE, "--arch", "relu", "--n-features", 64, "--steps", 1200, "--batch-size", 64)
+    done = saescope("train", *longer, "--target-l0", 12, "--out", tmp_path / "relu")
+    assert done.code == 0
+    assert "note" not in done.err

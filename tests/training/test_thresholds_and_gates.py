@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from saescope.autoencoders.gated import GatedAutoencoder
 from saescope.autoencoders.jumprelu import JumpreluAutoencoder
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.training import sparse
@@ -129,16 +131,39 @@ def test_thresholds_rise_from_where_they_start_and_stay_above_zero() -> None:
     assert float(run.model.threshold.detach().mean()) > 0.2
 
 
-def test_a_resampled_feature_gets_a_new_threshold_and_a_new_magnitude() -> None:
-    for name, own, tensor, value in (
-        ("jumprelu", {"l0_weight": 1.0, "initial_threshold": 0.2}, "threshold", 0.2),
-        ("gated", {"l1": 1.0}, "r_mag", 0.0),
-    ):
-        run = new_run(digits(), name, **own)
-        advance(run, 60)
-        features, parameter = torch.tensor([3, 40]), getattr(run.model, tensor)
-        with torch.no_grad():
-            parameter[features] = 9.0
-            changed = run.objective.restart(run.model, features)
-        assert any(p is parameter for p in changed)
-        assert parameter[features].tolist() == pytest.approx([value] * 2)
+def test_a_resampled_gate_gets_a_new_magnitude() -> None:
+    run = new_run(digits(), "gated", l1=1.0)
+    advance(run, 60)
+    features, rows = torch.tensor([3, 40]), digits().rows(np.arange(100))
+    assert isinstance(run.model, GatedAutoencoder)
+    with torch.no_grad():
+        run.model.r_mag[features] = 9.0
+        changed = run.objective.restart(run.model, features, rows, 0.1)
+    assert any(p is run.model.r_mag for p in changed)
+    assert run.model.r_mag[features].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(("rate", "n_rows"), [(0.1, 100), (0.002, 100), (1.0, 100)])
+def test_a_resampled_threshold_lets_its_feature_fire_as_often_as_others(rate: float, n_rows: int) -> None:
+    run = new_run(digits(), "jumprelu", l0_weight=1.0, initial_threshold=1e-6)
+    advance(run, 60)
+    features, rows = torch.tensor([3, 40]), run.data.batch(np.arange(n_rows)).x
+    model = run.model
+    assert isinstance(model, JumpreluAutoencoder)
+    with torch.no_grad():
+        model.threshold[features] = 9.0
+        changed = run.objective.restart(model, features, rows, rate)
+        fired = (model.encode(rows)[:, features] != 0).sum(0)
+        positive = (model.pre_activations(rows)[:, features] > 1e-6).sum(0)
+    assert any(p is model.threshold for p in changed)
+    wanted = max(1, round(rate * n_rows))
+    assert fired.tolist() == [min(wanted, int(n)) for n in positive]
+
+
+def test_a_resampled_threshold_begins_no_lower_than_the_first_ones() -> None:
+    run = new_run(digits(), "jumprelu", l0_weight=1.0, initial_threshold=50.0)
+    model = run.model
+    assert isinstance(model, JumpreluAutoencoder)
+    with torch.no_grad():
+        run.objective.restart(model, torch.tensor([5]), run.data.batch(np.arange(100)).x, 0.1)
+    assert float(model.threshold[5].detach()) == 50.0

@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from saescope.cli.checkpoint_options import say_notes
 from saescope.cli.report import json_object, json_option, line
 from saescope.cli.source_options import parsed, source_options
+from saescope.cli.target_note import target_note
 from saescope.cli.training_options import configured, device_option, training_options
 
 
@@ -26,6 +28,7 @@ def command(source: dict[str, Any], training: dict[str, Any], out: Path, device:
     its processes share every batch. A DIR that holds a run with other settings is refused.
     """
     config = configured(training)
+    from saescope.checkpoints import native
     from saescope.cli.divided_source import open_to_train
     from saescope.progress import SILENT
     from saescope.progress.terminal import terminal_progress
@@ -52,3 +55,7 @@ def command(source: dict[str, Any], training: dict[str, Any], out: Path, device:
         json_object({"checkpoint": str(folder), "architecture": config.architecture, "n_features": config.n_features})
     else:
         line(f"trained {config.architecture} with {config.n_features:,} features: {folder}")
+    reached = native.read_config(folder)["training"].get("reached")
+    if reached is not None:
+        note = target_note(config.architecture, reached["target_l0"], reached["l0"])
+        say_notes(() if note is None else (note,))

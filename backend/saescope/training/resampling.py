@@ -29,7 +29,8 @@ def resample(
     """Gives the features `dead` a new start from `inputs` and, where there are any, `targets`, both in their spaces of
     training."""
     with torch.no_grad():
-        error = (inputs if targets is None else targets) - model(inputs).reconstruction
+        output = model(inputs)
+        error = (inputs if targets is None else targets) - output.reconstruction
         loss = error.square().sum(1).double().cpu()
         if not float(loss.sum()) > 0:
             return
@@ -47,7 +48,10 @@ def resample(
         if not model.config.tied:
             model.encoder[dead] = read * (objective.resampled_norm * typical)
         model.b_enc[dead] = objective.resampled_bias
-        for parameter in (model.W_dec, model.encoder_rows, model.b_enc, *objective.restart(model, dead)):
+        fires = (output.codes != 0).sum(0)[living]
+        rate = float(fires.double().mean()) / len(inputs) if len(fires) else 1.0
+        more = objective.restart(model, dead, inputs, rate)
+        for parameter in (model.W_dec, model.encoder_rows, model.b_enc, *more):
             optimiser.forget_rows(parameter, dead)
 
 

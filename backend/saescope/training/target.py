@@ -9,7 +9,8 @@ rate) is led by a proportional and integral rule on logarithms:
 L0 is that of rows set aside (see `data.set_aside`), since codes of rows that were trained on are sparser than those of
 new ones where data are few; of a table from which none can be set aside, that of the batch. `wanted` falls
 geometrically from the first L0 to the target over the first RAMP of the steps, so that features are not driven out at
-once. What s came to at the end is recorded with the checkpoint.
+once; faster, penalties outrun the codes, which thin out for hundreds of steps under the same one, until nothing is left
+of them. What s came to at the end is recorded with the checkpoint.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from typing import Any
 from saescope.training.config import Recipe
 from saescope.training.objectives import GeneralObjective
 
-RAMP = 0.3
+RAMP = 0.4
 PROPORTIONAL = 0.5
-INTEGRAL = 20.0
+INTEGRAL = 10.0
 MOST_ERROR = 1.0
+RATES = 1e-6, 0.5
+"""Bounds of a target rate: below, nothing changes any more."""
 SMOOTHING = 0.02
 """Rate per step of the running mean of L0 that is reported."""
 
@@ -59,7 +62,8 @@ class TargetL0:
         self._integral += INTEGRAL / self.config.steps * n_steps * error
         self.value = math.exp(self._integral + PROPORTIONAL * error)
         if self._sign < 0:
-            self.value = min(self.value, 0.5)
+            self._integral = min(max(self._integral, math.log(RATES[0])), math.log(RATES[1]))
+            self.value = min(max(self.value, RATES[0]), RATES[1])
 
     def reached(self) -> dict[str, Any]:
         """What a checkpoint records."""

@@ -5,7 +5,7 @@ photographs, raw and whitened), never on a test set; `benchmarks/image_quality.p
 
 * batch: the square root of the number of positions as a power of two, from 128 to 4,096.
 * steps: 25 passes over the data, but no fewer than 3,000 and no more than 8,000 steps, or one pass if that is more.
-* learning rate: 0.0113 / d_in^(1/4), so 0.004 for 64 dimensions and 0.0021 for 784; for more than 1,024 features less
+* learning rate: 0.0113 / d_in^(1/4), so 0.004 for 64 dimensions and 0.0021 for 784; for more than 2,048 features less
   in proportion to 1 / sqrt(n_features) (as in sparsify). With the rate of b_enc below, twice as much leaves features
   dead on MNIST and half as much needs more steps.
 * rate of b_enc: 4 times that of the others. Adam moves every weight by about the rate, so a pre-activation moves by up
@@ -25,7 +25,7 @@ from saescope.training.objectives.protocol import DataSize
 PASSES = 25
 FEWEST_STEPS, MOST_STEPS = 3_000, 8_000
 SMALLEST_BATCH, LARGEST_BATCH = 128, 4_096
-PEAK_RATE, PEAK_RATE_FEATURES = 0.0113, 1_024
+PEAK_RATE, PEAK_RATE_FEATURES = 0.0113, 2_048
 SILENT_BATCHES = 20
 BIAS_RATE = 4.0
 

@@ -10,7 +10,7 @@ penalty shrinks the gates only, so magnitudes need no refit.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
@@ -52,7 +52,9 @@ class GatedObjective(Objective):
         assert isinstance(model, GatedAutoencoder)
         return [model.b_gate, model.b_mag]
 
-    def restart(self, model: LinearAutoencoder, features: Int64[Tensor, " dead"]) -> list[Tensor]:
+    def restart(
+        self, model: LinearAutoencoder, features: Int64[Tensor, " dead"], inputs: Float[Tensor, "row d_in"], rate: float
+    ) -> list[Tensor]:
         assert isinstance(model, GatedAutoencoder)
         model.r_mag[features] = 0.0
         model.b_mag[features] = self.resampled_bias

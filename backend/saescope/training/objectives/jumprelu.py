@@ -35,6 +35,9 @@ from saescope.training.objectives.protocol import DataSize, Objective, StepInput
 from saescope.training.objectives.registry import register
 from saescope.training.schedule import warmed
 
+BELOW = 0.999
+"""A resampled feature's threshold over the least pre-activation that is to exceed it."""
+
 
 @register("jumprelu")
 class JumpreluObjective(Objective):
@@ -80,9 +83,19 @@ class JumpreluObjective(Objective):
         assert isinstance(model, JumpreluAutoencoder)
         return [model.b_enc, model.threshold]
 
-    def restart(self, model: LinearAutoencoder, features: Int64[Tensor, " dead"]) -> list[Tensor]:
+    def restart(
+        self, model: LinearAutoencoder, features: Int64[Tensor, " dead"], inputs: Float[Tensor, "row d_in"], rate: float
+    ) -> list[Tensor]:
+        """Thresholds that let each feature fire as often as the living ones do.
+
+        From `initial_threshold` it would fire on half of all positions, and thresholds need hundreds of steps to rise:
+        at a low L0 a few resampled features would fire more than all others together.
+        """
         assert isinstance(model, JumpreluAutoencoder)
-        model.threshold[features] = self.config.initial_threshold
+        z = functional.linear(model.centred(inputs), model.encoder_rows[features], model.b_enc[features])
+        often = min(len(z), max(1, round(rate * len(z))))
+        least = z.topk(often, dim=0).values[-1]
+        model.threshold[features] = (least * BELOW).clamp(min=self.config.initial_threshold)
         return [model.threshold]
 
     def after_step(self, model: LinearAutoencoder, loss: StepLoss) -> None:

@@ -212,10 +212,12 @@ class Objective(GeneralObjective[LinearAutoencoder]):
     def matrices(self, model: LinearAutoencoder) -> list[Tensor]:
         return [model.W_dec] if model.config.tied else [model.W_dec, model.encoder_rows]
 
-    def restart(self, model: LinearAutoencoder, features: Int64[Tensor, " dead"]) -> list[Tensor]:
+    def restart(
+        self, model: LinearAutoencoder, features: Int64[Tensor, " dead"], inputs: Float[Tensor, "row d_in"], rate: float
+    ) -> list[Tensor]:
         """Gives what the architecture adds to encoder, atoms and b_enc new values for resampled features.
 
-        Returns the parameters that it changed.
+        `rate` is how often a living feature fires on `inputs`, on average. Returns the parameters that it changed.
         """
         return []
 

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from saescope.checkpoints import load_sae, native, weights_sha256
 from saescope.store.errors import UserError
 from saescope.training import TrainingConfig, train, trainer
 from saescope.training.data import set_aside
 from saescope.training.objectives import DataSize, objective
+from saescope.training.target import TargetL0
 from tests.training.arrays import DESCRIPTION, ArrayTable, digits
+from tests.training.test_run import new_run
 from tests.training.test_train import Interrupted, StopAt
 
 
@@ -37,6 +40,62 @@ def test_a_run_arrives_at_its_target_on_rows_that_it_never_saw(architecture: str
         assert reached["setting"] == objective(architecture).sparsity
         assert reached["value"] > 0
         assert reached["l0"] == pytest.approx(12, rel=0.1)
+
+
+def led(architecture: str = "relu", **own: float) -> TargetL0:
+    kind = objective(architecture)
+    recipe = kind.resolve(TrainingConfig(architecture, 512, target_l0=8, steps=1000, **own), DataSize(1000, 64))
+    return TargetL0(recipe, kind(recipe))
+
+
+def test_the_wanted_l0_falls_fast_and_then_slowly() -> None:
+    rule = led()
+    rule.follow(256, 0.5, 0)
+    values = []
+    for step, wanted in ((100, 256 * (8 / 256) ** (1 - 0.75**2)), (200, 256 * (8 / 256) ** 0.75), (400, 8), (900, 8)):
+        before = rule.value
+        rule.follow(wanted, 0.5, step - 1)  # no error: nothing moves
+        values.append(rule.value / before)
+    assert values == pytest.approx([1] * 4, abs=0.02)
+
+
+def test_a_weight_shrinks_where_the_code_costs_as_much_as_none() -> None:
+    cheap, dear = led(), led()
+    for step in range(200):
+        cheap.follow(256, 0.9, step)
+        dear.follow(256, 1.0, step)
+    assert cheap.value > 1 > dear.value
+    assert dear.value > 0
+
+
+def test_a_rate_stays_a_rate() -> None:
+    rule = led("kl")
+    for l0, bound in ((512, 1e-6), (0, 0.5)):
+        for step in range(5000):
+            rule.follow(l0, 0.5, step)
+        assert rule.value == pytest.approx(bound)
+        assert rule.reached()["value"] == pytest.approx(bound)
+
+
+@pytest.mark.parametrize("architecture", ["relu", "gated", "jumprelu"])
+def test_the_cost_of_a_code_of_zeros_is_one(architecture: str) -> None:
+    run = new_run(digits(), architecture, target_l0=6.0)
+    seen: list[float] = []
+
+    def follow(l0: float, cost: float, step: int, n_steps: int = 1) -> None:
+        seen.append(cost)
+
+    assert run.target is not None
+    run.target.follow = follow  # type: ignore[method-assign]
+    with torch.no_grad():
+        for name, tensor in run.model.state_dict().items():
+            if name != "b_dec":
+                tensor.zero_()
+            if "threshold" in name:
+                tensor.fill_(1.0)
+    x = run.data.batch(np.arange(digits().n_rows)).x
+    run.advance(x)
+    assert seen == [pytest.approx(1, rel=0.02)]
 
 
 def test_a_cut_run_with_a_target_ends_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

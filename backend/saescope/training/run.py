@@ -122,12 +122,17 @@ class Run:
     def _follow_target(self, target: TargetL0, loss: StepLoss, batch: int) -> None:
         loss.terms[self.objective.setting] = torch.tensor(target.value)
         if self.data.aside is None:
-            target.follow(float(loss.firing.sum()) / batch, self.step)
+            target.follow(float(loss.firing.sum()) / batch, self._cost(loss), self.step)
         elif self.step % ASIDE_EVERY == 0:
             with torch.no_grad():
                 codes = self.model.encode(self.data.aside)
             fires = codes.abs() > self.model.config.firing_threshold
-            target.follow(float(fires.sum()) / len(codes), self.step, ASIDE_EVERY)
+            target.follow(float(fires.sum()) / len(codes), self._cost(loss), self.step, ASIDE_EVERY)
+
+    def _cost(self, loss: StepLoss) -> float:
+        """The loss over what it would be if no feature ever fired."""
+        nothing = self.objective.errors_in_loss * self.data.variance / self.model.d_out
+        return float(loss.total.detach()) / nothing
 
     def _sample(self, step: int) -> Batch:
         table = self.data.table

@@ -7,10 +7,17 @@ rate) is led by a proportional and integral rule on logarithms:
     log s = i + PROPORTIONAL e,  i grows by INTEGRAL / steps * e at each step       (for a target rate: -e)
 
 L0 is that of rows set aside (see `data.set_aside`), since codes of rows that were trained on are sparser than those of
-new ones where data are few; of a table from which none can be set aside, that of the batch. `wanted` falls
-geometrically from the first L0 to the target over the first RAMP of the steps, so that features are not driven out at
-once; faster, penalties outrun the codes, which thin out for hundreds of steps under the same one, until nothing is left
-of them. What s came to at the end is recorded with the checkpoint.
+new ones where data are few; of a table from which none can be set aside, that of the batch. `wanted` goes from the
+first L0 to the target over the first RAMP of the steps, on logarithms along 1 - (1 - t)^2: so an L1 code thins out by
+itself under one penalty, fast and then slowly.
+
+A penalty costs, and where the loss of a code nears that of no code at all, all zeros, features are driven out for good
+while L0 falls no further. So a weight grows no more, and shrinks, where the cost = loss / loss of no code comes above
+MOST_COST:
+
+    e <= (MOST_COST - cost) / COST_MARGIN
+
+What s came to at the end is recorded with the checkpoint.
 """
 
 from __future__ import annotations
@@ -24,6 +31,9 @@ from saescope.training.objectives import GeneralObjective
 RAMP = 0.4
 PROPORTIONAL = 0.5
 INTEGRAL = 10.0
+MOST_COST, COST_MARGIN = 0.95, 0.05
+COST_SMOOTHING = 0.3
+"""Rate per call of the running mean of the cost."""
 MOST_ERROR = 1.0
 RATES = 1e-6, 0.5
 """Bounds of a target rate: below, nothing changes any more."""
@@ -40,6 +50,7 @@ class TargetL0:
         self._sign = 1.0 if objective.sparsity_lowers_l0 else -1.0
         self._integral = math.log(objective.first_sparsity)
         self._first: float | None = None
+        self._cost = math.nan
         self._mean = math.nan
         self.value = objective.first_sparsity
         """The setting for the next step."""
@@ -49,16 +60,19 @@ class TargetL0:
         """The rule, where there is a target."""
         return None if config.target_l0 is None else cls(config, objective)
 
-    def follow(self, l0: float, step: int, n_steps: int = 1) -> None:
-        """Takes in the L0 after a step, which stands for `n_steps` steps."""
+    def follow(self, l0: float, cost: float, step: int, n_steps: int = 1) -> None:
+        """Takes in L0 and cost (see the module) after a step, which stands for `n_steps` steps."""
         assert self.config.target_l0 is not None
         log_l0 = math.log(max(l0, 1e-3))
         if self._first is None:
-            self._first, self._mean = log_l0, l0
+            self._first, self._mean, self._cost = log_l0, l0, cost
         self._mean += min(1.0, SMOOTHING * n_steps) * (l0 - self._mean)
-        share = min(1.0, (step + 1) / max(1.0, RAMP * self.config.steps))
-        wanted = self._first + share * (math.log(self.config.target_l0) - self._first)
+        self._cost += COST_SMOOTHING * (cost - self._cost)
+        left = max(0.0, 1 - (step + 1) / max(1.0, RAMP * self.config.steps))
+        wanted = self._first + (1 - left**2) * (math.log(self.config.target_l0) - self._first)
         error = self._sign * min(MOST_ERROR, max(-MOST_ERROR, log_l0 - wanted))
+        if self._sign > 0:
+            error = min(error, max(-MOST_ERROR, (MOST_COST - self._cost) / COST_MARGIN))
         self._integral += INTEGRAL / self.config.steps * n_steps * error
         self.value = math.exp(self._integral + PROPORTIONAL * error)
         if self._sign < 0:
@@ -76,9 +90,15 @@ class TargetL0:
 
     def to_json(self) -> dict[str, Any]:
         """The state, for a training state."""
-        return {"integral": self._integral, "first": self._first, "mean": self._mean, "value": self.value}
+        return {
+            "integral": self._integral,
+            "first": self._first,
+            "mean": self._mean,
+            "cost": self._cost,
+            "value": self.value,
+        }
 
     def restore(self, kept: dict[str, Any]) -> None:
         """Takes up a kept state."""
         self._integral, self._first = kept["integral"], kept["first"]
-        self._mean, self.value = kept["mean"], kept["value"]
+        self._mean, self._cost, self.value = kept["mean"], kept["cost"], kept["value"]

@@ -29,6 +29,7 @@ class GatedObjective(Objective):
     """See the module."""
 
     sparsity = "l1"
+    errors_in_loss = 2
     own_settings = frozenset(
         (
             "l1_weighting",

@@ -86,6 +86,8 @@ class GeneralObjective(ABC, Generic[Model]):
     sets_rows_aside: ClassVar[bool] = False
     """Whether `finish` wants rows that were not trained on."""
     sparsity_lowers_l0: ClassVar[bool] = True
+    errors_in_loss: ClassVar[int] = 1
+    """How often the loss has sum (x - x_hat)^2 / d_out of a code of zeros: `gated` has two reconstructions."""
     """Whether a larger value of that setting gives a smaller L0."""
 
     def __init__(self, config: Recipe, d_target: int | None = None) -> None:

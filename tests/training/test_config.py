@@ -81,7 +81,7 @@ def test_rates_follow_the_width_of_the_input() -> None:
         for n, d in ((256, 64), (4096, 1024))
     )
     assert narrow.lr == pytest.approx(0.0113 / 64**0.25)
-    assert wide.lr == pytest.approx(0.0113 / 1024**0.25 / 2)
+    assert wide.lr == pytest.approx(0.0113 / 1024**0.25 / 2**0.5)
     assert narrow.bias_rate == wide.bias_rate == 4.0
     assert objective("kl").resolve(TrainingConfig("kl", 64, rho=0.05), DataSize(1000, 64)).bias_rate == 8.0
 
@@ -91,3 +91,9 @@ def test_few_features_per_position_are_revived_both_ways() -> None:
         objective("topk").resolve(TrainingConfig("topk", 64, k=k), DataSize(1000, 8)).revival for k in (2, 7, 8, 32)
     ]
     assert ways == ["both", "both", "auxk", "auxk"]
+
+
+@pytest.mark.parametrize(("steps", "more"), [(8000, 1.0), (3000, 1.0), (1500, 2**0.5), (750, 2.0), (10, 2.0)])
+def test_short_runs_take_a_higher_rate(steps: int, more: float) -> None:
+    recipe = objective("relu").resolve(TrainingConfig("relu", 256, l1=1.0, steps=steps), DataSize(1000, 64))
+    assert recipe.lr == pytest.approx(more * 0.0113 / 64**0.25)

@@ -73,6 +73,8 @@ class Run:
         """The last change to the model."""
         aside = self.data.aside
         self.objective.finish(self.model, self._sample(self.steps).x if aside is None else aside)
+        if self.target is not None and aside is not None:
+            self.target.ended(self._l0_of(aside))
 
     def advance(
         self, x: Float[Tensor, "batch d_in"], targets: Float[Tensor, "batch d_out"] | None = None
@@ -124,10 +126,12 @@ class Run:
         if self.data.aside is None:
             target.follow(float(loss.firing.sum()) / batch, self._cost(loss), self.step)
         elif self.step % ASIDE_EVERY == 0:
-            with torch.no_grad():
-                codes = self.model.encode(self.data.aside)
-            fires = codes.abs() > self.model.config.firing_threshold
-            target.follow(float(fires.sum()) / len(codes), self._cost(loss), self.step, ASIDE_EVERY)
+            target.follow(self._l0_of(self.data.aside), self._cost(loss), self.step, ASIDE_EVERY)
+
+    def _l0_of(self, rows: Tensor) -> float:
+        with torch.no_grad():
+            codes = self.model.encode(rows)
+        return float((codes.abs() > self.model.config.firing_threshold).sum()) / len(rows)
 
     def _cost(self, loss: StepLoss) -> float:
         """The loss over what it would be if no feature ever fired."""

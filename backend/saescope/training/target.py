@@ -79,6 +79,10 @@ class TargetL0:
             self._integral = min(max(self._integral, math.log(RATES[0])), math.log(RATES[1]))
             self.value = min(max(self.value, RATES[0]), RATES[1])
 
+    def ended(self, l0: float) -> None:
+        """Takes in the L0 of the finished model, in the place of the running mean."""
+        self._mean = l0
+
     def reached(self) -> dict[str, Any]:
         """What a checkpoint records."""
         return {

@@ -17,6 +17,7 @@ from torch import Tensor
 from saescope.autoencoders.batchtopk import BatchtopkAutoencoder, BatchtopkConfig
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.training.objectives.auxk import AuxkObjective
+from saescope.training.objectives.exceeded import exceeded_by
 from saescope.training.objectives.protocol import StepLoss
 from saescope.training.objectives.registry import register
 from saescope.training.processes import ALONE, Processes
@@ -92,13 +93,5 @@ def kept(
 
 def exact_threshold(model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"], k: int) -> float:
     """The value that `k` pre-activations per position of the sample exceed, on average; 0 where fewer are positive."""
-    count = k * sample.shape[0] + 1
-    largest = sample.new_zeros(0)
-    floor = 0.0
-    for rows in sample.split(BLOCK_ROWS):
-        z = model.pre_activations(rows).detach()
-        largest = torch.cat([largest, z[z > floor]])
-        if len(largest) > count:
-            largest = torch.topk(largest, count).values
-            floor = float(largest[-1])
-    return float(largest.min()) if len(largest) == count else 0.0
+    blocks = (model.pre_activations(rows).detach() for rows in sample.split(BLOCK_ROWS))
+    return exceeded_by(blocks, k * sample.shape[0])

@@ -31,10 +31,15 @@ from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.training import sparse
 from saescope.training.config import Recipe, TrainingConfig
 from saescope.training.objectives.defaults import with_shared_defaults
+from saescope.training.objectives.exceeded import exceeded_by
 from saescope.training.objectives.protocol import DataSize, Objective, StepInputs, StepLoss
 from saescope.training.objectives.registry import register
 from saescope.training.schedule import warmed
 
+STRETCH = 1.25
+"""Most by which a target L0 changes thresholds after training."""
+BLOCK_VALUES = 2**24
+"""Pre-activations looked at at a time."""
 BELOW = 0.999
 """A resampled feature's threshold over the least pre-activation that is to exceed it."""
 
@@ -103,6 +108,18 @@ class JumpreluObjective(Objective):
         with torch.no_grad():
             model.threshold.clamp_(min=0)
 
+    def finish(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"]) -> None:
+        """With a target L0, stretches all thresholds by one factor, so that the sample's L0 is the target.
+
+        Thresholds lag behind the weight that leads them, most of all while the rate falls. The factor stays near 1: the
+        decoder was fitted to the codes that there were.
+        """
+        assert isinstance(model, JumpreluAutoencoder)
+        if self.config.target_l0 is not None:
+            with torch.no_grad():
+                factor = firing_ratio(model, sample, self.config.target_l0)
+                model.threshold.mul_(min(STRETCH, max(1 / STRETCH, factor)))
+
     def loss(self, model: LinearAutoencoder, inputs: StepInputs) -> StepLoss:
         assert isinstance(model, JumpreluAutoencoder)
         c, x, n_batch = self.config, inputs.x, inputs.x.shape[0]
@@ -144,6 +161,18 @@ class JumpreluObjective(Objective):
         z = functional.linear(model.centred(inputs.x), model.encoder_rows[dead], model.b_enc[dead])
         short = torch.relu(model.threshold[dead] - z) * self._norms(model)[dead]
         return short.sum() / inputs.x.shape[0]
+
+
+def firing_ratio(model: JumpreluAutoencoder, sample: Float[Tensor, "batch d_in"], l0: float) -> float:
+    """The c for which `l0` pre-activations per position of the sample exceed c times their thresholds, on average.
+
+    0 where fewer are positive. What has a threshold of 0 fires whatever c is, if it is positive.
+    """
+    blocks = (
+        torch.nan_to_num(model.pre_activations(rows) / model.threshold, nan=0.0)
+        for rows in sample.split(max(1, BLOCK_VALUES // model.n_features))
+    )
+    return exceeded_by(blocks, round(l0 * len(sample)))
 
 
 class _Jump(torch.autograd.Function):

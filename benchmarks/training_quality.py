@@ -8,10 +8,10 @@
 Activations of SmolLM2-135M, layer 15, are read once into FOLDER (train.npy and held.npy: a tenth of the documents).
 SAELens trains with its defaults, inputs scaled by `expected_average_only_in`, the setting of sparsity of `SETTINGS` and
 the learning rate of --saelens-lr: 2e-3, which in 2,000 steps does far better than its default (TopK, seed 0: FVU 0.174
-with 3e-4, 0.144 with 1e-3, 0.139 with 2e-3); b_dec begins at the data's mean, as here. Where that setting is no k, its SAE's L0 on
-held-out rows is the target L0 of ours. Printed are FVU and L0 on held-out rows, and the features dead on the first
-50,000 training rows. Results are kept in FOLDER/results.json as they come: a run that was cut goes on, and other
-architectures and seeds may be added later.
+with 3e-4, 0.144 with 1e-3, 0.139 with 2e-3); b_dec begins at the data's mean, as here. Where that setting is no k, its
+SAE's L0 on held-out rows is the target L0 of ours. Printed are FVU and L0 on held-out rows, and the features dead on
+the first 50,000 training rows. Results are kept in FOLDER/results.json as they come: a run that was cut goes on, and
+other architectures and seeds may be added later.
 """
 
 from __future__ import annotations

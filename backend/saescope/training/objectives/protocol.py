@@ -86,9 +86,9 @@ class GeneralObjective(ABC, Generic[Model]):
     sets_rows_aside: ClassVar[bool] = False
     """Whether `finish` wants rows that were not trained on."""
     sparsity_lowers_l0: ClassVar[bool] = True
+    """Whether a larger value of that setting gives a smaller L0."""
     errors_in_loss: ClassVar[int] = 1
     """How often the loss has sum (x - x_hat)^2 / d_out of a code of zeros: `gated` has two reconstructions."""
-    """Whether a larger value of that setting gives a smaller L0."""
 
     def __init__(self, config: Recipe, d_target: int | None = None) -> None:
         """`d_target` is the width of a transcoder's target; None: the SAE reconstructs its input."""

@@ -18,7 +18,7 @@ import torch
 from saescope.checkpoints import load_sae, native, weights_sha256
 from saescope.store.errors import UserError
 from saescope.store.schema import TABLES
-from saescope.training import TrainingConfig, data, train, train_sweep, trainer
+from saescope.training import TrainingConfig, data, run_folder, train, train_sweep, trainer
 from tests.training.arrays import DESCRIPTION, ArrayTable, digits
 
 SPARSITY: dict[str, dict[str, Any]] = {
@@ -143,6 +143,15 @@ def test_a_damaged_state_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     state = tmp_path / "run" / "state" / "run.safetensors"
     state.write_bytes(state.read_bytes()[:200])
     with pytest.raises(UserError, match="is damaged"):
+        run(small("topk"), tmp_path / "run")
+
+
+def test_a_state_of_another_version_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "STATE_SECONDS", 0.0)
+    with pytest.raises(Interrupted):
+        run(small("topk"), tmp_path / "run", progress=StopAt(5))
+    monkeypatch.setattr(run_folder, "STATE_VERSION", "another")
+    with pytest.raises(UserError, match="written by another version"):
         run(small("topk"), tmp_path / "run")
 
 

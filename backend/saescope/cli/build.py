@@ -73,7 +73,7 @@ def command(
             options=BuildOptions(**build_options),
             format=format_name,
             assume=assume,
-            told=say_notes,
+            told=lambda notes: say_notes(*notes),
             progress=progress,
         )
     if as_json:

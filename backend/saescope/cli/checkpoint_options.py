@@ -39,7 +39,8 @@ def parse_assumptions(given: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def say_notes(notes: tuple[str, ...]) -> None:
-    """What the reader of a checkpoint or a store should know, a line each on stderr."""
+def say_notes(*notes: str | None) -> None:
+    """What the user of a checkpoint, a run or a store should know, a line each on stderr; None says nothing."""
     for note in notes:
-        click.echo(f"note: {note}", err=True)
+        if note is not None:
+            click.echo(f"note: {note}", err=True)

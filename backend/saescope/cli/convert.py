@@ -28,7 +28,7 @@ def command(
     from saescope.checkpoints.conversion import convert
 
     loaded = convert(checkpoint, "saelens" if to == "saelens" else "native", out, format_name, assume)
-    say_notes(loaded.notes)
+    say_notes(*loaded.notes)
     sae = loaded.sae
     if as_json:
         json_object(

@@ -81,9 +81,9 @@ def command(
 
     chosen = choose_device(device)
     other = None if against is None else load_checkpoint(against)
-    say_notes(() if other is None else other.notes)
+    say_notes(*(other.notes if other is not None else ()))
     loaded = load_checkpoint(checkpoint, format_name, assume)
-    say_notes(loaded.notes)
+    say_notes(*loaded.notes)
     config, whitening = training_space(loaded, checkpoint)
     with terminal_progress() as progress:
         opened = open_source(options, "evaluate", progress)
@@ -103,9 +103,9 @@ def command(
         found = evaluation.metrics
         if looks_wrong(found.get("fvu"), found.get("l0"), loaded.sae.n_features):
             warning = check_on_source(loaded.sae, opened, chosen).warning
-            say_notes(() if warning is None else (warning,))
+            say_notes(warning)
         unmeasured = left_out(found)
-        say_notes(() if unmeasured is None else (unmeasured,))
+        say_notes(unmeasured)
     if as_json:
         json_object({"metrics": evaluation.metrics, "n_positions": evaluation.n_positions})
         return

@@ -35,5 +35,5 @@ def readable_entries(store: FeatureStore) -> list[Entry]:
     entries, faults = store.readable()
     if faults and not entries:
         raise faults[0]
-    say_notes(tuple(f"left out, as {fault.message}" for fault in faults))
+    say_notes(*(f"left out, as {fault.message}" for fault in faults))
     return entries

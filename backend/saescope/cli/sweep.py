@@ -107,4 +107,4 @@ def say_missed_targets(store: Path, done: list[SweepEntry]) -> None:
         sweep, l0 = entry.manifest.sweep or {}, entry.metrics.get("l0")
         if sweep.get("parameter") == "target_l0" and l0 is not None:
             note = target_note(entry.manifest.architecture, float(sweep["value"]), l0)
-            say_notes(() if note is None else (f"{item.sae_id}: {note}",))
+            say_notes(None if note is None else f"{item.sae_id}: {note}")

@@ -58,4 +58,4 @@ def command(source: dict[str, Any], training: dict[str, Any], out: Path, device:
     reached = native.read_config(folder)["training"].get("reached")
     if reached is not None:
         note = target_note(config.architecture, reached["target_l0"], reached["l0"])
-        say_notes(() if note is None else (note,))
+        say_notes(note)

@@ -27,7 +27,7 @@ from saescope.training.export import write_checkpoint
 from saescope.training.input_transform import InputTransform
 from saescope.training.run import Run
 
-STATE_VERSION = "1"
+STATE_VERSION = "2"
 
 
 def run_key(config: Recipe, description: dict[str, Any]) -> str:
@@ -140,7 +140,11 @@ class RunFolder:
             return False
         metadata, file = self._open()
         if metadata.get("version") != STATE_VERSION:
-            raise UserError(f"{self._state} is of version {metadata.get('version')}, expected {STATE_VERSION}")
+            raise UserError(
+                f"{self._state} was written by another version of saescope: format {metadata.get('version')}, "
+                f"expected {STATE_VERSION}",
+                "remove that folder and start again",
+            )
         device = run.data.device
         with file, torch.no_grad():
             for name, tensor in run.model.state_dict().items():

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from saescope.dashboard import charts
-from saescope.dashboard.components import feature_scatter, tradeoff
+from saescope.dashboard.components import end_labels, feature_scatter, tradeoff
 from saescope.dashboard.components.feature_scatter import Box
 from saescope.dashboard.components.sparkline import svg
 from saescope.dashboard.metrics import METRICS
@@ -48,10 +48,35 @@ def test_the_tradeoff_chart_is_valid_and_marks_picks() -> None:
     assert "a &lt;b&gt;" in [note["text"] for note in chart["layout"]["annotations"]]
 
 
-def test_names_at_the_curves_ends_do_not_overlap() -> None:
-    ends = [(f"c{i}", "#000", 1.0, 1.0 + i * 1e-4) for i in range(6)]
-    places = sorted(note["yshift"] for note in tradeoff._end_labels(ends, (0.1, 10.0)))
-    assert min(np.diff(places)) > 12
+def test_names_at_the_ends_of_curves_stand_beside_them_or_in_a_column() -> None:
+    far = [end_labels.End(f"c{i}", "#000", 1.0, 0.2 * 3**i) for i in range(4)]
+    notes = end_labels.end_labels(far, (0.1, 10.0), (0.1, 10.0), 370)
+    assert [note["showarrow"] for note in notes] == [False] * 4
+    assert [note["yshift"] for note in notes] == [0.0] * 4
+    crowd = [end_labels.End(f"c{i}", "#000", 1.0 + i, 1.0 + i * 1e-4) for i in range(6)]
+    notes = end_labels.end_labels(crowd, (0.1, 10.0), (0.1, 10.0), 370)
+    assert len({note["ax"] for note in notes}) == 1
+    assert notes[0]["ax"] > 1  # beyond the axis' end, whose logarithm is 1
+    assert min(np.diff([note["ay"] for note in notes])) * 370 / 2 > end_labels.GAP - 1e-6
+    assert abs(np.mean([note["ay"] for note in notes])) < 0.01  # on both sides of the points
+    assert [note["y"] for note in notes] == pytest.approx([np.log10(end.y) for end in crowd])
+
+
+@pytest.mark.parametrize(("points", "length"), [([0, 0, 0, 5], 100), ([95, 99, 100], 100), ([10, 11, 60, 61], 70)])
+def test_places_keep_their_order_and_distance_and_stay_inside(points: list[float], length: float) -> None:
+    places = end_labels.spread(points, 15, length)
+    assert min(np.diff(places)) >= 15 - 1e-9
+    assert min(places) >= 0
+    assert max(places) <= length
+
+
+def test_curves_of_one_architecture_differ_in_their_lines() -> None:
+    points = _points(6, 1)
+    curves = [tradeoff.Curve(f"c{i}", "relu", points[2 * i : 2 * i + 2]) for i in range(3)]
+    traces = [t for t in tradeoff.figure(curves, [], METRICS["l0"], METRICS["fvu"])["data"] if "customdata" in t]
+    assert len({t["line"]["dash"] for t in traces}) == 3
+    assert len({t["line"]["color"] for t in traces}) == 1
+    assert [t["marker"]["symbol"].endswith("-open") for t in traces] == [False, True, False]
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.012, 0.61), (1.6, 2.7), (1e-7, 1.0), (3, 300), (0.0999, 0.1001)])

@@ -43,8 +43,12 @@ _FAMILY: dict[str, tuple[str, str, str]] = {
     "gated": ("#b0508a", "#dd8fbe", "cross"),
     "jumprelu": ("#2a93c9", "#7cc7ee", "triangle-down"),
     "matryoshka": ("#7a6a00", "#e0d44c", "star"),
+    "abstopk": ("#6a51a3", "#a98fe0", "hexagon"),
+    "groupmax": ("#555b61", "#b3b9bf", "pentagon"),
+    "deep": ("#a8324a", "#ef7f93", "x"),
+    "tanhrelu": ("#4f7a00", "#a7cf4b", "hourglass"),
 }
-_OTHERS = (("#6a51a3", "#a98fe0", "hexagon"), ("#555b61", "#b3b9bf", "pentagon"), ("#8c510a", "#c98d4e", "x"))
+_OTHERS = (("#8c510a", "#c98d4e", "bowtie"), ("#2f6f73", "#6fb6ba", "star-triangle-up"))
 
 
 def scheme() -> Scheme:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
 from saescope.dashboard import charts, theme
+from saescope.dashboard.components.end_labels import End, end_labels
 from saescope.dashboard.formats import count, percent
 from saescope.dashboard.metrics import METRICS, Metric, value
 
 HEIGHT = 440
+AROUND = 70
+"""Pixels of the height that its legend, its ticks and the title below take."""
 MAX_PICKED = 6
+DASHES = ("solid", "dot", "dashdot", "longdash")
+"""Lines of the first, second, ... curve of one architecture; every other one has open markers as well."""
 _HOVER = (
     "l0", "fraction_active", "fvu", "fvu_transformed", "mse", "cosine", "l1", "ce_recovered", "kl", "n_dead", "n_dense"
 )  # fmt: skip
@@ -32,7 +37,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """SAEs that differ in sparsity, in order of x; one architecture, hence one colour and one marker."""
+    """SAEs that differ in sparsity, in order of x; one architecture, hence one colour and one shape of marker."""
 
     title: str
     architecture: str
@@ -81,25 +86,6 @@ def _near(references: Sequence[Reference], points: Sequence[Point]) -> list[Refe
     return [r for r in cut if r.points]
 
 
-def _end_labels(ends: Sequence[tuple[str, str, float, float]], y_limits: tuple[float, float]) -> list[dict[str, Any]]:
-    """A name beside the last point of each curve (title, colour, x, y), moved apart where they would overlap."""
-    low, high = (math.log10(v) for v in y_limits)
-    drawn = HEIGHT - 70
-    gap = 15.0
-    placed = sorted(((math.log10(y) - low) / (high - low) * drawn, title, colour, x, y) for title, colour, x, y in ends)
-    notes, floor = [], -math.inf
-    for pixel, title, colour, x, y in placed:
-        at = max(pixel, floor)
-        floor = at + gap
-        notes.append(
-            charts.note(
-                escape(title), math.log10(x), math.log10(y), xanchor="left", yanchor="middle", xshift=9,
-                yshift=at - pixel, font={"size": 11, "color": colour},
-            )
-        )  # fmt: skip
-    return notes
-
-
 def figure(
     curves: Sequence[Curve],
     references: Sequence[Reference],
@@ -115,7 +101,7 @@ def figure(
     every_y = [p.y for p in points] + [py for r in references for _, py, _ in r.points]
     x_limits, y_limits = _limits(every_x, 0.05, 0.05), _limits(every_y, 0.08, 0.08)
     traces: list[charts.Trace] = []
-    ends: list[tuple[str, str, float, float]] = []
+    ends: list[End] = []
     front = pareto_front(points)
     if len(front) > 1:
         traces.append(
@@ -140,34 +126,37 @@ def figure(
             }
         )  # fmt: skip
         last = max(reference.points)
-        ends.append((reference.title, theme.MUTED[scheme], last[0], last[1]))
+        ends.append(End(reference.title, theme.MUTED[scheme], last[0], last[1]))
+    drawn: Counter[str] = Counter()
     for curve in curves:
-        colour = theme.family_colour(curve.architecture)
+        colour, symbol = theme.family_colour(curve.architecture), theme.family_symbol(curve.architecture)
+        nth = drawn[curve.architecture]
+        drawn[curve.architecture] += 1
         traces.append(
             {
                 "type": "scatter", "mode": "lines+markers", "name": curve.title, "showlegend": False,
                 "x": [p.x for p in curve.points], "y": [p.y for p in curve.points],
                 "customdata": [[p.sae_id] for p in curve.points],
-                "line": {"color": colour, "width": 1.6},
+                "line": {"color": colour, "width": 1.6, "dash": DASHES[nth % len(DASHES)]},
                 "marker": {
-                    "symbol": theme.family_symbol(curve.architecture), "color": colour, "opacity": 1,
+                    "symbol": f"{symbol}-open" if nth % 2 else symbol, "color": colour, "opacity": 1,
                     "size": [14 if p.sae_id in picked else 9 for p in curve.points],
                     "line": {
-                        "width": [2.2 if p.sae_id in picked else 0 for p in curve.points],
-                        "color": theme.INK[scheme],
+                        "width": [2.2 if p.sae_id in picked else 1.6 * (nth % 2) for p in curve.points],
+                        "color": [theme.INK[scheme] if p.sae_id in picked else colour for p in curve.points],
                     },
                 },
                 "unselected": {"marker": {"opacity": 1}},
                 "hovertext": [_hover(p, curve) for p in curve.points], "hoverinfo": "text",
             }
         )  # fmt: skip
-        ends.append((curve.title, colour, curve.points[-1].x, curve.points[-1].y))
+        ends.append(End(curve.title, colour, curve.points[-1].x, curve.points[-1].y))
     return charts.figure(
         traces,
         charts.Axis(f"{x.title}, log scale", log=True, range=x_limits, percent=x.name == "fraction_active"),
         charts.Axis(f"{y.title}, log scale", log=True, range=y_limits),
         height=HEIGHT,
         legend=len(front) > 1,
-        annotations=_end_labels(ends, y_limits),
-        margin={"l": 8, "r": 16 + min(150, 6.5 * max(len(title) for title, *_ in ends)), "t": 12, "b": 8, "pad": 0},
+        annotations=end_labels(ends, x_limits, y_limits, HEIGHT - AROUND),
+        margin={"l": 8, "r": 16 + min(150, 6.5 * max(len(end.title) for end in ends)), "t": 12, "b": 8, "pad": 0},
     )

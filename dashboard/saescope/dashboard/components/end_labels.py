@@ -1,0 +1,73 @@
+"""Names of a chart's curves at their ends: beside the last points, or where these crowd, in a column of their own."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from saescope.dashboard import charts, theme
+
+GAP = 15.0
+"""Least distance of two names, in pixels."""
+FAR = 10.0
+"""How far a name beside a point may stand from it, in pixels; in a column, lines lead from the points to the names."""
+
+
+@dataclass(frozen=True)
+class End:
+    """The last point of a curve, in data units; both axes are logarithmic."""
+
+    title: str
+    colour: str
+    x: float
+    y: float
+
+
+def end_labels(
+    ends: Sequence[End], x_limits: tuple[float, float], y_limits: tuple[float, float], height: float
+) -> list[dict[str, Any]]:
+    """Annotations for a chart with log axes of these limits, which is drawn `height` pixels high."""
+    low, high = (math.log10(v) for v in y_limits)
+    ends = sorted(ends, key=lambda end: end.y)
+    points = [(math.log10(end.y) - low) / (high - low) * height for end in ends]
+    places = spread(points, GAP, height)
+    crowded = any(abs(place - point) > FAR for place, point in zip(places, points, strict=True))
+    column = math.log10(x_limits[1]) + 0.03 * math.log10(x_limits[1] / x_limits[0])
+    notes: list[dict[str, Any]] = []
+    for end, point, place in zip(ends, points, places, strict=True):
+        at = math.log10(end.x), math.log10(end.y)
+        style = {"xanchor": "left", "yanchor": "middle", "font": {"size": 11, "color": end.colour}}
+        if crowded:
+            tail = {"axref": "x", "ax": column, "ayref": "y", "ay": low + place / height * (high - low)}
+            line = {"showarrow": True, "arrowhead": 0, "arrowwidth": 0.8, "arrowcolor": theme.LINE[theme.scheme()]}
+            notes.append(charts.note(escape(end.title), *at, standoff=6, borderpad=2, **style, **tail, **line))
+        else:
+            notes.append(charts.note(escape(end.title), *at, xshift=9, yshift=place - point, **style))
+    return notes
+
+
+def spread(points: Sequence[float], gap: float, length: float) -> list[float]:
+    """Places for `points` (ascending, within 0 and `length`), in their order and `gap` apart, near them on both sides.
+
+    The mean of pushing overlapping ones up and of pushing them down, which keeps the distances of both; then pushed
+    back within 0 and `length` as far as all of them fit there.
+    """
+    if not points:
+        return []
+    up = _pushed(points, gap)
+    down = [-place for place in reversed(_pushed([-point for point in reversed(points)], gap))]
+    places = _pushed([max(0.0, (a + b) / 2) for a, b in zip(up, down, strict=True)], gap)
+    over = places[-1] - length
+    if over <= 0:
+        return places
+    back = [min(place, length) for place in places]
+    return [-place for place in reversed(_pushed([-place for place in reversed(back)], gap))]
+
+
+def _pushed(points: Sequence[float], gap: float) -> list[float]:
+    """Each at its point, or `gap` above the one before."""
+    return list(itertools.accumulate(points, lambda below, point: max(point, below + gap)))

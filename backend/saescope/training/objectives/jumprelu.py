@@ -14,10 +14,16 @@ With the tanh penalty z_j gets the opposite of the first as well. Thresholds sta
 
 Dead features: with `revival` pre_activation, pre_activation_weight sum_j max(theta_j - z_j, 0) ||atom j|| over dead
 features j joins the loss's bracket.
+
+Runs shorter than 3,000 steps learn faster than those of other architectures and do not resample: thresholds move by
+about the rate per step, nothing else makes the code sparse, and the penalty drives resampled features out again before
+they have found their place. (MNIST, 512 features, 1,500 steps, target L0 32: 4.9 % dead with resampling, 0.8 % with no
+revival, 0.6 % with pre_activation, at one FVU.) In longer runs resampling finds what is missing.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -30,12 +36,14 @@ from saescope.autoencoders.jumprelu import JumpreluAutoencoder, JumpreluConfig
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.training import sparse
 from saescope.training.config import Recipe, TrainingConfig
-from saescope.training.objectives.defaults import with_shared_defaults
+from saescope.training.objectives.defaults import FEWEST_STEPS, default_rate, with_shared_defaults
 from saescope.training.objectives.exceeded import exceeded_by
 from saescope.training.objectives.protocol import DataSize, Objective, StepInputs, StepLoss
 from saescope.training.objectives.registry import register
 from saescope.training.schedule import warmed
 
+HASTE = 2.0
+"""Exponent by which short runs learn faster (see `default_rate`)."""
 STRETCH = 1.25
 """Most by which a target L0 changes thresholds after training."""
 BLOCK_VALUES = 2**24
@@ -64,8 +72,11 @@ class JumpreluObjective(Objective):
     @classmethod
     def resolve(cls, config: TrainingConfig, size: DataSize) -> Recipe:
         tanh = config.l0_penalty == "tanh"
+        short = config.steps is not None and config.steps < FEWEST_STEPS
         own = config.filled(
-            revival="pre_activation" if tanh else "resample",
+            revival="pre_activation" if tanh or short else "resample",
+            bias_rate=3.0 if short else None,
+            lr_decay=0.2 if short else None,
             l1_warmup=0.0 if config.target_l0 else 0.3,
             bandwidth=2.0 if tanh else 0.5,
             initial_threshold=0.1,
@@ -73,7 +84,9 @@ class JumpreluObjective(Objective):
             pre_activation_weight=0.1,
             decoder_norm="free" if tanh else "unit",
         )
-        return with_shared_defaults(own, size)
+        recipe = with_shared_defaults(own, size)
+        rate = default_rate(size.d_in, config.n_features, recipe.steps, HASTE)
+        return recipe if config.lr is not None else dataclasses.replace(recipe, lr=rate)
 
     def new_model(self, d_in: int) -> LinearAutoencoder:
         return JumpreluAutoencoder(JumpreluConfig(**self.fields(d_in)))

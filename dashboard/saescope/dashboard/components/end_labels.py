@@ -37,16 +37,21 @@ def end_labels(
     places = spread(points, GAP, height)
     crowded = any(abs(place - point) > FAR for place, point in zip(places, points, strict=True))
     column = math.log10(x_limits[1]) + 0.03 * math.log10(x_limits[1] / x_limits[0])
+    leading: dict[str, Any] = {
+        "showarrow": True, "arrowhead": 0, "arrowwidth": 0.8, "arrowcolor": theme.LINE[theme.scheme()],
+        "standoff": 6, "borderpad": 2, "axref": "x", "ax": column, "ayref": "y",
+    }  # fmt: skip
     notes: list[dict[str, Any]] = []
     for end, point, place in zip(ends, points, places, strict=True):
-        at = math.log10(end.x), math.log10(end.y)
-        style = {"xanchor": "left", "yanchor": "middle", "font": {"size": 11, "color": end.colour}}
+        note = charts.note(
+            escape(end.title), math.log10(end.x), math.log10(end.y), xanchor="left", yanchor="middle",
+            font={"size": 11, "color": end.colour},
+        )  # fmt: skip
         if crowded:
-            tail = {"axref": "x", "ax": column, "ayref": "y", "ay": low + place / height * (high - low)}
-            line = {"showarrow": True, "arrowhead": 0, "arrowwidth": 0.8, "arrowcolor": theme.LINE[theme.scheme()]}
-            notes.append(charts.note(escape(end.title), *at, standoff=6, borderpad=2, **style, **tail, **line))
+            note |= leading | {"ay": low + place / height * (high - low)}
         else:
-            notes.append(charts.note(escape(end.title), *at, xshift=9, yshift=place - point, **style))
+            note |= {"xshift": 9, "yshift": place - point}
+        notes.append(note)
     return notes
 
 

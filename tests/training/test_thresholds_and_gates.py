@@ -143,25 +143,43 @@ def test_a_resampled_gate_gets_a_new_magnitude() -> None:
     assert run.model.r_mag[features].tolist() == [0.0, 0.0]
 
 
-@pytest.mark.parametrize(("rate", "n_rows"), [(0.1, 100), (0.002, 100), (1.0, 100)])
-def test_a_resampled_threshold_lets_its_feature_fire_as_often_as_others(rate: float, n_rows: int) -> None:
-    run = new_run(digits(), "jumprelu", l0_weight=1.0, initial_threshold=1e-6)
+@pytest.mark.parametrize("rate", [0.1, 0.002, 1.0])
+@pytest.mark.parametrize("architecture", ["jumprelu", "relu", "gated"])
+def test_with_a_target_resampled_features_fire_as_often_as_others(architecture: str, rate: float) -> None:
+    own: dict[str, Any] = {"initial_threshold": 1e-6} if architecture == "jumprelu" else {}
+    run = new_run(digits(), architecture, target_l0=8, **own)
     advance(run, 60)
-    features, rows = torch.tensor([3, 40]), run.data.batch(np.arange(n_rows)).x
+    features, rows = torch.tensor([3, 40]), run.data.batch(np.arange(100)).x
     model = run.model
-    assert isinstance(model, JumpreluAutoencoder)
     with torch.no_grad():
-        model.threshold[features] = 9.0
-        changed = run.objective.restart(model, features, rows, rate)
+        model.b_enc[features] = 0.0
+        if isinstance(model, JumpreluAutoencoder):
+            model.threshold[features] = 9.0
+        run.objective.restart(model, features, rows, rate)
         fired = (model.encode(rows)[:, features] != 0).sum(0)
-        positive = (model.pre_activations(rows)[:, features] > 1e-6).sum(0)
-    assert any(p is model.threshold for p in changed)
-    wanted = max(1, round(rate * n_rows))
-    assert fired.tolist() == [min(wanted, int(n)) for n in positive]
+        could = torch.full((2,), 100)
+        if architecture != "relu":  # no threshold is below 0, and a gate lets nothing through that is not positive
+            could = (rows @ model.encoder_rows[features].T > 1e-6).sum(0)
+    wanted = max(1, round(rate * 100))
+    assert fired.tolist() == [min(wanted, int(n)) for n in could]
+
+
+@pytest.mark.parametrize(("architecture", "sparsity"), [("jumprelu", "l0_weight"), ("relu", "l1"), ("gated", "l1")])
+def test_without_a_target_resampled_features_begin_as_all_did(architecture: str, sparsity: str) -> None:
+    settings: dict[str, Any] = {sparsity: 1.0}
+    run = new_run(digits(), architecture, **settings)
+    advance(run, 60)
+    features, model = torch.tensor([3, 40]), run.model
+    with torch.no_grad():
+        model.b_enc[features] = 0.0
+        run.objective.restart(model, features, run.data.batch(np.arange(100)).x, 0.1)
+    assert model.b_enc[features].tolist() == [0.0, 0.0]
+    if isinstance(model, JumpreluAutoencoder):
+        assert model.threshold[features].tolist() == pytest.approx([0.1] * 2)
 
 
 def test_a_resampled_threshold_begins_no_lower_than_the_first_ones() -> None:
-    run = new_run(digits(), "jumprelu", l0_weight=1.0, initial_threshold=50.0)
+    run = new_run(digits(), "jumprelu", target_l0=8, initial_threshold=50.0)
     model = run.model
     assert isinstance(model, JumpreluAutoencoder)
     with torch.no_grad():

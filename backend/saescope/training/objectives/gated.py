@@ -59,7 +59,7 @@ class GatedObjective(Objective):
         assert isinstance(model, GatedAutoencoder)
         model.r_mag[features] = 0.0
         model.b_mag[features] = self.resampled_bias
-        return [model.r_mag, model.b_mag]
+        return [model.r_mag, model.b_mag, *super().restart(model, features, inputs, rate)]
 
     def loss(self, model: LinearAutoencoder, inputs: StepInputs) -> StepLoss:
         assert isinstance(model, GatedAutoencoder)

@@ -38,7 +38,7 @@ from saescope.training import sparse
 from saescope.training.config import Recipe, TrainingConfig
 from saescope.training.objectives.defaults import FEWEST_STEPS, default_rate, with_shared_defaults
 from saescope.training.objectives.exceeded import exceeded_by
-from saescope.training.objectives.protocol import DataSize, Objective, StepInputs, StepLoss
+from saescope.training.objectives.protocol import DataSize, Objective, StepInputs, StepLoss, exceeded_at_rate
 from saescope.training.objectives.registry import register
 from saescope.training.schedule import warmed
 
@@ -48,8 +48,6 @@ STRETCH = 1.25
 """Most by which a target L0 changes thresholds after training."""
 BLOCK_VALUES = 2**24
 """Pre-activations looked at at a time."""
-BELOW = 0.999
-"""A resampled feature's threshold over the least pre-activation that is to exceed it."""
 
 
 @register("jumprelu")
@@ -104,16 +102,15 @@ class JumpreluObjective(Objective):
     def restart(
         self, model: LinearAutoencoder, features: Int64[Tensor, " dead"], inputs: Float[Tensor, "row d_in"], rate: float
     ) -> list[Tensor]:
-        """Thresholds that let each feature fire as often as the living ones do.
+        """Thresholds as at first; with a target L0, such that each feature fires as often as the living ones do.
 
-        From `initial_threshold` it would fire on half of all positions, and thresholds need hundreds of steps to rise:
-        at a low L0 a few resampled features would fire more than all others together.
+        Thresholds need hundreds of steps to rise from their first value.
         """
         assert isinstance(model, JumpreluAutoencoder)
-        z = functional.linear(model.centred(inputs), model.encoder_rows[features], model.b_enc[features])
-        often = min(len(z), max(1, round(rate * len(z))))
-        least = z.topk(often, dim=0).values[-1]
-        model.threshold[features] = (least * BELOW).clamp(min=self.config.initial_threshold)
+        model.threshold[features] = self.config.initial_threshold
+        if self.config.target_l0 is not None:
+            z = functional.linear(model.centred(inputs), model.encoder_rows[features], model.b_enc[features])
+            model.threshold[features] = exceeded_at_rate(z, rate).clamp(min=self.config.initial_threshold)
         return [model.threshold]
 
     def after_step(self, model: LinearAutoencoder, loss: StepLoss) -> None:

@@ -1,7 +1,7 @@
 """What the trainer asks of an architecture: defaults, an initial model, a loss, and what happens to dead features.
 
 An objective is one file of this package that registers a class under its architecture's name. It holds no state that
-changes: all of that lives in `RunState`, so that a run can stop and resume exactly.
+changes: all of that lives in `Run`, so that a run can stop and resume exactly.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn import functional
 
 from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.linear import LinearAutoencoder
@@ -20,6 +21,9 @@ from saescope.training.config import Recipe, Revival, TrainingConfig
 from saescope.training.processes import ALONE, Processes
 
 Model = TypeVar("Model", bound=Autoencoder)
+
+BELOW = 1e-3
+"""How far below the least value that is to exceed it a bound lies, as a fraction of that value."""
 
 
 @dataclass(frozen=True)
@@ -217,11 +221,24 @@ class Objective(GeneralObjective[LinearAutoencoder]):
     def restart(
         self, model: LinearAutoencoder, features: Int64[Tensor, " dead"], inputs: Float[Tensor, "row d_in"], rate: float
     ) -> list[Tensor]:
-        """Gives what the architecture adds to encoder, atoms and b_enc new values for resampled features.
+        """What resampled features begin with beside encoder row, atom and b_enc, or in the place of that b_enc.
 
-        `rate` is how often a living feature fires on `inputs`, on average. Returns the parameters that it changed.
+        `rate` is how often a living feature fires on `inputs`, on average. Returns further parameters that it changed.
+        With a target L0, b_enc lets each feature fire that often. At 0 it would fire on half of all positions: a few
+        such features fire more than all others together, and the weight that follows the L0 then drives out more of
+        those, which are resampled in turn.
         """
+        if self.config.target_l0 is not None:
+            z = functional.linear(model.centred(inputs), model.encoder_rows[features])
+            model.b_enc[features] = -exceeded_at_rate(z, rate)
         return []
+
+
+def exceeded_at_rate(z: Float[Tensor, "row feature"], rate: float) -> Float[Tensor, " feature"]:
+    """For each column a bound that a fraction `rate` of its values exceed, and one value at least."""
+    often = min(len(z), max(1, round(rate * len(z))))
+    least = z.topk(often, dim=0).values[-1]
+    return least - BELOW * least.abs()
 
 
 def geometric_median(

@@ -23,7 +23,6 @@ revival, 0.6 % with pre_activation, at one FVU.) In longer runs resampling finds
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import torch
@@ -70,9 +69,11 @@ class JumpreluObjective(Objective):
     @classmethod
     def resolve(cls, config: TrainingConfig, size: DataSize) -> Recipe:
         tanh = config.l0_penalty == "tanh"
-        short = config.steps is not None and config.steps < FEWEST_STEPS
+        steps = config.steps or FEWEST_STEPS
+        short = steps < FEWEST_STEPS
         own = config.filled(
             revival="pre_activation" if tanh or short else "resample",
+            lr=default_rate(size.d_in, config.n_features, steps, HASTE) if short else None,
             bias_rate=3.0 if short else None,
             lr_decay=0.2 if short else None,
             l1_warmup=0.0 if config.target_l0 else 0.3,
@@ -82,9 +83,7 @@ class JumpreluObjective(Objective):
             pre_activation_weight=0.1,
             decoder_norm="free" if tanh else "unit",
         )
-        recipe = with_shared_defaults(own, size)
-        rate = default_rate(size.d_in, config.n_features, recipe.steps, HASTE)
-        return recipe if config.lr is not None else dataclasses.replace(recipe, lr=rate)
+        return with_shared_defaults(own, size)
 
     def new_model(self, d_in: int) -> LinearAutoencoder:
         return JumpreluAutoencoder(JumpreluConfig(**self.fields(d_in)))

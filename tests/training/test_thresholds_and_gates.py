@@ -155,11 +155,13 @@ def test_with_a_target_resampled_features_fire_as_often_as_others(architecture: 
         model.b_enc[features] = 0.0
         if isinstance(model, JumpreluAutoencoder):
             model.threshold[features] = 9.0
-        run.objective.restart(model, features, rows, rate)
+        changed = run.objective.restart(model, features, rows, rate)
         fired = (model.encode(rows)[:, features] != 0).sum(0)
         could = torch.full((2,), 100)
         if architecture != "relu":  # no threshold is below 0, and a gate lets nothing through that is not positive
             could = (rows @ model.encoder_rows[features].T > 1e-6).sum(0)
+    if isinstance(model, JumpreluAutoencoder):
+        assert any(p is model.threshold for p in changed)
     wanted = max(1, round(rate * 100))
     assert fired.tolist() == [min(wanted, int(n)) for n in could]
 

@@ -86,7 +86,7 @@ def test_auxk_reconstructs_the_error_from_dead_features(aux_k: int) -> None:
     [
         ({"refit": 0.0}, 99, 1.0),
         ({"refit": 0.0, "l1_warmup": 0.5}, 24, 0.5),
-        ({"refit": 0.0, "l1_weighting": "decoder_norm"}, 99, 1.0),
+        ({"refit": 0.0, "l1_weighting": "none"}, 99, 1.0),
         ({"refit": 0.2}, 79, 1.0),
         ({"refit": 0.2}, 80, 0.0),
     ],
@@ -100,7 +100,7 @@ def test_relu_loss_in_its_sum_form(
     x, z, W_dec, b_dec = arrays(model)
     codes = np.maximum(z, 0)
     squared = ((x - codes @ W_dec - b_dec) ** 2).sum(1).mean()
-    weights = np.linalg.norm(W_dec, axis=1) if "l1_weighting" in fields else np.ones(N)
+    weights = np.ones(N) if fields.get("l1_weighting") == "none" else np.linalg.norm(W_dec, axis=1)
     penalty = (codes * weights).sum(1).mean()
     result = goal.loss(model, inputs(step))
     assert result.total.item() == pytest.approx((squared + 0.7 * strength * penalty) / D_IN, rel=1e-5)
@@ -162,6 +162,63 @@ def test_both_paths_have_the_same_gradients(
         torch.testing.assert_close(
             gradient, gradients[1][name], rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
         )
+
+
+@pytest.mark.parametrize(
+    ("architecture", "fields"),
+    [("relu", {"l1": 1.0}), ("gated", {"l1": 1.0}), ("jumprelu", {"l0_weight": 1.0})],
+)
+@pytest.mark.parametrize("subtracts", [False, True])
+def test_at_the_end_norms_move_out_of_free_atoms_and_no_output_changes(
+    architecture: str, fields: dict[str, Any], subtracts: bool
+) -> None:
+    goal, model = prepared(architecture, apply_b_dec_to_input=subtracts, **fields)
+    assert goal.config.decoder_norm == "free"
+    x = inputs().x
+    before, norms = model(x), model.decoder_norms.detach()
+    goal.finish(model, x)
+    after = model(x)
+    torch.testing.assert_close(model.atoms.norm(dim=1), torch.ones(N))
+    torch.testing.assert_close(after.codes, before.codes * norms, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(after.reconstruction, before.reconstruction, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "fields", "expected"),
+    [
+        ("relu", {"l1": 1.0}, ("free", 0.1, "decoder_norm")),
+        ("relu", {"target_l0": 5.0, "p_end": 0.5}, ("free", 0.1, "decoder_norm")),
+        ("relu", {"l1": 1.0, "first_norm": 0.3}, ("free", 0.3, "decoder_norm")),
+        ("relu", {"l1": 1.0, "tied": True}, ("unit", 1.0, "none")),
+        ("relu", {"l1": 1.0, "decoder_norm": "unit"}, ("unit", 1.0, "none")),
+        ("relu", {"l1": 1.0, "l1_weighting": "none"}, ("unit", 1.0, "none")),
+        ("relu", {"l1": 1.0, "l1_weighting": "none", "decoder_norm": "free"}, ("free", 1.0, "none")),
+        ("relu", {"l1": 1.0, "l1_reduction": "mean"}, ("free", 1.0, "none")),
+        ("relu", {"l1": 1.0, "recipe": "2023"}, ("unit", 1.0, "none")),
+        ("gated", {"l1": 1.0}, ("free", 0.1, "decoder_norm")),
+        ("gated", {"l1": 1.0, "decoder_norm": "unit"}, ("unit", 1.0, "none")),
+        ("jumprelu", {"l0_weight": 1.0}, ("free", 0.1, "none")),
+        ("jumprelu", {"l0_weight": 1.0, "tied": True}, ("unit", 1.0, "none")),
+        ("jumprelu", {"l0_weight": 1.0, "decoder_norm": "unit"}, ("unit", 1.0, "none")),
+        ("jumprelu", {"l0_weight": 1.0, "l0_penalty": "tanh"}, ("free", 1.0, "none")),
+        ("abstopk", {"k": 3}, ("free", 0.1, "none")),
+        ("abstopk", {"k": 3, "tied": True}, ("unit", 1.0, "none")),
+        ("topk", {"k": 3}, ("unit", 1.0, "none")),
+    ],
+)
+def test_atoms_begin_small_where_a_penalty_or_signs_leave_them_free(
+    architecture: str, fields: dict[str, Any], expected: tuple[str, float, str]
+) -> None:
+    config = prepared(architecture, **fields)[0].config
+    assert (config.decoder_norm, config.first_norm, config.l1_weighting) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [({}, "learns"), ({"decoder_norm": "unit"}, "held"), ({"gate_decoder": "held"}, "held")],
+)
+def test_gates_train_the_decoder_where_it_is_free(fields: dict[str, Any], expected: str) -> None:
+    assert prepared("gated", l1=1.0, **fields)[0].config.gate_decoder == expected
 
 
 def test_a_refit_leaves_the_encoder_and_the_outputs_alone() -> None:

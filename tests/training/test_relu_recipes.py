@@ -19,26 +19,33 @@ from tests.training.test_run import advance, new_run
 
 @pytest.mark.parametrize("path", ["sparse", "dense"])
 @pytest.mark.parametrize(("step", "p"), [(20, 1.0), (60, 0.7), (99, 0.4075)])
+@pytest.mark.parametrize("weighting", ["none", "decoder_norm"])
 def test_the_exponent_falls_and_the_penalty_keeps_its_value(
-    step: int, p: float, path: str, monkeypatch: pytest.MonkeyPatch
+    weighting: str, step: int, p: float, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From 1 at 20 of 100 steps to 0.4 at 100: 1 - 0.6 (step - 20) / 80."""
+    """From 1 at 20 of 100 steps to 0.4 at 100: 1 - 0.6 (step - 20) / 80.
+
+    A norm is inside the power: outside of it, larger codes of shorter atoms would cost less.
+    """
     monkeypatch.setattr(sparse, "pays", lambda fraction, device: path == "sparse")
-    goal, model = prepared("relu", l1=0.7, p_end=0.4, p_from=0.2, refit=0.0, l1_warmup=0.0)
+    goal, model = prepared("relu", l1=0.7, p_end=0.4, p_from=0.2, refit=0.0, l1_warmup=0.0, l1_weighting=weighting)
     result = goal.loss(model, inputs(step))
     result.total.backward()
     own = {name: t.detach().double().requires_grad_() for name, t in model.tensors().items()}
     x = inputs().x.double()
     codes = torch.relu(x @ own["W_enc"] + own["b_enc"])
-    powers = ((codes + 0.01) ** p - 0.01**p).sum()
-    penalty = powers * (codes.sum() / powers).detach() / len(x)
+    weighted = codes * (own["W_dec"].norm(dim=1) if weighting == "decoder_norm" else 1.0)
+    powers = ((weighted + 0.01) ** p - 0.01**p).sum()
+    penalty = powers * (weighted.sum() / powers).detach() / len(x)
     total = ((x - codes @ own["W_dec"] - own["b_dec"]).square().sum(1).mean() + 0.7 * penalty) / D_IN
-    assert float(result.terms["l1"]) == pytest.approx(float(codes.detach().sum(1).mean()), rel=1e-5)
+    assert float(result.terms["l1"]) == pytest.approx(float(weighted.detach().sum(1).mean()), rel=1e-5)
     assert result.total.item() == pytest.approx(total.item(), rel=1e-5)
     total.backward()
-    assert model.encoder.grad is not None
     assert own["W_enc"].grad is not None
-    torch.testing.assert_close(model.encoder.grad.double(), own["W_enc"].grad.T, rtol=1e-3, atol=1e-6)
+    for ours, reference in ((model.encoder, own["W_enc"].grad.T), (model.W_dec, own["W_dec"].grad)):
+        assert ours.grad is not None
+        assert reference is not None
+        torch.testing.assert_close(ours.grad.double(), reference, rtol=1e-3, atol=1e-6)
 
 
 def test_april_2024() -> None:

@@ -129,8 +129,10 @@ def test_resampling_takes_the_directions_of_bad_errors_and_clears_moments() -> N
     error = x - run.model(x).reconstruction
     resample(run.model, run.optimiser, dead, x, torch.Generator().manual_seed(0), run.objective)
     directions = (error / error.norm(dim=1, keepdim=True)).detach()
+    norm = before["W_dec"][untouched].norm(dim=1).mean()
+    torch.testing.assert_close(run.model.atoms[dead].norm(dim=1), norm.expand(2))
     for feature in dead.tolist():
-        assert float((directions @ run.model.atoms[feature]).max()) == pytest.approx(1.0, abs=1e-5)
+        assert float((directions @ run.model.atoms[feature]).max() / norm) == pytest.approx(1.0, abs=1e-5)
         assert run.model.b_enc[feature].item() == 0.0
         assert float(moments_of(run, run.model.W_dec)[feature].abs().max()) == 0.0
     living = before["encoder"][untouched].norm(dim=1).mean()

@@ -35,9 +35,10 @@ def assert_gradients(model: LinearAutoencoder, own: dict[str, Tensor], names: di
 
 @pytest.mark.parametrize("path", ["sparse", "dense"])
 @pytest.mark.parametrize("weighting", ["none", "decoder_norm"])
-def test_gated_loss_and_gradients(path: str, weighting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("decoder", ["held", "learns"])
+def test_gated_loss_and_gradients(decoder: str, weighting: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sparse, "pays", lambda fraction, device: path == "sparse")
-    goal, model = prepared("gated", l1=0.7, l1_weighting=weighting)
+    goal, model = prepared("gated", l1=0.7, l1_weighting=weighting, gate_decoder=decoder)
     result = goal.loss(model, inputs())
     result.total.backward()
     own, x = leaves(model), inputs().x.double()
@@ -45,10 +46,11 @@ def test_gated_loss_and_gradients(path: str, weighting: str, monkeypatch: pytest
     gate = u + own["b_gate"]
     codes = (gate.detach() > 0) * torch.relu(u * own["r_mag"].exp() + own["b_mag"])
     squared = (x - codes @ own["W_dec"] - own["b_dec"]).square().sum(1).mean()
-    frozen = torch.relu(gate) @ own["W_dec"].detach() + own["b_dec"].detach()
+    W_dec, b_dec = (own[name] if decoder == "learns" else own[name].detach() for name in ("W_dec", "b_dec"))
+    by_gates = torch.relu(gate) @ W_dec + b_dec
     weights = own["W_dec"].norm(dim=1) if weighting == "decoder_norm" else torch.ones(N)
     penalty = (torch.relu(gate) * weights).sum(1).mean()
-    total = (squared + 0.7 * penalty + (x - frozen).square().sum(1).mean()) / D_IN
+    total = (squared + 0.7 * penalty + (x - by_gates).square().sum(1).mean()) / D_IN
     assert result.total.item() == pytest.approx(total.item(), rel=1e-5)
     assert float(result.squared_error) == pytest.approx(squared.item(), rel=1e-5)
     assert result.firing.tolist() == (codes > 0).sum(0).tolist()

@@ -126,8 +126,9 @@ def test_a_resampled_feature_reads_the_input_and_writes_the_error() -> None:
     read = read / read.norm(dim=1, keepdim=True)
     for feature in dead.tolist():
         row = model.encoder[feature].detach() / model.encoder[feature].detach().norm()
-        drawn = int((written @ model.atoms[feature]).argmax())
-        assert float(written[drawn] @ model.atoms[feature]) == pytest.approx(1, abs=1e-5)
+        atom = model.atoms[feature] / model.atoms[feature].norm()
+        drawn = int((written @ atom).argmax())
+        assert float(written[drawn] @ atom) == pytest.approx(1, abs=1e-5)
         assert float(read[drawn] @ row) == pytest.approx(1, abs=1e-5)
 
 

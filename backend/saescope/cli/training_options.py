@@ -75,7 +75,9 @@ _FURTHER = {
     ),
     "zca_epsilon": _number("zca_epsilon", float, "zca: added to eigenvalues, in parts of their mean.  [default: 0.01]"),
     "decoder_norm": _choice("decoder_norm", ["unit", "free"], "Whether atoms keep norm 1."),
-    "first_norm": _number("first_norm", float, "Norm of the atoms before the first step.  [default: 1]"),
+    "first_norm": _number(
+        "first_norm", float, "Norm of the atoms before the first step.  [default: 0.1 or 1, by architecture]"
+    ),
     "first_b_dec": _choice("first_b_dec", ["mean", "geometric_median"], "b_dec before the first step."),
     "autocast": click.option(
         "--autocast/--no-autocast", "autocast", default=None, help="CUDA: matrix products in bfloat16.  [default: no]"
@@ -99,6 +101,7 @@ _FURTHER = {
         "l1_reduction", ["sum", "mean"], "relu: mean is the textbook form (terms averaged, raw inputs)."
     ),
     "l1_weighting": _choice("l1_weighting", ["none", "decoder_norm"], "relu, gated: weigh |f| by its atom's norm."),
+    "gate_decoder": _choice("gate_decoder", ["held", "learns"], "gated: whether gates train the decoder as well."),
     "l1_warmup": _number("l1_warmup", float, "relu, gated, jumprelu: part of the steps over which the penalty rises."),
     "refit": _number(
         "refit", float, "relu: fraction of the steps, at the end, that fit the decoder on a kept support."

@@ -17,6 +17,7 @@ Reduction = Literal["sum", "mean"]
 Revival = Literal["auxk", "resample", "both", "pre_activation", "none"]
 DecoderNorm = Literal["unit", "free"]
 L1Weighting = Literal["none", "decoder_norm"]
+GateDecoder = Literal["held", "learns"]
 L0Penalty = Literal["step", "tanh"]
 Preset = Literal["2023", "april2024"]
 FirstBias = Literal["mean", "geometric_median"]
@@ -90,8 +91,11 @@ class TrainingConfig:
     """Transcoders: whether the output has a linear path from the input beside the features."""
     l1_reduction: Reduction = "sum"
     """relu: `mean` is the textbook form, both terms averaged over their dimensions, on raw inputs."""
-    l1_weighting: L1Weighting = "none"
+    l1_weighting: L1Weighting | None = None
     """relu, gated: `decoder_norm` weighs each |f_j| by the norm of its atom (Anthropic, April 2024)."""
+    gate_decoder: GateDecoder | None = None
+    """gated: whether the decoder `learns` from what the gates reconstruct by themselves (SAELens), or is `held`
+    fixed in that term (Rajamanoharan et al. 2024)."""
     l1_warmup: float | None = None
     """relu, gated, jumprelu: fraction of the steps over which the penalty's weight rises linearly from 0."""
     refit: float | None = None
@@ -255,6 +259,8 @@ class Recipe(TrainingConfig):
     input_transform: TransformKind = "scale"
     decoder_norm: DecoderNorm = "unit"
     first_norm: float = 1.0
+    l1_weighting: L1Weighting = "none"
+    gate_decoder: GateDecoder = "held"
     first_b_dec: FirstBias = "mean"
     l1_warmup: float = 0.0
     refit: float = 0.0

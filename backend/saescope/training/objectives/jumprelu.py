@@ -35,9 +35,16 @@ from saescope.autoencoders.jumprelu import JumpreluAutoencoder, JumpreluConfig
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.training import sparse
 from saescope.training.config import Recipe, TrainingConfig
-from saescope.training.objectives.defaults import FEWEST_STEPS, default_rate, with_shared_defaults
+from saescope.training.objectives.defaults import FEWEST_STEPS, default_rate, with_shared_defaults, with_small_atoms
 from saescope.training.objectives.exceeded import exceeded_by
-from saescope.training.objectives.protocol import DataSize, Objective, StepInputs, StepLoss, exceeded_at_rate
+from saescope.training.objectives.protocol import (
+    DataSize,
+    Objective,
+    StepInputs,
+    StepLoss,
+    exceeded_at_rate,
+    make_atoms_unit,
+)
 from saescope.training.objectives.registry import register
 from saescope.training.schedule import warmed
 
@@ -81,8 +88,8 @@ class JumpreluObjective(Objective):
             initial_threshold=0.1,
             tanh_scale=4.0,
             pre_activation_weight=0.1,
-            decoder_norm="free" if tanh else "unit",
         )
+        own = own.filled(decoder_norm="free", first_norm=1.0) if tanh else with_small_atoms(own)
         return with_shared_defaults(own, size)
 
     def new_model(self, d_in: int) -> LinearAutoencoder:
@@ -118,12 +125,15 @@ class JumpreluObjective(Objective):
             model.threshold.clamp_(min=0)
 
     def finish(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"]) -> None:
-        """With a target L0, stretches all thresholds by one factor, so that the sample's L0 is the target.
+        """Moves the atoms' norms into encoder and thresholds.
 
-        Thresholds lag behind the weight that leads them, most of all while the rate falls. The factor stays near 1: the
-        decoder was fitted to the codes that there were.
+        With a target L0, also stretches all thresholds by one factor, so that the sample's L0 is the target. They lag
+        behind the weight that leads them, most of all while the rate falls. The factor stays near 1: the decoder was
+        fitted to the codes that there were.
         """
         assert isinstance(model, JumpreluAutoencoder)
+        if not self.config.tied:
+            make_atoms_unit(model, model.threshold)
         if self.config.target_l0 is not None:
             with torch.no_grad():
                 factor = firing_ratio(model, sample, self.config.target_l0)

@@ -178,7 +178,8 @@ class Objective(GeneralObjective[LinearAutoencoder]):
     def initialise(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
         """First weights: random atoms of one norm, the encoder their transpose, zero b_enc, b_dec amid the data.
 
-        A transcoder's encoder is random by itself; b_dec is set to the target's mean later, by the run.
+        A transcoder's encoder is random by itself, with rows of the same norm; b_dec is set to the target's mean later,
+        by the run.
         """
         generator = torch.Generator().manual_seed(seed)
         atoms = torch.randn(model.n_features, model.d_out, generator=generator)
@@ -186,7 +187,7 @@ class Objective(GeneralObjective[LinearAutoencoder]):
         rows = atoms
         if model.config.transcoder:
             rows = torch.randn(model.n_features, model.d_in, generator=generator)
-            rows /= torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+            rows *= self.config.first_norm / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
         with torch.no_grad():
             model.W_dec.copy_(atoms)
             if not model.config.tied:
@@ -232,6 +233,19 @@ class Objective(GeneralObjective[LinearAutoencoder]):
             z = functional.linear(model.centred(inputs), model.encoder_rows[features])
             model.b_enc[features] = -exceeded_at_rate(z, rate)
         return []
+
+
+def make_atoms_unit(model: LinearAutoencoder, *beside: Float[Tensor, " n_features"]) -> None:
+    """Gives each atom norm 1, and its norm to its row of the encoder and to what stands `beside` its pre-activation.
+
+    With f(c z) = c f(z) for c > 0, where biases and thresholds take the same factor, no reconstruction changes.
+    """
+    with torch.no_grad():
+        norms = model.decoder_norms
+        model.W_dec.div_(norms.unsqueeze(1))
+        model.encoder_rows.mul_(norms.unsqueeze(1))
+        for each in (model.b_enc, *beside):
+            each.mul_(norms)
 
 
 def exceeded_at_rate(z: Float[Tensor, "row feature"], rate: float) -> Float[Tensor, " feature"]:

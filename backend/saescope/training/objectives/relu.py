@@ -3,16 +3,16 @@
     sum form    loss = [sum (x - x_hat)^2 + l1 sum_j w_j |f_j|] / d_in       (means over the batch)
     mean form   loss = mean (x - x_hat)^2 + l1 mean |f|                      (over batch and dimensions)
 
-w_j = 1, or the norm of atom j. The division by d_in changes no minimum: it makes the scale of the loss, and so of its
+w_j is the norm of atom j, or 1. The division by d_in changes no minimum: it makes the scale of the loss, and so of its
 gradient, the same whatever the width.
 
-With p-annealing (Karvonen et al. 2024, "Measuring progress in dictionary learning") |f_j| becomes
-(|f_j| + P_FLOOR)^p - P_FLOOR^p with p falling from 1 to `p_end`. In each batch the penalty is rescaled to the value
+With p-annealing (Karvonen et al. 2024, "Measuring progress in dictionary learning") a_j = w_j |f_j| becomes
+(a_j + P_FLOOR)^p - P_FLOOR^p with p falling from 1 to `p_end`. In each batch the penalty is rescaled to the value
 that it would have for p = 1, so that only its shape changes: small activations are pressed harder than large ones.
 
 In the last `refit` fraction of the steps the encoder rests and the decoder is fitted to the codes without penalty, free
 in norm. That undoes the shrinkage that an L1 penalty causes (Wright & Sharkey 2024); the features that fire stay the
-same ones. At the end the norms move into the encoder, so atoms are unit again.
+same ones. At the end the norms move into the encoder, so that atoms are unit.
 
 `recipe` gives published settings instead of ours; a setting that is given still wins.
 """
@@ -31,18 +31,19 @@ from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
 from saescope.store.errors import UserError
 from saescope.training import sparse
 from saescope.training.config import Recipe, TrainingConfig
-from saescope.training.objectives.defaults import with_shared_defaults
-from saescope.training.objectives.protocol import DataSize, Objective, StepInputs, StepLoss
+from saescope.training.objectives.defaults import with_norms_for_l1, with_shared_defaults
+from saescope.training.objectives.protocol import DataSize, Objective, StepInputs, StepLoss, make_atoms_unit
 from saescope.training.objectives.registry import register
 from saescope.training.schedule import warmed
 
 P_FLOOR = 0.01
-"""Keeps the penalty's slope finite where |f_j| is near 0, in the space of training."""
+"""Keeps the penalty's slope finite where a_j is near 0, in the space of training."""
 
 RECIPES: dict[str, dict[str, Any]] = {
     "2023": {
         "apply_b_dec_to_input": True,
         "first_b_dec": "geometric_median",
+        "l1_weighting": "none",
         "decoder_norm": "unit",
         "lr": 1e-3,
         "bias_rate": 1.0,
@@ -105,6 +106,7 @@ class ReluObjective(Objective):
         if config.l1_reduction == "mean":
             config = config.filled(
                 input_transform="none",
+                l1_weighting="none",
                 decoder_norm="free",
                 l1_warmup=0.0,
                 refit=0.0,
@@ -119,9 +121,8 @@ class ReluObjective(Objective):
             revival="resample",
             l1_warmup=0.0 if config.target_l0 else 0.3,
             refit=0.0 if config.tied else 0.1,
-            decoder_norm="free" if config.l1_weighting == "decoder_norm" else "unit",
         )
-        return with_shared_defaults(own, size)
+        return with_shared_defaults(with_norms_for_l1(own), size)
 
     def new_model(self, d_in: int) -> LinearAutoencoder:
         return ReluAutoencoder(ReluConfig(**self.fields(d_in)))
@@ -143,16 +144,14 @@ class ReluObjective(Objective):
             )
             x_hat = model.restore(x, sparse.decode(entries, values, model.W_dec) + model.b_dec)
             weights = self._weights(model)
-            bent = self._bent(values, inputs.step)
-            penalty = bent.sum() if weights is None else (bent * sparse.at_features(entries, weights)).sum()
+            weighted = values if weights is None else values * sparse.at_features(entries, weights)
         else:
             codes = torch.relu(z)
             x_hat = model.reconstruct(x, codes)
             weights = self._weights(model)
-            bent = self._bent(codes, inputs.step)
-            penalty = bent.sum() if weights is None else (bent * weights).sum()
+            weighted = codes if weights is None else codes * weights
         squared = (inputs.target - x_hat).square().sum() / n_batch
-        penalty = penalty / n_batch
+        penalty = self._bent(weighted, inputs.step).sum() / n_batch
         strength = 0.0 if refitting else inputs.sparsity * warmed(c, inputs.step)
         if c.l1_reduction == "mean":
             total = squared / model.d_out + strength * penalty / c.n_features
@@ -166,20 +165,15 @@ class ReluObjective(Objective):
         return step >= round(c.steps * (1 - c.refit))
 
     def finish(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"]) -> None:
-        """Moves the norms that the refit left in the atoms into the encoder: f(c z) = c f(z) for c > 0."""
-        if not self.config.refit or self.config.decoder_norm != "unit" or self.config.tied:
-            return
-        with torch.no_grad():
-            norms = torch.linalg.vector_norm(model.W_dec, dim=1).clamp(min=1e-12)
-            model.W_dec.div_(norms.unsqueeze(1))
-            model.encoder_rows.mul_(norms.unsqueeze(1))
-            model.b_enc.mul_(norms)
+        """Moves the atoms' norms into the encoder."""
+        if not self.config.tied:
+            make_atoms_unit(model)
 
     def _weights(self, model: LinearAutoencoder) -> Tensor | None:
         return torch.linalg.vector_norm(model.W_dec, dim=1) if self.config.l1_weighting == "decoder_norm" else None
 
     def _bent(self, values: Tensor, step: int) -> Tensor:
-        """Activations (all positive or 0) as the penalty adds them up."""
+        """Weighted activations (all positive or 0) as the penalty adds them up."""
         c = self.config
         begin, end = c.p_from * c.steps, c.steps * (1 - c.refit)
         if c.p_end == 1 or step <= begin:

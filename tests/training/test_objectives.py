@@ -186,8 +186,8 @@ def test_at_the_end_norms_move_out_of_free_atoms_and_no_output_changes(
 @pytest.mark.parametrize(
     ("architecture", "fields", "expected"),
     [
-        ("relu", {"l1": 1.0}, ("free", 0.1, "decoder_norm")),
-        ("relu", {"target_l0": 5.0, "p_end": 0.5}, ("free", 0.1, "decoder_norm")),
+        ("relu", {"l1": 1.0}, ("free", 0.0, "decoder_norm")),
+        ("relu", {"target_l0": 5.0, "p_end": 0.5}, ("free", 0.0, "decoder_norm")),
         ("relu", {"l1": 1.0, "first_norm": 0.3}, ("free", 0.3, "decoder_norm")),
         ("relu", {"l1": 1.0, "tied": True}, ("unit", 1.0, "none")),
         ("relu", {"l1": 1.0, "decoder_norm": "unit"}, ("unit", 1.0, "none")),
@@ -195,18 +195,17 @@ def test_at_the_end_norms_move_out_of_free_atoms_and_no_output_changes(
         ("relu", {"l1": 1.0, "l1_weighting": "none", "decoder_norm": "free"}, ("free", 1.0, "none")),
         ("relu", {"l1": 1.0, "l1_reduction": "mean"}, ("free", 1.0, "none")),
         ("relu", {"l1": 1.0, "recipe": "2023"}, ("unit", 1.0, "none")),
-        ("gated", {"l1": 1.0}, ("free", 0.1, "decoder_norm")),
+        ("gated", {"l1": 1.0}, ("free", 0.0, "decoder_norm")),
         ("gated", {"l1": 1.0, "decoder_norm": "unit"}, ("unit", 1.0, "none")),
-        ("jumprelu", {"l0_weight": 1.0}, ("free", 0.1, "none")),
+        ("jumprelu", {"l0_weight": 1.0}, ("free", 0.0, "none")),
         ("jumprelu", {"l0_weight": 1.0, "tied": True}, ("unit", 1.0, "none")),
         ("jumprelu", {"l0_weight": 1.0, "decoder_norm": "unit"}, ("unit", 1.0, "none")),
         ("jumprelu", {"l0_weight": 1.0, "l0_penalty": "tanh"}, ("free", 1.0, "none")),
-        ("abstopk", {"k": 3}, ("free", 0.1, "none")),
-        ("abstopk", {"k": 3, "tied": True}, ("unit", 1.0, "none")),
+        ("abstopk", {"k": 3}, ("unit", 1.0, "none")),
         ("topk", {"k": 3}, ("unit", 1.0, "none")),
     ],
 )
-def test_atoms_begin_small_where_a_penalty_or_signs_leave_them_free(
+def test_atoms_begin_small_where_a_penalty_leaves_them_free(
     architecture: str, fields: dict[str, Any], expected: tuple[str, float, str]
 ) -> None:
     config = prepared(architecture, **fields)[0].config

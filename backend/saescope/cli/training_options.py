@@ -75,9 +75,7 @@ _FURTHER = {
     ),
     "zca_epsilon": _number("zca_epsilon", float, "zca: added to eigenvalues, in parts of their mean.  [default: 0.01]"),
     "decoder_norm": _choice("decoder_norm", ["unit", "free"], "Whether atoms keep norm 1."),
-    "first_norm": _number(
-        "first_norm", float, "Norm of the atoms before the first step.  [default: 0.1 or 1, by architecture]"
-    ),
+    "first_norm": _number("first_norm", float, "Norm of the atoms before the first step; 0 = by the data."),
     "first_b_dec": _choice("first_b_dec", ["mean", "geometric_median"], "b_dec before the first step."),
     "autocast": click.option(
         "--autocast/--no-autocast", "autocast", default=None, help="CUDA: matrix products in bfloat16.  [default: no]"

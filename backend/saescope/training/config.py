@@ -77,7 +77,7 @@ class TrainingConfig:
     decoder_norm: DecoderNorm | None = None
     """`unit`: atoms keep norm 1, their gradient along themselves is removed. `free`: neither."""
     first_norm: float | None = None
-    """Norm of the atoms before the first step."""
+    """Norm of the atoms before the first step; 0 = 0.1, or 1 where one direction has much of the data's variance."""
     first_b_dec: FirstBias | None = None
     """b_dec before the first step: the `mean` of a sample of the data, or its `geometric_median`."""
     autocast: bool = False
@@ -150,7 +150,6 @@ class TrainingConfig:
             "bias_rate",
             "zca_epsilon",
             "adam_epsilon",
-            "first_norm",
             "bandwidth",
             "tanh_scale",
             "p_end",
@@ -158,6 +157,7 @@ class TrainingConfig:
             _above(self, name, 0)
         for name in (
             "grad_clip",
+            "first_norm",
             "weight_decay",
             "aux_weight",
             "kl_weight",

@@ -9,24 +9,13 @@ from torch import Tensor
 from saescope.autoencoders.abstopk import AbstopkAutoencoder, AbstopkConfig
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.protocol import Selection
-from saescope.training.config import Recipe, TrainingConfig
 from saescope.training.objectives.auxk import AuxkObjective
-from saescope.training.objectives.defaults import with_small_atoms
-from saescope.training.objectives.protocol import DataSize
 from saescope.training.objectives.registry import register
 
 
 @register("abstopk")
 class AbstopkObjective(AuxkObjective):
-    """Dead features rebuild the error with signs of their own too.
-
-    Atoms are free and begin small: unit ones leave half of all features dead at a low k (MNIST, 512 features, 1,500
-    steps, k = 8: 46 %, where these leave none; k = 64: 4.5 % and none, FVU 0.052 and 0.042).
-    """
-
-    @classmethod
-    def resolve(cls, config: TrainingConfig, size: DataSize) -> Recipe:
-        return super().resolve(with_small_atoms(config), size)
+    """Dead features rebuild the error with signs of their own too."""
 
     def new_model(self, d_in: int) -> LinearAutoencoder:
         return AbstopkAutoencoder(AbstopkConfig(**self.fields(d_in), k=self.k))

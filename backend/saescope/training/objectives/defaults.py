@@ -14,9 +14,7 @@ photographs, raw and whitened), never on a test set; `benchmarks/image_quality.p
   to d_in times as much as its bias alone would: with one rate for all, biases too slow leave features of MNIST dead
   that a small shift would wake; with 8 or more, the features of raw photographs die, where one direction has most of
   the variance.
-* norm of the atoms: 1 where k features are kept, unless they have signs. With a penalty or signs, free and 0.1 at
-  first, as the encoder's rows are: directions that hardly count yet turn to the data within the first steps, and then
-  compete. From unit atoms, random mixtures compete at once, and features are driven out before they have turned.
+* norm of the atoms: 1 where k features are kept; with a penalty they are free, and small at first (see `first_norm`).
 * dead: silent for 20 batches. Resampling looks 40 times, and no more in the last 15 % of the steps.
 """
 
@@ -25,6 +23,7 @@ from __future__ import annotations
 import math
 
 from saescope.training.config import Recipe, TrainingConfig
+from saescope.training.objectives.first_norm import BY_DATA
 from saescope.training.objectives.protocol import DataSize
 
 PASSES = 25
@@ -34,8 +33,6 @@ PEAK_RATE, PEAK_RATE_FEATURES = 0.0113, 2_048
 MOST_HURRY = 2.0
 SILENT_BATCHES = 20
 BIAS_RATE = 4.0
-SMALL_NORM = 0.1
-"""Of atoms before the first step, where they are free."""
 
 
 def default_batch(n_rows: int) -> int:
@@ -76,16 +73,10 @@ def with_shared_defaults(config: TrainingConfig, size: DataSize) -> Recipe:
     )
 
 
-def with_small_atoms(config: TrainingConfig) -> TrainingConfig:
-    """`config` with free atoms that begin small, or with unit ones where the encoder is tied to them."""
-    chosen = config.filled(decoder_norm="unit" if config.tied else "free")
-    return chosen if chosen.tied or chosen.decoder_norm == "unit" else chosen.filled(first_norm=SMALL_NORM)
-
-
 def with_norms_for_l1(config: TrainingConfig) -> TrainingConfig:
     """`config` with what an L1 penalty makes of atoms that are not kept at norm 1: free, weighted by their norms."""
     fixed = config.tied or config.decoder_norm == "unit"
     weighted = config.filled(l1_weighting="none" if fixed else "decoder_norm")
     if weighted.l1_weighting == "none":
         return weighted.filled(decoder_norm="unit")
-    return weighted.filled(decoder_norm="free", first_norm=SMALL_NORM)
+    return weighted.filled(decoder_norm="free", first_norm=BY_DATA)

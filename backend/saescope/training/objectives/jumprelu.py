@@ -35,8 +35,9 @@ from saescope.autoencoders.jumprelu import JumpreluAutoencoder, JumpreluConfig
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.training import sparse
 from saescope.training.config import Recipe, TrainingConfig
-from saescope.training.objectives.defaults import FEWEST_STEPS, default_rate, with_shared_defaults, with_small_atoms
+from saescope.training.objectives.defaults import FEWEST_STEPS, default_rate, with_shared_defaults
 from saescope.training.objectives.exceeded import exceeded_by
+from saescope.training.objectives.first_norm import BY_DATA
 from saescope.training.objectives.protocol import (
     DataSize,
     Objective,
@@ -88,8 +89,10 @@ class JumpreluObjective(Objective):
             initial_threshold=0.1,
             tanh_scale=4.0,
             pre_activation_weight=0.1,
+            decoder_norm="unit" if config.tied and not tanh else "free",
         )
-        own = own.filled(decoder_norm="free", first_norm=1.0) if tanh else with_small_atoms(own)
+        if own.decoder_norm == "free" and not (own.tied or tanh):
+            own = own.filled(first_norm=BY_DATA)
         return with_shared_defaults(own, size)
 
     def new_model(self, d_in: int) -> LinearAutoencoder:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.training.config import Recipe, Revival, TrainingConfig
+from saescope.training.objectives.first_norm import first_norm
 from saescope.training.processes import ALONE, Processes
 
 Model = TypeVar("Model", bound=Autoencoder)
@@ -183,11 +184,12 @@ class Objective(GeneralObjective[LinearAutoencoder]):
         """
         generator = torch.Generator().manual_seed(seed)
         atoms = torch.randn(model.n_features, model.d_out, generator=generator)
-        atoms *= self.config.first_norm / torch.linalg.vector_norm(atoms, dim=1, keepdim=True)
+        norm = first_norm(self.config.first_norm, sample)
+        atoms *= norm / torch.linalg.vector_norm(atoms, dim=1, keepdim=True)
         rows = atoms
         if model.config.transcoder:
             rows = torch.randn(model.n_features, model.d_in, generator=generator)
-            rows *= self.config.first_norm / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+            rows *= norm / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
         with torch.no_grad():
             model.W_dec.copy_(atoms)
             if not model.config.tied:

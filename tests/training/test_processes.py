@@ -37,7 +37,16 @@ RUNS: dict[str, dict[str, Any]] = {
     "deep": {"architecture": "deep", "k": 6},
 }
 """Each with features that fall silent, so that they are revived."""
-SHARED = {"n_features": 96, "steps": 60, "batch_size": 64, "dead_after": 100, "resample_every": 15}
+SHARED = {
+    "n_features": 96,
+    "steps": 60,
+    "batch_size": 64,
+    "dead_after": 100,
+    "resample_every": 15,
+    "adam_epsilon": 1e-6,
+}
+"""An epsilon above rounding: of pixels that hardly ever vary, gradients are no more than rounding, and with less Adam
+would make full steps of them."""
 CUT = ("relu", "target", "batchtopk")
 
 

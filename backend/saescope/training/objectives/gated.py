@@ -69,8 +69,7 @@ class GatedObjective(Objective):
     def finish(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"]) -> None:
         """Moves the atoms' norms into the encoder."""
         assert isinstance(model, GatedAutoencoder)
-        if not self.config.tied:
-            make_atoms_unit(model, model.b_mag)
+        make_atoms_unit(model, model.b_mag)
 
     def loss(self, model: LinearAutoencoder, inputs: StepInputs) -> StepLoss:
         assert isinstance(model, GatedAutoencoder)
@@ -79,7 +78,7 @@ class GatedObjective(Objective):
         open_gates = u.detach() > -model.b_gate.detach()
         learns = self.config.gate_decoder == "learns"
         gate_W_dec, gate_b_dec = (t if learns else t.detach() for t in (model.W_dec, model.b_dec))
-        weights = torch.linalg.vector_norm(model.W_dec, dim=1) if self.config.l1_weighting == "decoder_norm" else None
+        weights = self.l1_weights(model)
         if sparse.pays(float(open_gates.sum()) / u.numel(), x.device):
             entries = sparse.entries_of_mask(open_gates)
             at = sparse.pre_activations_at(entries, u.detach(), model.centred(x), model.encoder_rows, None)

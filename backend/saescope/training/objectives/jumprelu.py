@@ -135,8 +135,7 @@ class JumpreluObjective(Objective):
         fitted to the codes that there were.
         """
         assert isinstance(model, JumpreluAutoencoder)
-        if not self.config.tied:
-            make_atoms_unit(model, model.threshold)
+        make_atoms_unit(model, model.threshold)
         if self.config.target_l0 is not None:
             with torch.no_grad():
                 factor = firing_ratio(model, sample, self.config.target_l0)

@@ -215,6 +215,10 @@ class Objective(GeneralObjective[LinearAutoencoder]):
         """b_enc of a resampled feature."""
         return 0.0
 
+    def l1_weights(self, model: LinearAutoencoder) -> Float[Tensor, " n_features"] | None:
+        """w_j of an L1 penalty: the atoms' norms, or None where all are 1."""
+        return torch.linalg.vector_norm(model.W_dec, dim=1) if self.config.l1_weighting == "decoder_norm" else None
+
     def quick(self, model: LinearAutoencoder) -> list[Tensor]:
         return [model.b_enc]
 
@@ -240,8 +244,11 @@ class Objective(GeneralObjective[LinearAutoencoder]):
 def make_atoms_unit(model: LinearAutoencoder, *beside: Float[Tensor, " n_features"]) -> None:
     """Gives each atom norm 1, and its norm to its row of the encoder and to what stands `beside` its pre-activation.
 
-    With f(c z) = c f(z) for c > 0, where biases and thresholds take the same factor, no reconstruction changes.
+    With f(c z) = c f(z) for c > 0, where biases and thresholds take the same factor, no reconstruction changes. Tied
+    weights stay: their encoder cannot take what the atoms give.
     """
+    if model.config.tied:
+        return
     with torch.no_grad():
         norms = model.decoder_norms
         model.W_dec.div_(norms.unsqueeze(1))

@@ -143,12 +143,12 @@ class ReluObjective(Objective):
                 else sparse.pre_activations_at(entries, z.detach(), model.centred(x), model.encoder_rows, model.b_enc)
             )
             x_hat = model.restore(x, sparse.decode(entries, values, model.W_dec) + model.b_dec)
-            weights = self._weights(model)
+            weights = self.l1_weights(model)
             weighted = values if weights is None else values * sparse.at_features(entries, weights)
         else:
             codes = torch.relu(z)
             x_hat = model.reconstruct(x, codes)
-            weights = self._weights(model)
+            weights = self.l1_weights(model)
             weighted = codes if weights is None else codes * weights
         squared = (inputs.target - x_hat).square().sum() / n_batch
         penalty = self._bent(weighted, inputs.step).sum() / n_batch
@@ -166,11 +166,7 @@ class ReluObjective(Objective):
 
     def finish(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"]) -> None:
         """Moves the atoms' norms into the encoder."""
-        if not self.config.tied:
-            make_atoms_unit(model)
-
-    def _weights(self, model: LinearAutoencoder) -> Tensor | None:
-        return torch.linalg.vector_norm(model.W_dec, dim=1) if self.config.l1_weighting == "decoder_norm" else None
+        make_atoms_unit(model)
 
     def _bent(self, values: Tensor, step: int) -> Tensor:
         """Weighted activations (all positive or 0) as the penalty adds them up."""

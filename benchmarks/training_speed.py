@@ -7,10 +7,11 @@
 
 On random activations. For TopK the bare loop has the same shapes: encoder product, torch.topk, a sparse decode by
 `embedding_bag`, mean squared error, autograd, Adam; no penalty, no dead features, no unit norms, no curve. ReLU + L1
-and JumpReLU start, here and in SAELens, from the same weights, whose biases or thresholds let about `--l0` features
-fire: a run spends all but its first steps near the L0 that it ends with (`--l0 0` leaves the first weights alone, half
-of all features firing). Contenders take turns step by step, so that other work on the machine meets them alike, each
-with as many threads; ratios are of medians of CPU time per step (every thread's) and of wall time.
+and JumpReLU start, here and in SAELens, from the same weights: unit atoms and encoder rows, and biases or thresholds
+that let about `--l0` features fire. A run spends all but its first steps near such norms and near the L0 that it ends
+with (`--l0 0` leaves the first weights alone, half of all features firing). Contenders take turns step by step, so that
+other work on the machine meets them alike, each with as many threads; ratios are of medians of CPU time per step (every
+thread's) and of wall time.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def timed(step: Callable[[torch.Tensor], object], x: torch.Tensor, l0: Callable[
 
 
 def new_run(name: str, arguments: argparse.Namespace) -> tuple[Run, torch.Tensor]:
-    """Our run and its batch, with its first weights at the wanted L0."""
+    """Our run and its batch, with first weights as later ones are: unit norms, and the wanted L0."""
     sparsity: dict[str, Any] = {
         "topk": {"k": arguments.k},
         "relu": {"l1": 1.0, "l1_warmup": 0.0},
@@ -114,6 +115,8 @@ def new_run(name: str, arguments: argparse.Namespace) -> tuple[Run, torch.Tensor
     x = run.data.rows(np.arange(arguments.batch))
     if arguments.l0 and name != "topk":
         with torch.no_grad():
+            for rows in (run.model.encoder_rows, run.model.W_dec):
+                rows.div_(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
             z = run.model.pre_activations(x)
             border = torch.quantile(z[:512], 1 - arguments.l0 / arguments.features, dim=0)
             if isinstance(run.model, JumpreluAutoencoder):

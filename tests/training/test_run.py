@@ -27,9 +27,10 @@ def new_run(table: ArrayTable, architecture: str, **fields: Any) -> Run:
     return Run(recipe, TrainingData(table, transform, torch.device("cpu")))
 
 
-def moments_of(run: Run, parameter: torch.Tensor) -> torch.Tensor:
-    """Adam's mean of squared gradients."""
-    return next(s for p, s in zip(run.optimiser.parameters, run.optimiser.squares, strict=True) if p is parameter)
+def moments_of(run: Run, parameter: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Adam's running means of gradients and of squared gradients."""
+    adam = run.optimiser
+    return next((m, s) for p, m, s in zip(adam.parameters, adam.means, adam.squares, strict=True) if p is parameter)
 
 
 def advance(run: Run, steps: int) -> None:
@@ -119,12 +120,13 @@ def test_killed_features_come_back(architecture: str, own: dict[str, Any]) -> No
         assert bool(back.any()) == all_back
 
 
-def test_resampling_takes_the_directions_of_bad_errors_and_clears_moments() -> None:
+def test_resampling_takes_the_directions_of_bad_errors_and_restarts_moments() -> None:
     run = new_run(digits(), "relu", l1=0.5)
     advance(run, 10)
     dead = torch.tensor([3, 40])
     untouched = [f for f in range(64) if f not in (3, 40)]
     before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
+    moments = {name: [m.clone() for m in moments_of(run, p)] for name, p in run.model.named_parameters()}
     x = run.data.rows(np.arange(500))
     error = x - run.model(x).reconstruction
     resample(run.model, run.optimiser, dead, x, torch.Generator().manual_seed(0), run.objective)
@@ -134,12 +136,16 @@ def test_resampling_takes_the_directions_of_bad_errors_and_clears_moments() -> N
     for feature in dead.tolist():
         assert float((directions @ run.model.atoms[feature]).max() / norm) == pytest.approx(1.0, abs=1e-5)
         assert run.model.b_enc[feature].item() == 0.0
-        assert float(moments_of(run, run.model.W_dec)[feature].abs().max()) == 0.0
     living = before["encoder"][untouched].norm(dim=1).mean()
     torch.testing.assert_close(run.model.encoder[dead].norm(dim=1), (0.2 * living).expand(2))
     for name, p in run.model.named_parameters():
         if name != "b_dec":
             assert torch.equal(p[untouched], before[name][untouched])
+            (mean, square), (mean_before, square_before) = moments_of(run, p), moments[name]
+            assert float(mean[dead].abs().max()) == 0.0
+            torch.testing.assert_close(square[dead], square_before[untouched].mean(0).expand_as(square[dead]))
+            assert torch.equal(mean[untouched], mean_before[untouched])
+            assert torch.equal(square[untouched], square_before[untouched])
 
 
 @pytest.mark.slow
@@ -155,6 +161,23 @@ def test_a_dictionary_is_found_again() -> None:
     best = (run.model.atoms.numpy() @ true.T).max(0)
     assert best.mean() > 0.93
     assert (best > 0.9).mean() > 0.85
+
+
+def test_restarted_rows_take_steps_as_long_as_those_of_the_others() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(6, 2))
+    adam = Adam([parameter], 0.9, 0.999, 1e-8)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(500):
+        parameter.grad = torch.randn(6, 2, generator=generator)
+        adam.step(0.01)
+    before = parameter.detach().clone()
+    adam.restart_rows(parameter, torch.tensor([1, 4]))
+    parameter.grad = torch.ones(6, 2)
+    adam.step(0.01)
+    moved = (parameter.detach() - before)[[1, 4]].abs()
+    torch.testing.assert_close(moved, torch.full((2, 2), 0.1 * 0.01), rtol=0.3, atol=0)  # 1 - beta1 of the rate
+    adam.restart_rows(parameter, torch.arange(6))
+    assert all(float(t.abs().max()) == 0.0 for t in (*adam.means, *adam.squares))
 
 
 def test_adam_and_clipping_are_torchs() -> None:

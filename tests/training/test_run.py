@@ -120,8 +120,17 @@ def test_killed_features_come_back(architecture: str, own: dict[str, Any]) -> No
         assert bool(back.any()) == all_back
 
 
-def test_resampling_takes_the_directions_of_bad_errors_and_restarts_moments() -> None:
-    run = new_run(digits(), "relu", l1=0.5)
+@pytest.mark.parametrize(
+    ("given", "usual"),
+    [
+        ({"architecture": "relu", "l1": 0.5}, True),
+        ({"architecture": "relu", "l1": 0.5, "decoder_norm": "unit"}, False),
+        ({"architecture": "gated", "l1": 0.5}, True),
+        ({"architecture": "jumprelu", "l0_weight": 0.5}, False),
+    ],
+)
+def test_resampling_takes_the_directions_of_bad_errors_and_restarts_moments(given: dict[str, Any], usual: bool) -> None:
+    run = new_run(digits(), **given)
     advance(run, 10)
     dead = torch.tensor([3, 40])
     untouched = [f for f in range(64) if f not in (3, 40)]
@@ -143,7 +152,8 @@ def test_resampling_takes_the_directions_of_bad_errors_and_restarts_moments() ->
             assert torch.equal(p[untouched], before[name][untouched])
             (mean, square), (mean_before, square_before) = moments_of(run, p), moments[name]
             assert float(mean[dead].abs().max()) == 0.0
-            torch.testing.assert_close(square[dead], square_before[untouched].mean(0).expand_as(square[dead]))
+            others = square_before[untouched].mean(0) * usual
+            torch.testing.assert_close(square[dead], others.expand_as(square[dead]))
             assert torch.equal(mean[untouched], mean_before[untouched])
             assert torch.equal(square[untouched], square_before[untouched])
 
@@ -163,20 +173,22 @@ def test_a_dictionary_is_found_again() -> None:
     assert (best > 0.9).mean() > 0.85
 
 
-def test_restarted_rows_take_steps_as_long_as_those_of_the_others() -> None:
+def test_restarted_rows_take_usual_steps_or_three_times_as_long() -> None:
     parameter = torch.nn.Parameter(torch.zeros(6, 2))
     adam = Adam([parameter], 0.9, 0.999, 1e-8)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(500):
+    for _ in range(5_000):
         parameter.grad = torch.randn(6, 2, generator=generator)
         adam.step(0.01)
     before = parameter.detach().clone()
-    adam.restart_rows(parameter, torch.tensor([1, 4]))
+    adam.restart_rows(parameter, torch.tensor([1, 4]), usual_steps=True)
+    adam.restart_rows(parameter, torch.tensor([2]), usual_steps=False)
     parameter.grad = torch.ones(6, 2)
     adam.step(0.01)
-    moved = (parameter.detach() - before)[[1, 4]].abs()
-    torch.testing.assert_close(moved, torch.full((2, 2), 0.1 * 0.01), rtol=0.3, atol=0)  # 1 - beta1 of the rate
-    adam.restart_rows(parameter, torch.arange(6))
+    moved = (before - parameter.detach()) / 0.01
+    torch.testing.assert_close(moved[[1, 4]], torch.full((2, 2), 0.1), rtol=0.3, atol=0)  # 1 - beta1
+    torch.testing.assert_close(moved[2], torch.full((2,), 0.1 / 0.001**0.5), rtol=0.3, atol=0)
+    adam.restart_rows(parameter, torch.arange(6), usual_steps=True)
     assert all(float(t.abs().max()) == 0.0 for t in (*adam.means, *adam.squares))
 
 

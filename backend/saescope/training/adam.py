@@ -70,19 +70,20 @@ class Adam:
                 maximize=False,
             )
 
-    def restart_rows(self, parameter: Tensor, rows: Int64[Tensor, " row"]) -> None:
-        """Gives some rows of a parameter the moments of rows that begin: no direction, and steps of the usual length.
+    def restart_rows(self, parameter: Tensor, rows: Int64[Tensor, " row"], *, usual_steps: bool) -> None:
+        """Clears the moments of some rows of a parameter; with `usual_steps` only those of first order.
 
-        Their mean gradients become 0, their squared ones the mean of the other rows' (0 if there are none). Squares of
-        0 would make the first steps (1 - beta1) / sqrt(1 - beta2) times as long as the rate, 3.2 by default: the step
-        count, and so Adam's correction for short runs, is that of the whole parameter.
+        With both at 0 the first steps are (1 - beta1) / sqrt(1 - beta2) times as long as the rate, 3.2 by default: the
+        step count, and so Adam's correction for short runs, is that of the whole parameter. With `usual_steps` their
+        squared gradients become the mean of the other rows' (0 if there are none).
         """
         for index, own in enumerate(self.parameters):
             if own is parameter:
                 others = torch.ones(len(own), dtype=torch.bool, device=own.device)
                 others[rows] = False
                 self.means[index][rows] = 0
-                self.squares[index][rows] = self.squares[index][others].mean(0) if bool(others.any()) else 0.0
+                known = usual_steps and bool(others.any())
+                self.squares[index][rows] = self.squares[index][others].mean(0) if known else 0.0
 
     def tensors(self) -> dict[str, Tensor]:
         """All of its state, by name."""

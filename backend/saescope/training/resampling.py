@@ -3,8 +3,7 @@
 Positions are drawn with probability proportional to their squared error. A resampled atom is the direction of such an
 error (the paper takes the input's, which repeats what living features hold where one direction dominates the data),
 its encoder row the same direction (a transcoder's: that of the drawn input, centred), with a norm and a bias that the
-objective chooses. The optimiser forgets where these rows were going, but not how long its steps are: the paper clears
-second moments too, and the first steps, three times too long, can throw a new feature back at once (see `Adam`).
+objective chooses; the optimiser's moments of these slices are cleared, the second ones if the objective says so.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def resample(
         rate = float(fires.double().mean()) / len(inputs) if len(fires) else 1.0
         more = objective.restart(model, dead, inputs, rate)
         for parameter in (model.W_dec, model.encoder_rows, model.b_enc, *more):
-            optimiser.restart_rows(parameter, dead)
+            optimiser.restart_rows(parameter, dead, usual_steps=objective.resampled_steps_usual)
 
 
 def unit_rows(rows: Float[Tensor, "row width"]) -> Float[Tensor, "row width"]:

@@ -5,7 +5,8 @@
 
     python benchmarks/architecture_curves.py --store mnist-curves -- --images MNIST_FOLDER --n-features 512 --steps 2000
     python benchmarks/architecture_curves.py --store smollm2-curves --l0 16 32 64 --
-        --texts embedded:python --model embedded:smollm2 --hook blocks.15.hook_resid_post --n-features 2048 --steps 1000
+        --texts embedded:python --max-tokens 200000 --model embedded:smollm2 --hook blocks.15.hook_resid_post
+        --n-features 2048 --steps 1000
 
 Each architecture is swept over the same L0s: by its k where it has one, else towards it (`--parameter target-l0`); the
 rest is the default. An entry that the store holds already is not trained again. Prints, for every SAE, the L0 that it

@@ -47,7 +47,7 @@ _CE = len(COLUMNS) - 1
 FULL = tuple(range(_CE))
 WITHOUT_SOURCE = FULL[:-1]
 BRIEF = (0, 3, 5, 7)
-"""Which of the columns to show; BRIEF is SAE, L0, FVU, dead."""
+"""Which of the columns to show; BRIEF is SAE, L0, FVU, dead: what fits beside a chart."""
 
 
 def row(entry: Entry, marked: bool = False) -> Row:
@@ -80,10 +80,11 @@ def sae_table(
     entries: Sequence[Entry], key: str, marked: Collection[str] = (), *, columns: Sequence[int] = FULL
 ) -> None:
     """Draw the rows with the given columns; each leads to its features. Cross-entropy recovered stands after the
-    errors where one of the SAEs has it."""
-    if any(value(entry.metrics, "ce_recovered") is not None for entry in entries):
+    errors where one of the SAEs has it. In a BRIEF table there is no room for it, and long names are cut."""
+    brief = columns == BRIEF
+    if not brief and any(value(entry.metrics, "ce_recovered") is not None for entry in entries):
         after = max(i for i, column in enumerate(columns) if COLUMNS[column].title in ("FVU", "MSE"))
         columns = (*columns[: after + 1], _CE, *columns[after + 1 :])
     rows = [row(entry, entry.sae_id in marked) for entry in entries]
     cut = [replace(r, cells=[r.cells[i] for i in columns]) for r in rows]
-    table([COLUMNS[i] for i in columns], cut, key)
+    table([replace(COLUMNS[i], grows=COLUMNS[i].grows or (brief and i == 0)) for i in columns], cut, key)

@@ -146,6 +146,8 @@ def test_cross_entropy_is_on_library_health_and_sparsity(
     assert "CE rec." not in tables(open_page(digits_store, "library"))[0]
     health = open_page(texts_store, "health", sae=SAE)
     assert {"ce_recovered", "ce_sae", "kl"} <= set(tables(health)[-1]["metric"])
+    beside_chart = tables(open_page(texts_store, "sparsity"))[0]
+    assert list(beside_chart) == ["SAE", "L0", "FVU", "dead"]  # what fits; the chart draws cross-entropy
     assert "cross-entropy recovered" in [m.label for m in health.main.get("metric")]
     chart = json.loads(open_page(texts_store, "sparsity", y="ce_lost").main.get("plotly_chart")[0].proto.spec)
     assert chart["data"][-1]["y"] == pytest.approx([1 - store["ce_recovered"] for store in _metrics(texts_store)])

@@ -79,12 +79,11 @@ def row(entry: Entry, marked: bool = False) -> Row:
 def sae_table(
     entries: Sequence[Entry], key: str, marked: Collection[str] = (), *, columns: Sequence[int] = FULL
 ) -> None:
-    """Draw the rows with the given columns; each leads to its features. Cross-entropy recovered stands after the
-    errors where one of the SAEs has it. In a BRIEF table there is no room for it, and long names are cut."""
+    """Draw the rows with the given columns; each leads to its features. Where one of the SAEs has cross-entropy
+    recovered, it takes the place of the MSE. In a BRIEF table long names are cut."""
     brief = columns == BRIEF
-    if not brief and any(value(entry.metrics, "ce_recovered") is not None for entry in entries):
-        after = max(i for i, column in enumerate(columns) if COLUMNS[column].title in ("FVU", "MSE"))
-        columns = (*columns[: after + 1], _CE, *columns[after + 1 :])
+    if any(value(entry.metrics, "ce_recovered") is not None for entry in entries):
+        columns = [_CE if COLUMNS[i].title == "MSE" else i for i in columns]
     rows = [row(entry, entry.sae_id in marked) for entry in entries]
     cut = [replace(r, cells=[r.cells[i] for i in columns]) for r in rows]
     table([replace(COLUMNS[i], grows=COLUMNS[i].grows or (brief and i == 0)) for i in columns], cut, key)

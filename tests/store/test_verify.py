@@ -118,7 +118,6 @@ def drop_window_value(row: dict[str, Any]) -> None:
         ("examples", put(lambda r: r["interval"] == 1, activation=1.69), "outside its interval"),
         ("examples", put(activation=1e6), "activation exceeds max_activation"),
         ("examples", put(top, activation=1e6), "the top example is not max_activation"),
-        ("examples", put(item_id=1796, where=lambda r: top(r) and r["rank"] == 3), "item_id is not in items"),
         ("examples", put(lambda r: r["rank"] == 1, rank=7), "not sorted by feature_id, kind, interval, rank"),
         ("examples", lambda rows: rows.remove(next(r for r in rows if r["rank"] == 0)), "ranks do not count from 0"),
         ("examples", put(lambda r: top(r) and r["rank"] == 2, activation=9.0), "stronger than that of the rank before"),
@@ -147,6 +146,15 @@ def test_a_wrong_number_is_found(version: VersionPaths, table: str, edit: Edit, 
     rewrite(version, table, pa.Table.from_pylist(rows, schema=original.schema))
     found = [p for p in problems(version) if f"{table}.parquet" in p]
     assert any(words in p for p in found), found
+
+
+def test_an_example_of_an_item_that_is_not_kept_is_found(version: VersionPaths) -> None:
+    examples = pq.read_table(version.table("examples"))
+    kept = set(pq.read_table(version.table("items"))["item_id"].to_pylist())
+    rows = examples.to_pylist()
+    put(top, item_id=next(i for i in range(1797) if i not in kept))(rows)
+    rewrite(version, "examples", pa.Table.from_pylist(rows, schema=examples.schema))
+    assert any("examples.parquet" in p and "item_id is not in items" in p for p in problems(version))
 
 
 def test_a_wrong_schema_is_found(version: VersionPaths) -> None:

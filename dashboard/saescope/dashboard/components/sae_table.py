@@ -43,7 +43,7 @@ def _share(entry: Entry, name: str) -> Cell:
     return Cell(f"{count(round(number))} ({percent(share)})", colour=colour, bar=share, help=help)
 
 
-_CE = len(COLUMNS) - 1
+_MSE, _CE = 6, len(COLUMNS) - 1
 FULL = tuple(range(_CE))
 WITHOUT_SOURCE = FULL[:-1]
 BRIEF = (0, 3, 5, 7)
@@ -80,10 +80,12 @@ def sae_table(
     entries: Sequence[Entry], key: str, marked: Collection[str] = (), *, columns: Sequence[int] = FULL
 ) -> None:
     """Draw the rows with the given columns; each leads to its features. Where one of the SAEs has cross-entropy
-    recovered, it takes the place of the MSE. In a BRIEF table long names are cut."""
+    recovered, it follows the MSE, or takes its place where there is no room for both (all but FULL). In a BRIEF table
+    long names are cut."""
     brief = columns == BRIEF
     if any(value(entry.metrics, "ce_recovered") is not None for entry in entries):
-        columns = [_CE if COLUMNS[i].title == "MSE" else i for i in columns]
+        errors = (_MSE, _CE) if columns == FULL else (_CE,)
+        columns = [shown for i in columns for shown in (errors if i == _MSE else (i,))]
     rows = [row(entry, entry.sae_id in marked) for entry in entries]
     cut = [replace(r, cells=[r.cells[i] for i in columns]) for r in rows]
     table([replace(COLUMNS[i], grows=COLUMNS[i].grows or (brief and i == 0)) for i in columns], cut, key)

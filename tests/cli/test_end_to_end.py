@@ -163,13 +163,13 @@ def test_sweeps_of_deep_transcoders_have_no_reference_that_rebuilds_the_input(
     assert saescope("evaluate", store / "saes" / "d-deep-k4", *source).code == 2  # a store's folder is no checkpoint
 
 
-@pytest.mark.parametrize(("architecture", "advice"), [("relu", "more --steps"), ("kl", "--kl-weight")])
-def test_a_missed_target_is_told(saescope: Saescope, tmp_path: Path, architecture: str, advice: str) -> None:
+@pytest.mark.parametrize("architecture", ["relu", "kl"])
+def test_a_missed_target_is_told(saescope: Saescope, tmp_path: Path, architecture: str) -> None:
     short = (*SOURCE, "--arch", architecture, "--n-features", 32, "--steps", 3, "--batch-size", 64)
     trained = saescope("train", *short, "--target-l0", 2, "--out", tmp_path / "out")
     assert trained.code == 0
     assert "not the target, 2" in trained.err
-    assert advice in trained.err
+    assert "more --steps" in trained.err
     swept = saescope(
         *("sweep", *short, "--values", "2", "--parameter", "target-l0", "--store", tmp_path / "s", "--name", "m")
     )

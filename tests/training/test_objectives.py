@@ -129,6 +129,16 @@ def test_kl_loss() -> None:
     assert result.firing.tolist() == (codes > 0.5).sum(0).tolist()
 
 
+def test_kl_under_a_target_lowers_rho_and_then_raises_the_weight() -> None:
+    goal, model = prepared("kl", target_l0=2.0, kl_weight=2.0)
+    first = 2.0 / goal.config.n_features
+    plain, same = prepared("kl", rho=0.4 * first, kl_weight=10.0)
+    same.load_state_dict(model.state_dict())
+    led = goal.loss(model, inputs(sparsity=0.4 * first / 5))
+    assert led.total.item() == pytest.approx(plain.loss(same, inputs(sparsity=0.4 * first)).total.item(), rel=1e-5)
+    assert goal.led_settings(first) == {"rho": first, "kl_weight": 2.0}
+
+
 def test_rates_at_the_ends_give_finite_divergence() -> None:
     rates = torch.tensor([0.0, 1.0, 0.2])
     assert math.isfinite(float(rate_divergence(rates, 0.2)))

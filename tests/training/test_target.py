@@ -73,11 +73,33 @@ def test_a_weight_shrinks_where_the_code_costs_as_much_as_none() -> None:
 
 def test_a_rate_stays_a_rate() -> None:
     rule = led("kl")
-    for l0, bound in ((512, 1e-6), (0, 0.5)):
+    first = 8 / 512
+    for l0, bound, rho, weight in ((512, 1e-4 * first, 0.4 * first, 3 * 0.4 / 1e-4), (0, 0.5, 0.5, 3)):
         for step in range(5000):
             rule.follow(l0, 0.5, step)
         assert rule.value == pytest.approx(bound)
-        assert rule.reached()["value"] == pytest.approx(bound)
+        reached = rule.reached()
+        assert (reached["setting"], reached["value"]) == ("rho", pytest.approx(rho))
+        assert reached["kl_weight"] == pytest.approx(weight)
+
+
+def test_thresholds_are_led_by_where_their_l0_is_going() -> None:
+    values = {}
+    for name in ("relu", "jumprelu"):
+        rule = led(name)
+        for step, l0 in enumerate((16.0, 15.0, 14.0, 13.0), start=600):  # falling, but above the target
+            rule.follow(l0, 0.5, step)
+        values[name] = rule.value
+    assert values["relu"] > 1 > values["jumprelu"]
+
+
+def test_a_target_below_what_rho_reaches_is_met_by_the_weight(tmp_path: Path) -> None:
+    config = TrainingConfig("kl", 128, target_l0=3, kl_weight=0.1, steps=1500, batch_size=128)
+    out = train(digits(), config, tmp_path / "run", description=DESCRIPTION, device="cpu")
+    reached = native.read_config(out)["training"]["reached"]
+    assert reached["l0"] == pytest.approx(3, rel=0.1)
+    assert reached["value"] == pytest.approx(0.4 * 3 / 128)
+    assert reached["kl_weight"] > 0.1
 
 
 @pytest.mark.parametrize("architecture", ["relu", "gated", "jumprelu"])

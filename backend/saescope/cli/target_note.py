@@ -10,8 +10,7 @@ def target_note(architecture: str, target_l0: float, l0: float) -> str | None:
     """A note on an SAE whose L0 is not what was asked for, None where it is near enough."""
     if abs(l0 - target_l0) <= MISS * target_l0:
         return None
-    missed = f"its L0 is {l0:.3g}, not the target, {target_l0:g}"
-    if architecture == "kl":
-        side = "a larger" if l0 > target_l0 else "a smaller"
-        return f"{missed}: {side} --kl-weight moves it, rho alone does not"
-    return f"{missed}: it may need more --steps, or lie where {architecture} cannot go on this data"
+    return (
+        f"its L0 is {l0:.3g}, not the target, {target_l0:g}: it may need more --steps, or lie where {architecture} "
+        "cannot go on this data"
+    )

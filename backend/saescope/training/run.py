@@ -122,7 +122,7 @@ class Run:
         return loss
 
     def _follow_target(self, target: TargetL0, loss: StepLoss, batch: int) -> None:
-        loss.terms[self.objective.setting] = torch.tensor(target.value)
+        loss.terms.update((name, torch.tensor(v)) for name, v in self.objective.led_settings(target.value).items())
         if self.data.aside is None:
             target.follow(float(loss.firing.sum()) / batch, self._cost(loss), self.step)
         elif self.step % ASIDE_EVERY == 0:

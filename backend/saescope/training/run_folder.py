@@ -27,7 +27,7 @@ from saescope.training.export import write_checkpoint
 from saescope.training.input_transform import InputTransform
 from saescope.training.run import Run
 
-STATE_VERSION = "2"
+STATE_VERSION = "3"
 
 
 def run_key(config: Recipe, description: dict[str, Any]) -> str:

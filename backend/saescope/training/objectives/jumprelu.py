@@ -72,6 +72,7 @@ class JumpreluObjective(Objective):
             "pre_activation_weight",
         )
     )
+    looks_ahead = 0.1
     revivals = ("resample", "pre_activation", "none")
 
     @classmethod

@@ -92,6 +92,8 @@ class GeneralObjective(ABC, Generic[Model]):
     """Whether `finish` wants rows that were not trained on."""
     sparsity_lowers_l0: ClassVar[bool] = True
     """Whether a larger value of that setting gives a smaller L0."""
+    looks_ahead: ClassVar[float] = 0.0
+    """Fraction of the run by which its L0's trend is carried on where a target L0 leads it."""
     errors_in_loss: ClassVar[int] = 1
     """How often the loss has sum (x - x_hat)^2 / d_out of a code of zeros: `gated` has two reconstructions."""
 
@@ -135,6 +137,10 @@ class GeneralObjective(ABC, Generic[Model]):
     def first_sparsity(self) -> float:
         """Where the setting that `sparsity` names starts, with a target L0."""
         return 1.0
+
+    def led_settings(self, value: float) -> dict[str, float]:
+        """What the settings are where a target L0 has led the one that `setting` names to `value`."""
+        return {self.setting: value}
 
     def refitting(self, step: int) -> bool:
         """Whether the decoder is fitted at `step` with the codes' support kept, its norms free."""

@@ -36,7 +36,7 @@ def end_labels(
     points = [(math.log10(end.y) - low) / (high - low) * height for end in ends]
     places = spread(points, GAP, height)
     crowded = any(abs(place - point) > FAR for place, point in zip(places, points, strict=True))
-    column = math.log10(x_limits[1]) + 0.03 * math.log10(x_limits[1] / x_limits[0])
+    column = math.log10(x_limits[1]) + 0.01 * math.log10(x_limits[1] / x_limits[0])
     leading: dict[str, Any] = {
         "showarrow": True, "arrowhead": 0, "arrowwidth": 0.8, "arrowcolor": theme.LINE[theme.scheme()],
         "standoff": 6, "borderpad": 2, "axref": "x", "ax": column, "ayref": "y",

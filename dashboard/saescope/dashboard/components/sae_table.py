@@ -46,6 +46,7 @@ def _share(entry: Entry, name: str) -> Cell:
 _MSE, _CE = 6, len(COLUMNS) - 1
 FULL = tuple(range(_CE))
 WITHOUT_SOURCE = FULL[:-1]
+OF_ONE_ARCHITECTURE = tuple(i for i in WITHOUT_SOURCE if COLUMNS[i].title != "architecture")
 BRIEF = (0, 3, 5, 7)
 """Which of the columns to show; BRIEF is SAE, L0, FVU, dead: what fits beside a chart."""
 

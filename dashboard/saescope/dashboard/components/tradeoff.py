@@ -158,5 +158,5 @@ def figure(
         height=HEIGHT,
         legend=len(front) > 1,
         annotations=end_labels(ends, x_limits, y_limits, HEIGHT - AROUND),
-        margin={"l": 8, "r": 16 + min(150, 6.5 * max(len(end.title) for end in ends)), "t": 12, "b": 8, "pad": 0},
+        margin={"l": 8, "r": 20 + min(150, 6.5 * max(len(end.title) for end in ends)), "t": 12, "b": 8, "pad": 0},
     )

@@ -9,7 +9,7 @@ import streamlit as st
 
 from saescope.dashboard import controls, links, panels
 from saescope.dashboard.components import sources
-from saescope.dashboard.components.sae_table import WITHOUT_SOURCE, sae_table
+from saescope.dashboard.components.sae_table import OF_ONE_ARCHITECTURE, WITHOUT_SOURCE, sae_table
 from saescope.dashboard.components.sparkline import Point, sparkline
 from saescope.dashboard.components.table import MAX_ROWS
 from saescope.dashboard.components.tradeoff import MAX_PICKED
@@ -33,16 +33,18 @@ def _curves(entries: list[Entry]) -> dict[str, list[Point]]:
 
 
 def _sweep(title: str, entries: list[Entry], key: str) -> None:
-    """The SAEs of one sweep: its name and source, its rows, its curve."""
+    """The SAEs of one sweep: its name, architecture and source, its rows, its curve."""
+    architectures = {entry.manifest.architecture for entry in entries}
+    shared = architectures if len(architectures) == 1 else set()
     st.markdown(f"#### {plain(title)}")
-    st.caption(plain(sources.line(entries[0].manifest.source)))
+    st.caption(plain(" · ".join([*shared, sources.line(entries[0].manifest.source)])))
     rows, picture = st.columns([4.6, 1.2], gap="medium", vertical_alignment="top")
     with picture:
         sparkline(_curves(entries))
         picked = [entry.sae_id for entry in entries][:MAX_PICKED]
         links.page_link("Compare in the chart", "sparsity", sae=entries[0].sae_id, picked=picked)
     with rows:
-        sae_table(entries, key, columns=WITHOUT_SOURCE)
+        sae_table(entries, key, columns=OF_ONE_ARCHITECTURE if shared else WITHOUT_SOURCE)
 
 
 def render(store: FeatureStore) -> None:

@@ -50,7 +50,7 @@ def end_labels(
         if crowded:
             note |= leading | {"ay": low + place / height * (high - low)}
         else:
-            note |= {"xshift": 9, "yshift": place - point}
+            note |= {"xshift": 9, "yshift": place - point, "bgcolor": theme.PAPER[theme.scheme()]}
         notes.append(note)
     return notes
 

@@ -53,6 +53,10 @@ def test_names_at_the_ends_of_curves_stand_beside_them_or_in_a_column() -> None:
     notes = end_labels.end_labels(far, (0.1, 10.0), (0.1, 10.0), 370)
     assert [note["showarrow"] for note in notes] == [False] * 4
     assert [note["yshift"] for note in notes] == [0.0] * 4
+    lines = [[(0.2, 0.2 * 3**i), (1.0, 0.2 * 3**i)] for i in range(4)]
+    for beside, showarrow in ([(1.0, 1.8), (1.3, 1.8)], True), ([(2.0, 0.1), (2.0, 10.0)], False):
+        notes = end_labels.end_labels(far, (0.1, 10.0), (0.1, 10.0), 370, [*lines, beside])
+        assert [note["showarrow"] for note in notes] == [showarrow] * 4
     crowd = [end_labels.End(f"c{i}", "#000", 1.0 + i, 1.0 + i * 1e-4) for i in range(6)]
     notes = end_labels.end_labels(crowd, (0.1, 10.0), (0.1, 10.0), 370)
     assert len({note["ax"] for note in notes}) == 1

@@ -102,6 +102,8 @@ def figure(
     x_limits, y_limits = _limits(every_x, 0.05, 0.05), _limits(every_y, 0.08, 0.08)
     traces: list[charts.Trace] = []
     ends: list[End] = []
+    lines = [[(p.x, p.y) for p in curve.points] for curve in curves]
+    lines += [[(px, py) for px, py, _ in reference.points] for reference in references]
     front = pareto_front(points)
     if len(front) > 1:
         traces.append(
@@ -157,6 +159,6 @@ def figure(
         charts.Axis(f"{y.title}, log scale", log=True, range=y_limits),
         height=HEIGHT,
         legend=len(front) > 1,
-        annotations=end_labels(ends, x_limits, y_limits, HEIGHT - AROUND),
+        annotations=end_labels(ends, x_limits, y_limits, HEIGHT - AROUND, lines),
         margin={"l": 8, "r": 20 + min(150, 6.5 * max(len(end.title) for end in ends)), "t": 12, "b": 8, "pad": 0},
     )

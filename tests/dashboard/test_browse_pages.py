@@ -16,14 +16,19 @@ from tests.dashboard.pages import charts, checked, components, run_page, tables,
 
 def test_library_shows_every_sae_with_its_numbers(digits_store: Path, store: FeatureStore) -> None:
     rows = {}
-    for table in tables(run_page("library", digits_store)):
-        rows |= dict(zip(table["SAE"], zip(*table.values(), strict=True), strict=True))
+    at = run_page("library", digits_store)
+    for table in tables(at):
+        cells = (dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True))
+        rows |= {row["SAE"]: row for row in cells}
     assert sorted(rows) == store.ids()
     entry = store["digits-topk-k4"]
-    sae, architecture, features, l0, _, fvu, mse, *_ = rows["digits-topk-k4"]
-    assert (sae, architecture, features, l0) == ("digits-topk-k4", "topk", "64", "4.00")
-    assert fvu == formats.significant(entry.metrics["fvu"])
-    assert mse == formats.significant(entry.metrics["mse"])
+    row = rows["digits-topk-k4"]
+    assert (row["features"], row["L0"]) == ("64", "4.00")
+    assert row["FVU"] == formats.significant(entry.metrics["fvu"])
+    assert row["MSE"] == formats.significant(entry.metrics["mse"])
+    assert "architecture" not in row  # a sweep of one architecture says it above its rows
+    assert any(caption.value.startswith("topk · ") for caption in at.caption)
+    assert rows["digits-relu"]["architecture"] == "relu"
 
 
 def test_features_lists_what_the_query_finds(digits_store: Path, store: FeatureStore) -> None:

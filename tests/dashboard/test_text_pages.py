@@ -143,7 +143,7 @@ def test_cross_entropy_is_on_library_health_and_sparsity(
 ) -> None:
     shown = tables(open_page(texts_store, "library"))[0]
     assert shown["CE rec."][0].endswith("%")
-    assert list(shown)[5:7] == ["FVU", "CE rec."]  # of a sweep: in the place of the MSE
+    assert list(shown)[4:6] == ["FVU", "CE rec."]  # of a sweep: in the place of the MSE
     assert "CE rec." not in tables(open_page(digits_store, "library"))[0]
     health = open_page(texts_store, "health", sae=SAE)
     assert {"ce_recovered", "ce_sae", "kl"} <= set(tables(health)[-1]["metric"])

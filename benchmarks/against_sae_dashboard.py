@@ -30,7 +30,8 @@ from safetensors.torch import save_file
 
 from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.topk import TopkAutoencoder, TopkConfig
-from saescope.checkpoints import load_sae, native
+from saescope.checkpoints import load_sae
+from saescope.checkpoints.formats import native
 from saescope.models.packing import plain
 from saescope.precompute import BuildOptions, build_entry
 from saescope.sources import SourceOptions, open_source

@@ -22,11 +22,11 @@ import urllib.request
 from pathlib import Path
 
 from saescope.baselines.pca import FVU_TRANSFORMED, pca_baseline
-from saescope.checkpoints import native
-from saescope.cli.demo_plan import plans
-from saescope.cli.divided_source import open_to_train
-from saescope.cli.sweep_runs import SweepPlan, entry_name
+from saescope.checkpoints.formats import native
 from saescope.store import Entry, FeatureStore
+from saescope.workflows.demo import plans
+from saescope.workflows.divided_source import open_to_train
+from saescope.workflows.sweep import SweepPlan, entry_name
 
 MOST_SECONDS, MOST_MEGABYTES, MOST_DEAD, COMPARED_UP_TO_L0 = 150, 2000, 0.15, 16
 SAESCOPE = [sys.executable, "-m", "saescope.cli"]

@@ -24,11 +24,11 @@ from typing import Any
 
 from saescope.baselines.pca import pca_baseline
 from saescope.checkpoints import load_sae, read_config
-from saescope.cli.divided_source import DividedSource, open_to_train
 from saescope.precompute import evaluate
 from saescope.sources import SourceOptions, open_source
 from saescope.sources.protocol import Source
 from saescope.training import TrainingConfig, train
+from saescope.workflows.divided_source import DividedSource, open_to_train
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "topk": [{"k": 8}, {"k": 16}, {"k": 32}],

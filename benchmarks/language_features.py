@@ -26,11 +26,11 @@ from scipy.stats import rankdata
 
 from saescope.autoencoders import Autoencoder
 from saescope.checkpoints import load_sae
-from saescope.cli.divided_source import open_to_train
 from saescope.progress.terminal import terminal_progress
 from saescope.sources import Source, SourceOptions, open_source
 from saescope.sources.protocol import flat_positions
 from saescope.training import TrainingConfig, train
+from saescope.workflows.divided_source import open_to_train
 
 TARGETS = {
     "French": ("language", "fr"),

@@ -36,10 +36,11 @@ from memory import print_peaks, ready
 
 from saescope.autoencoders import Autoencoder, architecture
 from saescope.autoencoders.device import choose_device
-from saescope.checkpoints import load_sae, native
+from saescope.checkpoints import load_sae
+from saescope.checkpoints.formats import native
 from saescope.precompute import BuildOptions, build_entry
-from saescope.precompute.blocks import block_rows
-from saescope.precompute.one_pass import PassOptions, run_pass
+from saescope.precompute.one_pass.blocks import block_rows
+from saescope.precompute.one_pass.run import PassOptions, run_pass
 from saescope.progress.terminal import terminal_progress
 from saescope.sources import SourceOptions, open_source
 from saescope.sources.hooked.windows import POSITIONS

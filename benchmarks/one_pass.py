@@ -27,9 +27,9 @@ import torch
 from memory import print_peaks, ready
 
 from saescope.autoencoders import Autoencoder, architecture
-from saescope.checkpoints import native
+from saescope.checkpoints.formats import native
 from saescope.precompute import build_entry
-from saescope.precompute.one_pass import PassOptions, run_pass
+from saescope.precompute.one_pass.run import PassOptions, run_pass
 from saescope.sources import SourceOptions, open_source
 from saescope.sources.protocol import ActivationBatch, ActivationTable
 

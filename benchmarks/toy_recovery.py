@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from saescope.checkpoints import load_sae, read_config
-from saescope.cli.divided_source import open_to_train
 from saescope.evaluation import judge
 from saescope.sources import SourceOptions
 from saescope.training import TrainingConfig, train
 from saescope.training.objectives.registry import objectives
+from saescope.workflows.divided_source import open_to_train
 
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "relu": ("l1", {"l1": 2.0}),

@@ -32,10 +32,10 @@ import torch
 
 from saescope.autoencoders import Autoencoder, architecture
 from saescope.checkpoints import load_sae
-from saescope.cli.divided_source import open_to_train
 from saescope.progress.terminal import terminal_progress
 from saescope.sources import SourceOptions
 from saescope.training import TrainingConfig, train
+from saescope.workflows.divided_source import open_to_train
 
 PEER = Path(__file__).parent / "peers" / "saelens_training.py"
 DEAD_ROWS = 50_000

@@ -10,7 +10,8 @@ import torch
 
 from saescope.autoencoders.batchtopk import BatchtopkAutoencoder, BatchtopkConfig
 from saescope.autoencoders.matryoshka import MatryoshkaAutoencoder, MatryoshkaConfig
-from saescope.checkpoints import load_sae, native
+from saescope.checkpoints import load_sae
+from saescope.checkpoints.formats import native
 from saescope.store.errors import FaultsError, UserError
 
 D_IN, N, BATCH, K = 7, 19, 200, 4

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from saescope.autoencoders.deep import DeepAutoencoder, DeepConfig
-from saescope.checkpoints import load_sae, native
+from saescope.checkpoints import load_sae
+from saescope.checkpoints.formats import native
 from saescope.store.errors import UserError
 from saescope.training.export import folded
 from saescope.training.input_transform import fit

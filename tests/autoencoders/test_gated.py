@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from saescope.autoencoders.gated import GatedAutoencoder, GatedConfig
-from saescope.checkpoints import load_sae, native
+from saescope.checkpoints import load_sae
+from saescope.checkpoints.formats import native
 
 D_IN, N, BATCH = 7, 19, 200
 

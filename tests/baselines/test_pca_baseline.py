@@ -10,7 +10,7 @@ from saescope.baselines import pca_baseline
 from saescope.sources import SourceOptions, held_out, open_source
 from saescope.sources.whitening import fit_whitening
 from saescope.store.errors import UserError
-from saescope.store.schema import schema_of
+from saescope.store.format.schema import schema_of
 
 
 class Rows:

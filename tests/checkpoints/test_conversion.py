@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from saescope.autoencoders import Autoencoder, architecture
-from saescope.checkpoints import load_checkpoint, load_sae, native
+from saescope.checkpoints import load_checkpoint, load_sae
 from saescope.checkpoints.conversion import as_native, convert
+from saescope.checkpoints.formats import native
 from saescope.store.errors import UserError
 from tests.checkpoints.writing import Matrices, draw, save_json, save_torch
 

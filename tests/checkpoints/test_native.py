@@ -16,7 +16,8 @@ from saescope.autoencoders.kl import KlAutoencoder, KlConfig
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
 from saescope.autoencoders.topk import TopkAutoencoder, TopkConfig
-from saescope.checkpoints import load_sae, native, weights_sha256
+from saescope.checkpoints import load_sae, weights_sha256
+from saescope.checkpoints.formats import native
 from saescope.store.errors import FaultsError, UserError
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from saescope.autoencoders import Autoencoder
 from saescope.checkpoints import CheckpointWarning, load_checkpoint, load_sae
-from saescope.checkpoints.saelens import SCALER_NAME, STATE_NAME, WEIGHTS_NAME
+from saescope.checkpoints.formats.saelens import SCALER_NAME, STATE_NAME, WEIGHTS_NAME
 from saescope.store.errors import UserError
 from tests.checkpoints.writing import D_IN, N_FEATURES, Matrices, draw, inputs, save_json, top
 

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 
 from saescope.checkpoints import load_checkpoint, load_sae
-from saescope.checkpoints.reading import read_weights
+from saescope.checkpoints.tensors.reading import read_weights
 from saescope.store.errors import FaultsError, UserError
 from tests.checkpoints.writing import D_IN, N_FEATURES, Matrices, draw, save_json, save_torch
 

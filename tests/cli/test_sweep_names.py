@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from saescope.cli.sweep_runs import SweepPlan, _configs, entry_name
 from saescope.sources import SourceOptions
 from saescope.store.errors import UserError
+from saescope.workflows.sweep import SweepPlan, _configs, entry_name
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 from transformers import BertConfig, BertModel
 
-from saescope.checkpoints import native
+from saescope.checkpoints.formats import native
 from saescope.store import FeatureStore
 from tests.cli.conftest import Saescope
 from tests.cli.test_mistakes import told

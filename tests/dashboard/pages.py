@@ -11,7 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 
 def _page(name: str, path: str) -> None:
-    from saescope.dashboard import navigation, reads
+    from saescope.dashboard import navigation
+    from saescope.dashboard.state import reads
 
     navigation.renderer(navigation.page(name), reads.open_store(path))()
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from saescope.dashboard import reads
 from saescope.dashboard.serve import APP, STORE_VARIABLE
+from saescope.dashboard.state import reads
 from saescope.store import FeatureStore
 from tests.dashboard.pages import checked, run_page, tables, texts
 from tests.store.fixture_store import write_store
@@ -51,7 +51,8 @@ def test_an_unknown_sae_is_told_on_every_page(digits_store: Path, page: str) -> 
 def _which_feature(path: str) -> None:
     import streamlit as st
 
-    from saescope.dashboard import links, panels, reads
+    from saescope.dashboard import panels
+    from saescope.dashboard.state import links, reads
     from saescope.store.errors import UserError
 
     try:

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from saescope.dashboard.formats import density, significant
 from saescope.store import Entry, FeatureStore
-from saescope.store.atomic import StorageError
+from saescope.store.write.atomic import StorageError
 from tests.dashboard.conftest import OpenPage, texts
 
 SAE = "digits-topk-k8"
@@ -215,8 +215,8 @@ def test_a_source_without_pictures_gets_lists_and_strips(
 ) -> None:
     with_pictures = Entry.items
     monkeypatch.setattr(Entry, "items", lambda entry, ids: with_pictures(entry, ids).drop_columns(["image"]))
-    monkeypatch.setattr("saescope.dashboard.exhibits.atoms.atom_shape", lambda source, d_out: None)
-    monkeypatch.setattr("saescope.dashboard.exhibits.rebuilding.image_shape", lambda source: None)
+    monkeypatch.setattr("saescope.dashboard.presentation.atoms.atom_shape", lambda source, d_out: None)
+    monkeypatch.setattr("saescope.dashboard.presentation.rebuilding.image_shape", lambda source: None)
     st.cache_data.clear()  # sprites of the same atoms, drawn as pictures
     try:
         app = open_page(digits_store, "feature", sae=SAE, feature=5)

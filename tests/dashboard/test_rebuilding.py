@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from saescope.dashboard.exhibits.rebuilding import shares
+from saescope.dashboard.presentation.rebuilding import shares
 
 
 def test_shares_follow_their_definition_and_sum_to_one() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from saescope.dashboard.exhibits.similarity import chained_order, spread_order
+from saescope.dashboard.presentation.similarity import chained_order, spread_order
 
 
 def test_the_walk_visits_every_feature_once_and_prefers_the_nearest() -> None:

@@ -18,7 +18,7 @@ from saescope.dashboard.components.token_strips import Strip
 from saescope.dashboard.formats import significant
 from saescope.dashboard.views.probe import MAX_LINK_BYTES, in_link
 from saescope.store import FeatureStore
-from saescope.store.entry import Entry
+from saescope.store.read.entry import Entry
 from saescope.store.token_text import text_of, visible
 from tests.dashboard import numpy_probe
 from tests.dashboard.conftest import OpenPage, texts

@@ -11,7 +11,7 @@ from saescope.evaluation import judge
 from saescope.precompute import evaluate
 from saescope.precompute.metrics import formula
 from saescope.sources import SourceOptions, open_source
-from saescope.sources.toy import ToySource
+from saescope.sources.toy.source import ToySource
 from saescope.store.errors import UserError
 
 

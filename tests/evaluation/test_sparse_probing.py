@@ -17,7 +17,7 @@ from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
 from saescope.evaluation import judge, sparse_probing
 from saescope.evaluation.sparse_probing import plan_probe
 from saescope.sources import SourceOptions, open_source
-from saescope.sources.activations import ActivationSource
+from saescope.sources.activations.source import ActivationSource
 from saescope.store.errors import UserError
 from tests.precompute.small_builds import codes_seen, make_sae
 from tests.precompute.small_texts import MemoryTexts
@@ -119,7 +119,7 @@ def test_texts_are_probed_by_document_over_the_positions_that_count() -> None:
 def test_the_size_of_batches_and_which_items_are_chosen_change_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     source = marked(400)
     whole = judge(identity(), source, probes=["colour"])
-    monkeypatch.setattr("saescope.precompute.one_pass.block_rows", lambda n: 3)
+    monkeypatch.setattr("saescope.precompute.one_pass.run.block_rows", lambda n: 3)
     small = judge(identity(), source, probes=["colour"])
     assert probed(small.metrics) == probed(whole.metrics)
     monkeypatch.setattr(sparse_probing, "MOST_ITEMS", 100)

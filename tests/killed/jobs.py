@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from saescope.cli.divided_source import open_to_train
-from saescope.cli.sweep_runs import SweepPlan, run_sweep
 from saescope.precompute import BuildOptions, build_entry, crossentropy
 from saescope.sources import SourceOptions
 from saescope.sources.hooked import activation_cache, rows, windows
 from saescope.sources.options import Cache
 from saescope.training import TrainingConfig, train, trainer
+from saescope.workflows.divided_source import open_to_train
+from saescope.workflows.sweep import SweepPlan, run_sweep
 from tests.precompute.small_builds import digits, make_sae, save_sae
 from tests.precompute.small_texts import MemoryTexts
 from tests.sources.texts import small_model

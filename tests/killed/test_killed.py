@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from saescope.store import FeatureStore, atomic
-from saescope.store.verify import verify
+from saescope.store import FeatureStore
+from saescope.store.check.verify import verify
+from saescope.store.write import atomic
 from tests.killed import jobs
 from tests.precompute.test_cut_and_resumed import assert_equal
 

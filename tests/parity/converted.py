@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from saescope.autoencoders import architecture
-from saescope.checkpoints import native
 from saescope.checkpoints.conversion import convert
+from saescope.checkpoints.formats import native
 from tests.parity.cases import D_IN, N_FEATURES, fill, inputs, write
 
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {

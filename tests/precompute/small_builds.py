@@ -11,8 +11,8 @@ import torch
 from saescope.autoencoders import Autoencoder, architecture
 from saescope.autoencoders.deep import DeepAutoencoder
 from saescope.autoencoders.jumprelu import JumpreluAutoencoder
-from saescope.checkpoints import native
-from saescope.precompute.blocks import Encoder, block_rows, rows_of
+from saescope.checkpoints.formats import native
+from saescope.precompute.one_pass.blocks import Encoder, block_rows, rows_of
 from saescope.sources import SourceOptions, open_source
 from saescope.sources.protocol import Source
 

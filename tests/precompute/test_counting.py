@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from saescope.precompute import coactivations as counting
-from saescope.precompute.histogram import HistogramSpec
 from saescope.precompute.metrics import MetricSums, dead_bound
-from saescope.precompute.spill import Spill, SpillWriter
-from saescope.precompute.state import FeatureState
+from saescope.precompute.one_pass.histogram import HistogramSpec
+from saescope.precompute.one_pass.spill import Spill, SpillWriter
+from saescope.precompute.one_pass.state import FeatureState
+from saescope.precompute.tables import coactivations as counting
 from tests import reference
 
 
@@ -114,7 +114,7 @@ def test_a_block_too_small_for_any_room_is_still_read() -> None:
     import torch
 
     from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
-    from saescope.precompute.blocks import Encoder
+    from saescope.precompute.one_pass.blocks import Encoder
 
     sae = ReluAutoencoder(ReluConfig(d_in=3, n_features=3))
     with torch.no_grad():

@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from saescope.precompute import BuildOptions, build_entry, crossentropy, logit_effects, tokens
-from saescope.precompute.blocks import Start, rows_of
-from saescope.precompute.histogram import RECTIFIED
-from saescope.precompute.state import FeatureState
+from saescope.precompute import BuildOptions, build_entry, crossentropy
+from saescope.precompute.one_pass.blocks import Start, rows_of
+from saescope.precompute.one_pass.histogram import RECTIFIED
+from saescope.precompute.one_pass.state import FeatureState
+from saescope.precompute.tables import logit_effects, tokens
 from saescope.progress import Progress
 from saescope.store import FeatureStore
 from tests.precompute.small_builds import codes_seen, digits, make_sae, save_sae

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from saescope.precompute.histogram import RECTIFIED, SIGMOID, HistogramSpec
-from saescope.precompute.intervals import sampling_counts
-from saescope.precompute.state import FeatureState
+from saescope.precompute.one_pass.histogram import RECTIFIED, SIGMOID, HistogramSpec
+from saescope.precompute.one_pass.state import FeatureState
+from saescope.precompute.tables.intervals import sampling_counts
 from saescope.store.errors import UserError
 
 SPECS = [RECTIFIED, SIGMOID, HistogramSpec(-3, 5, 6, 3), HistogramSpec(-2, 2, 1, 1)]

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from saescope.precompute.labels import label_features, percent
-from saescope.precompute.spill import Postings
+from saescope.precompute.one_pass.spill import Postings
+from saescope.precompute.tables.labels import label_features, percent
 
 WORDS = ["fr", "de", None, "fr", "it", "de"] * 50
 FIRES = np.flatnonzero([word == "fr" for word in WORDS])

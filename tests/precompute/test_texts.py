@@ -14,8 +14,8 @@ from torch import Tensor
 from saescope.autoencoders import Autoencoder
 from saescope.precompute import BuildOptions, build_entry, crossentropy, evaluate
 from saescope.precompute.crossentropy import choose_contexts
-from saescope.precompute.labels import quoted
-from saescope.precompute.logit_effects import logit_effects
+from saescope.precompute.tables.labels import quoted
+from saescope.precompute.tables.logit_effects import logit_effects
 from saescope.sources.split import held_out_items
 from saescope.store import Entry, FeatureStore
 from tests.precompute.small_builds import codes_seen, make_sae, save_sae
@@ -96,8 +96,8 @@ def test_logit_effects_do_not_depend_on_how_they_are_cut(
     atoms = torch.randint(-1, 2, (9, 16)).float()  # whole numbers: many ties
     gain = torch.ones(16)
     unembedding = replace(unembedding, gain=gain, norm="rms")
-    monkeypatch.setattr("saescope.precompute.logit_effects.FEATURES_AT_ONCE", at_once[0])
-    monkeypatch.setattr("saescope.precompute.logit_effects.TOKENS_AT_ONCE", at_once[1])
+    monkeypatch.setattr("saescope.precompute.tables.logit_effects.FEATURES_AT_ONCE", at_once[0])
+    monkeypatch.setattr("saescope.precompute.tables.logit_effects.TOKENS_AT_ONCE", at_once[1])
     found = logit_effects(atoms, unembedding, 38, 6)
     effects = (atoms @ unembedding.weight[:38].T * unembedding.scale).numpy()
     for feature, row in enumerate(effects):

@@ -18,8 +18,8 @@ from saescope.precompute.crossentropy import choose_contexts
 from saescope.sources import SourceOptions, flat_positions, open_source
 from saescope.sources.targets import flat_targets
 from saescope.store import FeatureStore
+from saescope.store.check.verify import verify
 from saescope.store.errors import UserError
-from saescope.store.verify import verify
 from saescope.training import TrainingConfig, train
 from tests import reference
 from tests.sources.texts.small_model import save_model, texts

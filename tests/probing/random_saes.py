@@ -9,7 +9,7 @@ import torch
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
 from saescope.autoencoders.topk import TopkAutoencoder, TopkConfig
-from saescope.checkpoints import native
+from saescope.checkpoints.formats import native
 
 
 def write_sae(folder: Path, d_in: int, architecture: str = "topk", n_features: int = 40) -> LinearAutoencoder:

@@ -9,7 +9,7 @@ from idx_files import idx_bytes, write_idx, write_mnist
 from shared_data import shared_data
 
 from saescope.sources import SourceOptions, has_splits, open_source
-from saescope.sources.idx import read_idx
+from saescope.sources.images.idx import read_idx
 from saescope.store.errors import UserError
 
 

@@ -42,7 +42,7 @@ def large_safetensors(path: Path) -> Path:
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="pages are let go of on Linux")
 @pytest.mark.parametrize("kind", ["idx", "npy-bytes", "npy-floats", "npy-doubles", "activations", "safetensors"])
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saescope.sources.idx.MAP_BYTES", 64 * MIB)
+    monkeypatch.setattr("saescope.sources.images.idx.MAP_BYTES", 64 * MIB)
     if kind == "idx":
         options = SourceOptions(images=str(large_idx(tmp_path / "x-images-idx3-ubyte")))
     elif kind.startswith("npy"):

@@ -56,7 +56,7 @@ def expected(n: int = 10, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("eager", [True, False])
 def test_bytes_and_structs(tmp_path: Path, structs: bool, eager: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not eager:
-        monkeypatch.setattr("saescope.sources.pictures.EAGER_BYTES", 10)
+        monkeypatch.setattr("saescope.sources.images.pictures.EAGER_BYTES", 10)
     source = opened(written(tmp_path / "x.parquet", structs=structs, label=pa.array(range(10))))
     np.testing.assert_array_equal(everything(source), expected())
     rows = np.array([9, 0, 5, 5, 2])

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from saescope.sources import SourceOptions, has_splits, open_source
-from saescope.sources.picture_folder import natural_key
-from saescope.sources.pictures import PictureStack
+from saescope.sources.images.picture_folder import natural_key
+from saescope.sources.images.pictures import PictureStack
 from saescope.store.errors import UserError
 
 
@@ -169,8 +169,8 @@ def test_large_folders_are_decoded_when_read(tmp_path: Path, monkeypatch: pytest
         picture(tmp_path / "xy"[i % 2] / f"{i}.png", noise(i, 9, 8, 3))
     options = SourceOptions(images=str(tmp_path), patch=4, stride=2)
     eager = open_source(options)
-    monkeypatch.setattr("saescope.sources.pictures.EAGER_BYTES", 100)
-    monkeypatch.setattr("saescope.sources.pictures._CHUNK", 5)
+    monkeypatch.setattr("saescope.sources.images.pictures.EAGER_BYTES", 100)
+    monkeypatch.setattr("saescope.sources.images.pictures._CHUNK", 5)
     lazy = open_source(options)
     assert isinstance(lazy._stack, PictureStack)
     assert not isinstance(eager._stack, PictureStack)
@@ -186,7 +186,7 @@ def test_large_folders_are_decoded_when_read(tmp_path: Path, monkeypatch: pytest
 
 def test_a_picture_that_changes_behind_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = picture(tmp_path / "0.png", noise(0, 9, 8))
-    monkeypatch.setattr("saescope.sources.pictures.EAGER_BYTES", 10)
+    monkeypatch.setattr("saescope.sources.images.pictures.EAGER_BYTES", 10)
     source = opened(tmp_path)
     picture(path, noise(0, 5, 8))
     with pytest.raises(UserError, match="is 5 x 8 now"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saescope.sources.png import encode_png
+from saescope.sources.images.png import encode_png
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (28, 28, 1), (5, 9, 3), (64, 33, 3)])

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from saescope.sources import SourceOptions, has_splits, held_out, open_source
-from saescope.sources.toy import ToySource
-from saescope.sources.toy_settings import ToySettings
+from saescope.sources.toy.settings import ToySettings
+from saescope.sources.toy.source import ToySource
 from saescope.store.errors import UserError
 
 

@@ -27,8 +27,8 @@ import pyarrow as pa
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from saescope.store.manifest import Manifest
-from saescope.store.writer import EntryWriter
+from saescope.store.format.manifest import Manifest
+from saescope.store.write.writer import EntryWriter
 from tests.store.digits_sae import Data, Floats, Model, digits, fit, learn_dictionary, write_checkpoint
 
 EDGES = [0.0, *(float(np.float32(2.0 ** (i / 4))) for i in range(-40, 41)), float(np.finfo(np.float32).max)]

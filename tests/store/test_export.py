@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from saescope.store import Entry, FeatureStore, StoreError, UserError
-from saescope.store.atomic import StorageError
-from saescope.store.export import export
+from saescope.store.read.export import export
+from saescope.store.write.atomic import StorageError
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_an_export_refuses_what_it_cannot_do(entry: Entry, tmp_path: Path) -> No
 
 
 def test_a_failed_export_leaves_nothing(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from saescope.store import export as module
+    from saescope.store.read import export as module
 
     real = module._write
 
@@ -121,7 +121,7 @@ def test_a_version_that_is_gone_is_told(entry: Entry, tmp_path: Path, monkeypatc
 
 
 def test_names_of_metadata_columns_are_data(tmp_path: Path, parts: list[Path]) -> None:
-    from saescope.store.writer import EntryWriter
+    from saescope.store.write.writer import EntryWriter
     from tests.store.tiny import table_of, write_parts
 
     odd = 'a "b"; DROP TABLE items; --'

@@ -12,8 +12,8 @@ import pytest
 
 from saescope.store import FeatureStore
 from saescope.store.annotations import Annotations
-from saescope.store.manifest import Manifest
-from saescope.store.schema import FORMAT_NAME, FORMAT_VERSION, TABLES
+from saescope.store.format.manifest import Manifest
+from saescope.store.format.schema import FORMAT_NAME, FORMAT_VERSION, TABLES
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "store-format.md"
 

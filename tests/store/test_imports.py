@@ -16,11 +16,11 @@ sys.meta_path.insert(0, Forbidden())
 {first}
 import pkgutil, importlib
 import saescope.store
-for module in pkgutil.iter_modules(saescope.store.__path__):
-    importlib.import_module("saescope.store." + module.name)
+for module in pkgutil.walk_packages(saescope.store.__path__, "saescope.store."):
+    importlib.import_module(module.name)
 from saescope.store import FeatureStore
-from saescope.store.verify import verify
-from saescope.store.export import export
+from saescope.store.check.verify import verify
+from saescope.store.read.export import export
 with FeatureStore(sys.argv[1]) as store:
     for entry in store.entries():
         entry.feature(3), entry.examples(3), entry.search("digit 7"), entry.atoms([1]), entry.annotation(3)

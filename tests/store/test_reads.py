@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from saescope.store import Entry, FeatureStore, QueryError, StoreError, UnknownEntry, UnknownFeature, UserError
-from saescope.store.browse import SORTS
+from saescope.store.read.browse import SORTS
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -19,18 +19,19 @@ from pathlib import Path
 
 import pytest
 
-from saescope.store import Entry, FeatureStore, StoreError, UnknownEntry, UserError, index
-from saescope.store.atomic import StorageError
-from saescope.store.paths import StorePaths
-from saescope.store.verify import verify
-from saescope.store.writer import EntryWriter
+from saescope.store import Entry, FeatureStore, StoreError, UnknownEntry, UserError
+from saescope.store.check.verify import verify
+from saescope.store.format.paths import StorePaths
+from saescope.store.read import index
+from saescope.store.write.atomic import StorageError
+from saescope.store.write.writer import EntryWriter
 from tests.store.tiny import SAE_ID, publish, write_parts
 
 PUBLISHER = """
 import os, random, signal, sys, time
 from pathlib import Path
 import duckdb, pyarrow.parquet
-import saescope.store.writer
+import saescope.store.write.writer
 pyarrow.array([1])  # imports what it takes, once
 from tests.store.tiny import publish
 root, parts = Path(sys.argv[1]), [Path(p) for p in sys.argv[2:4]]
@@ -183,7 +184,7 @@ def _copy(digits_store: Path, root: Path) -> Path:
 def test_a_read_only_store_is_read_with_its_index_elsewhere(digits_store: Path) -> None:
     script = """
 import os, sys
-import duckdb, pyarrow.parquet, saescope.store.reader
+import duckdb, pyarrow.parquet, saescope.store.read.reader
 from saescope.store import FeatureStore, UserError
 if os.geteuid() == 0:  # permissions bind root only when it steps down
     os.seteuid(65534)
@@ -407,7 +408,7 @@ def test_a_writer_that_dies_lets_go_of_the_lock(tmp_path: Path, parts: list[Path
     script = f"""
 import os
 from pathlib import Path
-from saescope.store.writer import EntryWriter
+from saescope.store.write.writer import EntryWriter
 writer = EntryWriter({str(tmp_path)!r}, {SAE_ID!r}, "one")
 writer.state_path("x").write_text("half")
 os.kill(os.getpid(), 9)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from saescope.store import FeatureStore, QueryError, UserError
-from saescope.store import query as q
-from saescope.store.entry import Entry
+from saescope.store.read.entry import Entry
+from saescope.store.search import query as q
 
 
 def ids(entry: Entry, query: str) -> set[int]:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from saescope.store import FeatureStore, QueryError
-from saescope.store import query as q
-from saescope.store.entry import Entry
-from saescope.store.search import is_ranked
+from saescope.store.check.verify import verify
+from saescope.store.read.entry import Entry
+from saescope.store.search import query as q
+from saescope.store.search.condition import is_ranked
 from saescope.store.token_text import text_of
-from saescope.store.verify import verify
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from saescope.store import FeatureStore, StoreError, UnknownEntry
-from saescope.store.paths import StorePaths, VersionPaths
-from saescope.store.verify import verify
+from saescope.store.check.verify import verify
+from saescope.store.format.paths import StorePaths, VersionPaths
 
 ENTRY = "digits-patches"
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from saescope.store import FeatureStore
-from saescope.store.paths import StorePaths, VersionPaths
+from saescope.store.format.paths import StorePaths, VersionPaths
 from tests.store.test_verify import Edit, first, problems, put, rewrite
 
 ENTRY = "texts-topk-k4"

@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from saescope.store import FeatureStore, StoreError, UserError
-from saescope.store.manifest import Manifest
-from saescope.store.marker import create_store
-from saescope.store.paths import StorePaths
-from saescope.store.schema import TABLES, schema_of
-from saescope.store.tables import read_parquet
-from saescope.store.verify import verify
-from saescope.store.writer import EntryWriter
+from saescope.store.check.verify import verify
+from saescope.store.format.manifest import Manifest
+from saescope.store.format.marker import create_store
+from saescope.store.format.paths import StorePaths
+from saescope.store.format.schema import TABLES, schema_of
+from saescope.store.format.tables import read_parquet
+from saescope.store.write.writer import EntryWriter
 from tests.store.tiny import SAE_ID, publish, table_of, write_parts
 
 

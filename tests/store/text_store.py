@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from saescope.store.manifest import Manifest
-from saescope.store.writer import EntryWriter
+from saescope.store.format.manifest import Manifest
+from saescope.store.write.writer import EntryWriter
 from tests.store.digits_sae import Floats, Model, fit, learn_dictionary, write_checkpoint
 from tests.store.fixture_store import (
     EDGES,

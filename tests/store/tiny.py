@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from saescope.store import FeatureStore
-from saescope.store.manifest import Manifest
-from saescope.store.writer import EntryWriter
+from saescope.store.format.manifest import Manifest
+from saescope.store.write.writer import EntryWriter
 
 SAE_ID = "tiny"
 

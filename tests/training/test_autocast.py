@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from saescope.checkpoints import native
+from saescope.checkpoints.formats import native
 from saescope.store.errors import UserError
 from saescope.training import TrainingConfig, sparse, train
 from saescope.training.data import TrainingData

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from saescope.checkpoints import load_sae, native, weights_sha256
+from saescope.checkpoints import load_sae, weights_sha256
+from saescope.checkpoints.formats import native
 from saescope.store.errors import UserError
 from saescope.training import TrainingConfig, train
 from saescope.training.processes import ALONE, own_device

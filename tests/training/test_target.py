@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from saescope.checkpoints import load_sae, native, weights_sha256
+from saescope.checkpoints import load_sae, weights_sha256
+from saescope.checkpoints.formats import native
 from saescope.store.errors import UserError
 from saescope.training import TrainingConfig, train, trainer
 from saescope.training.data import set_aside

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from saescope.checkpoints import load_sae, native, weights_sha256
+from saescope.checkpoints import load_sae, weights_sha256
+from saescope.checkpoints.formats import native
 from saescope.store.errors import UserError
-from saescope.store.schema import TABLES
+from saescope.store.format.schema import TABLES
 from saescope.training import TrainingConfig, data, run_folder, train, train_sweep, trainer
 from tests.training.arrays import DESCRIPTION, ArrayTable, digits
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from saescope.autoencoders.relu import ReluAutoencoder
-from saescope.checkpoints import load_sae, native, weights_sha256
+from saescope.checkpoints import load_sae, weights_sha256
+from saescope.checkpoints.formats import native
 from saescope.sources.targets import SideBySide
 from saescope.store.errors import UserError
 from saescope.training import TrainingConfig, data, train, trainer

@@ -16,7 +16,7 @@ from saescope.progress import SILENT, Progress
 from saescope.sources.moments import Moments, measure_moments
 from saescope.sources.protocol import ActivationTable
 from saescope.store.errors import UserError
-from saescope.store.schema import schema_of
+from saescope.store.format.schema import schema_of
 
 FVU_TRANSFORMED = "fvu_transformed"
 

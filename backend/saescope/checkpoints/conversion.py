@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from saescope.autoencoders import Autoencoder
-from saescope.checkpoints import native, saelens_writing
-from saescope.checkpoints.formats import Loaded, load_checkpoint, locate
-from saescope.store import atomic
+from saescope.checkpoints.formats import native, saelens_writing
+from saescope.checkpoints.formats.registry import Loaded, load_checkpoint, locate
 from saescope.store.errors import UserError
+from saescope.store.write import atomic
 
 Target = Literal["native", "saelens"]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from saescope.checkpoints.files import WEIGHTS_SUFFIXES
+from saescope.checkpoints.tensors.files import WEIGHTS_SUFFIXES
 from saescope.store.errors import UserError
 
 CONFIGS = ("cfg.json", "config.json", "hyperparams.json", "lm_config.json", "training.parquet")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from saescope.store.manifest import json_ready
+from saescope.store.format.manifest import json_ready
 
 NAMES = (
     "model",

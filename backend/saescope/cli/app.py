@@ -54,7 +54,7 @@ class LazyGroup(click.Group):
 
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
-        from saescope.store.version import program_version
+        from saescope.store.format.version import program_version
 
         click.echo(f"saescope {program_version()}")
         context.exit()

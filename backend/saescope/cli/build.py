@@ -13,7 +13,7 @@ from saescope.cli.report import json_object, json_option, line
 from saescope.cli.source_options import parsed, source_options
 from saescope.cli.store_option import store_option
 from saescope.store.errors import StoreError, UserError
-from saescope.store.paths import validate_sae_id
+from saescope.store.format.paths import validate_sae_id
 
 
 @click.command()

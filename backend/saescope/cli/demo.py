@@ -57,9 +57,9 @@ def command(
     if serving:
         need("dashboard")
         port = port if port is not None else _free_port(host)
-    from saescope.cli.demo_plan import SMOLLM2, language_plan, plans
-    from saescope.cli.sweep_runs import run_sweep
     from saescope.progress.terminal import terminal_progress
+    from saescope.workflows.demo import SMOLLM2, language_plan, plans
+    from saescope.workflows.sweep import run_sweep
 
     done = []
     with terminal_progress() as progress:

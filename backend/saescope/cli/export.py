@@ -25,7 +25,7 @@ from saescope.cli.store_option import open_store, store_option
 @json_option
 def command(sae_id: str, format_name: str, out: Path, tables: tuple[str, ...], store: Path, as_json: bool) -> None:
     """Write an entry's tables, one file each, for other tools."""
-    from saescope.store.export import export
+    from saescope.store.read.export import export
 
     written = export(open_store(store)[sae_id], format_name, out, list(tables) or None)
     if as_json:

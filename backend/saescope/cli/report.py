@@ -26,7 +26,7 @@ def line(text: str = "") -> None:
 
 def json_object(content: Mapping[str, Any]) -> None:
     """One JSON object on stdout; what JSON has no word for (NaN, infinities) becomes null."""
-    from saescope.store.manifest import json_ready
+    from saescope.store.format.manifest import json_ready
 
     line(json.dumps(json_ready(_plain(content)), ensure_ascii=False, allow_nan=False))
 

@@ -15,7 +15,7 @@ from saescope.cli.target_note import target_note
 from saescope.cli.training_options import device_option, training_options
 
 if TYPE_CHECKING:
-    from saescope.cli.sweep_runs import SweepEntry
+    from saescope.workflows.sweep import SweepEntry
 
 
 def _numbers(context: click.Context, parameter: click.Parameter, text: str) -> list[float]:
@@ -65,8 +65,8 @@ def command(
     from saescope.training.processes import refuse_several
 
     refuse_several("sweep")
-    from saescope.cli.sweep_runs import SweepPlan, run_sweep
     from saescope.progress.terminal import terminal_progress
+    from saescope.workflows.sweep import SweepPlan, run_sweep
 
     with terminal_progress() as progress:
         plan = SweepPlan(name, options, training, values, by_target=parameter == "target-l0")

@@ -28,12 +28,12 @@ def command(source: dict[str, Any], training: dict[str, Any], out: Path, device:
     its processes share every batch. A DIR that holds a run with other settings is refused.
     """
     config = configured(training)
-    from saescope.checkpoints import native
-    from saescope.cli.divided_source import open_to_train
+    from saescope.checkpoints.formats import native
     from saescope.progress import SILENT
     from saescope.progress.terminal import terminal_progress
     from saescope.training import train
     from saescope.training.processes import started_processes
+    from saescope.workflows.divided_source import open_to_train
 
     with started_processes(device) as (processes, own_device), terminal_progress() as shown:
         progress = shown if processes.is_first else SILENT

@@ -26,8 +26,8 @@ from saescope.evaluation.absorbed import Projections, absorbed_fraction, is_full
 from saescope.evaluation.logistic import LogisticProbe, f1, fit_logistic
 from saescope.evaluation.main_features import main_features
 from saescope.evaluation.words import FEWEST_TOKENS, LETTERS, Words, choose_words
-from saescope.precompute.blocks import CodeBlock, Rows
-from saescope.precompute.tokens import as_tokens
+from saescope.precompute.one_pass.blocks import CodeBlock, Rows
+from saescope.precompute.tables.tokens import as_tokens
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source
 from saescope.store.errors import UserError

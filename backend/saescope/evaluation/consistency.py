@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Int64
 
-from saescope.precompute.blocks import CodeBlock
+from saescope.precompute.one_pass.blocks import CodeBlock
 
 
 class FiringItems:

@@ -17,10 +17,10 @@ from saescope.evaluation.consistency import FiringItems
 from saescope.evaluation.dictionaries import MATCH_COSINE, compare_dictionaries, largest_cosines
 from saescope.evaluation.sparse_probing import PooledCodes, plan_probe, probe
 from saescope.precompute import evaluate
-from saescope.precompute.blocks import CodeBlock, Rows
 from saescope.precompute.crossentropy import N_CE_POSITIONS
 from saescope.precompute.evaluation import Evaluation
-from saescope.precompute.one_pass import check_source
+from saescope.precompute.one_pass.blocks import CodeBlock, Rows
+from saescope.precompute.one_pass.run import check_source
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source
 from saescope.store.errors import UserError

@@ -20,9 +20,9 @@ from scipy.sparse import csr_array
 from sklearn.metrics import roc_auc_score
 
 from saescope.evaluation.logistic import fit_logistic
-from saescope.precompute.blocks import CodeBlock
-from saescope.precompute.labels import categories
 from saescope.precompute.metrics import PROBE_K
+from saescope.precompute.one_pass.blocks import CodeBlock
+from saescope.precompute.tables.labels import categories
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source
 from saescope.sources.split import hashes, held_out_items

@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 
 from saescope.progress import SILENT, Progress
-from saescope.store import atomic
 from saescope.store.errors import UserError
+from saescope.store.write import atomic
 
 _BLOCK = 1 << 22
 

@@ -22,32 +22,32 @@ import torch
 
 from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.device import choose_device
-from saescope.checkpoints import native
 from saescope.checkpoints.conversion import NativeCheckpoint, as_native
+from saescope.checkpoints.formats import native
 from saescope.precompute.beside import beside
-from saescope.precompute.coactivations import coactivations
 from saescope.precompute.crossentropy import N_CE_POSITIONS
 from saescope.precompute.evaluation import Evaluation, evaluation_of, measure_cross_entropy, metric_items
-from saescope.precompute.examples import Examples, choose_examples, example_batches
-from saescope.precompute.features import feature_table
-from saescope.precompute.histogram import RECTIFIED, SIGMOID, HistogramSpec
-from saescope.precompute.intervals import Intervals, choose_intervals
-from saescope.precompute.item_samples import item_codes, reconstructions, sample_items
-from saescope.precompute.labels import label_features
-from saescope.precompute.logit_effects import can_reach_logits, logit_effects, top_logits
 from saescope.precompute.metrics import FORMULAS
-from saescope.precompute.neighbours import neighbours
-from saescope.precompute.one_pass import PassFolder, PassOptions, PassResult, check_source, run_pass
-from saescope.precompute.spill import Postings, Spill
-from saescope.precompute.state import FeatureState
-from saescope.precompute.tokens import as_tokens, count_tokens, item_lengths, top_tokens
+from saescope.precompute.one_pass.histogram import RECTIFIED, SIGMOID, HistogramSpec
+from saescope.precompute.one_pass.run import PassFolder, PassOptions, PassResult, check_source, run_pass
+from saescope.precompute.one_pass.spill import Postings, Spill
+from saescope.precompute.one_pass.state import FeatureState
+from saescope.precompute.tables.coactivations import coactivations
+from saescope.precompute.tables.examples import Examples, choose_examples, example_batches
+from saescope.precompute.tables.features import feature_table
+from saescope.precompute.tables.intervals import Intervals, choose_intervals
+from saescope.precompute.tables.item_samples import item_codes, reconstructions, sample_items
+from saescope.precompute.tables.labels import label_features
+from saescope.precompute.tables.logit_effects import can_reach_logits, logit_effects, top_logits
+from saescope.precompute.tables.neighbours import neighbours
+from saescope.precompute.tables.tokens import as_tokens, count_tokens, item_lengths, top_tokens
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source, TokenSource
 from saescope.store.errors import UserError
-from saescope.store.manifest import Manifest
-from saescope.store.schema import schema_of
-from saescope.store.version import program_version
-from saescope.store.writer import EntryWriter
+from saescope.store.format.manifest import Manifest
+from saescope.store.format.schema import schema_of
+from saescope.store.format.version import program_version
+from saescope.store.write.writer import EntryWriter
 
 BUILD_FORMAT = 3
 """Raised when the same inputs would give other tables."""

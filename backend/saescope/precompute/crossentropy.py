@@ -23,12 +23,12 @@ from torch import Tensor
 
 from saescope.autoencoders import Autoencoder
 from saescope.precompute import kernels
-from saescope.precompute.blocks import Encoder, block_rows
-from saescope.precompute.decoding import Decoder
-from saescope.precompute.tokens import item_lengths
+from saescope.precompute.one_pass.blocks import Encoder, block_rows
+from saescope.precompute.one_pass.decoding import Decoder
+from saescope.precompute.tables.tokens import item_lengths
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import TokenSource
-from saescope.store import atomic
+from saescope.store.write import atomic
 
 N_CE_POSITIONS = 4096
 """Predictions that cross-entropy is measured on, unless told otherwise."""

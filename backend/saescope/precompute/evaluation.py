@@ -15,8 +15,8 @@ from torch import Tensor
 from saescope.autoencoders import Autoencoder
 from saescope.precompute.crossentropy import N_CE_POSITIONS, CrossEntropy, choose_contexts, cross_entropy
 from saescope.precompute.metrics import DENSE_DENSITY
-from saescope.precompute.one_pass import Observer, PassOptions, PassResult, run_pass
-from saescope.precompute.tokens import as_tokens
+from saescope.precompute.one_pass.run import Observer, PassOptions, PassResult, run_pass
+from saescope.precompute.tables.tokens import as_tokens
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source
 from saescope.sources.split import held_out_items

@@ -15,13 +15,13 @@ from saescope.models.loading import load_model
 from saescope.probing.probe import Probe, check_model, model_options
 from saescope.probing.result import ProbeResult
 from saescope.sources.hooked.picture_inputs import PictureInputs
-from saescope.sources.image_data import ImageSet
-from saescope.sources.image_source import ImageSource
-from saescope.sources.image_stack import ArrayStack, mode_of
-from saescope.sources.patches import PatchSource
-from saescope.sources.pictures import pixels_of
-from saescope.sources.pixels import PixelSource
-from saescope.sources.png import encode_png
+from saescope.sources.images.image_data import ImageSet
+from saescope.sources.images.image_source import ImageSource
+from saescope.sources.images.image_stack import ArrayStack, mode_of
+from saescope.sources.images.patches import PatchSource
+from saescope.sources.images.pictures import pixels_of
+from saescope.sources.images.pixels import PixelSource
+from saescope.sources.images.png import encode_png
 from saescope.store.errors import UserError
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from saescope.progress import SILENT, Progress
-from saescope.sources import arrays, embedded, idx, parquet_images, picture_folder
-from saescope.sources.activations import open_activations
-from saescope.sources.image_data import ImageData
+from saescope.sources.activations.source import open_activations
+from saescope.sources.images import arrays, embedded, idx, parquet_images, picture_folder
+from saescope.sources.images.image_data import ImageData
+from saescope.sources.images.patches import PatchSource
+from saescope.sources.images.pixels import PixelSource
 from saescope.sources.options import Purpose, SourceOptions, Split
-from saescope.sources.patches import PatchSource
-from saescope.sources.pixels import PixelSource
 from saescope.sources.protocol import Source
 from saescope.store.errors import UserError
 
@@ -29,7 +29,7 @@ def open_source(options: SourceOptions, purpose: Purpose = "evaluate", progress:
     if options.kind == "activations":
         return open_activations(options, progress)
     if options.kind == "toy":
-        from saescope.sources.toy import open_toy  # numba takes a second to import
+        from saescope.sources.toy.source import open_toy  # numba takes a second to import
 
         return open_toy(options)
     if options.kind == "texts":

@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-from saescope.sources.toy_settings import ToySettings
+from saescope.sources.toy.settings import ToySettings
 from saescope.store.errors import UserError
 
 ImageMode = Literal["grey", "colour"]

@@ -6,7 +6,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from saescope.store.schema import schema_of
+from saescope.store.format.schema import schema_of
 from saescope.training.objectives import StepLoss
 
 ROWS = 200

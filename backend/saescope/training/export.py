@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 
 from saescope.autoencoders import Autoencoder
-from saescope.checkpoints import native
+from saescope.checkpoints.formats import native
 from saescope.training.input_transform import InputTransform
 
 AnyAutoencoder = TypeVar("AnyAutoencoder", bound=Autoencoder)

@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from saescope.checkpoints import native
-from saescope.store import atomic
+from saescope.checkpoints.formats import native
 from saescope.store.errors import UserError
+from saescope.store.write import atomic
 from saescope.training.config import Recipe
 from saescope.training.curve import Curve
 from saescope.training.export import write_checkpoint

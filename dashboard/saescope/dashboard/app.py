@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from saescope.dashboard import links, navigation, panels, reads, sidebar, theme
+from saescope.dashboard import navigation, panels, sidebar, theme
 from saescope.dashboard.serve import STORE_VARIABLE
+from saescope.dashboard.state import links, reads
 from saescope.store import FeatureStore
 from saescope.store.errors import UserError
 

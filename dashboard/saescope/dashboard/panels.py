@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from saescope.dashboard import links
 from saescope.dashboard.formats import plain
+from saescope.dashboard.state import links
 from saescope.store.errors import QueryError, StoreError, UnknownEntry, UnknownFeature, UserError
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from saescope.dashboard import links
 from saescope.dashboard.formats import count, plain
 from saescope.dashboard.navigation import PAGES, PageSpec
+from saescope.dashboard.state import links
 
 if TYPE_CHECKING:
     from saescope.store import FeatureStore

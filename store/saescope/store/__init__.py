@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from saescope.store.errors import QueryError, StoreError, UnknownEntry, UnknownFeature, UserError
 
 if TYPE_CHECKING:
-    from saescope.store.entry import Entry
-    from saescope.store.reader import FeatureStore, Sweep
+    from saescope.store.read.entry import Entry
+    from saescope.store.read.reader import FeatureStore, Sweep
 
 __all__ = [
     "Entry",
@@ -31,7 +31,11 @@ __all__ = [
     "UserError",
 ]
 
-_LAZY = {"Entry": "saescope.store.entry", "FeatureStore": "saescope.store.reader", "Sweep": "saescope.store.reader"}
+_LAZY = {
+    "Entry": "saescope.store.read.entry",
+    "FeatureStore": "saescope.store.read.reader",
+    "Sweep": "saescope.store.read.reader",
+}
 
 
 def __getattr__(name: str) -> Any:

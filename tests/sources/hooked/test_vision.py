@@ -19,8 +19,8 @@ from saescope.progress import SILENT, Progress
 from saescope.sources import SourceOptions, flat_positions, open_source
 from saescope.sources.hooked.vision import HookedImages, open_vision
 from saescope.sources.hooked.windows import POSITIONS
-from saescope.sources.image_data import ImageSet
-from saescope.sources.image_stack import ArrayStack
+from saescope.sources.images.image_data import ImageSet
+from saescope.sources.images.image_stack import ArrayStack
 from saescope.sources.options import Split
 from saescope.store.errors import UserError
 from tests.models.small_models import VISION, make

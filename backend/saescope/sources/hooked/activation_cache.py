@@ -28,8 +28,8 @@ from saescope.progress import Progress
 from saescope.sources.hooked.windows import ItemReader, Windows
 from saescope.sources.mapped import let_go, map_array
 from saescope.sources.options import CacheDType
-from saescope.store import atomic
 from saescope.store.errors import UserError
+from saescope.store.write import atomic
 
 SHARD_VALUES = 1 << 23
 """Values of a shard, about: 32 MiB in float32."""

@@ -26,8 +26,8 @@ from saescope.sources.hooked.windows import Windows
 from saescope.sources.options import SourceOptions
 from saescope.sources.protocol import ActivationBatch, ActivationTable
 from saescope.sources.targets import Joined
-from saescope.store import atomic
 from saescope.store.errors import UserError
+from saescope.store.write import atomic
 
 CACHE_LIMIT = 16 << 30
 """Bytes of activations up to which `cache='auto'` keeps them on disk."""

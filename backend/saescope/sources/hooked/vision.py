@@ -19,12 +19,12 @@ from saescope.models import HookedModel
 from saescope.progress import SILENT, Progress
 from saescope.sources.hooked.picture_inputs import PictureInputs
 from saescope.sources.hooked.source import HookedSource, model_options, shared_model
-from saescope.sources.image_data import ImageData
+from saescope.sources.images.image_data import ImageData
+from saescope.sources.images.parquet_images import ParquetData
+from saescope.sources.images.picture_folder import PictureData
+from saescope.sources.images.pixels import PixelSource
+from saescope.sources.images.png import encode_png
 from saescope.sources.options import SourceOptions, Split
-from saescope.sources.parquet_images import ParquetData
-from saescope.sources.picture_folder import PictureData
-from saescope.sources.pixels import PixelSource
-from saescope.sources.png import encode_png
 from saescope.store.errors import UserError
 
 _AT_ONCE = 32

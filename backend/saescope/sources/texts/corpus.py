@@ -35,8 +35,8 @@ from saescope.sources.texts.choosing import Chosen
 from saescope.sources.texts.documents import Document, Documents, Scalar
 from saescope.sources.texts.framing import tokenizer_sha256
 from saescope.sources.texts.tokenising import TokenisedDocument, tokenised
-from saescope.store import atomic
 from saescope.store.errors import UserError
+from saescope.store.write import atomic
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

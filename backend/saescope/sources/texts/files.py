@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO, cast
 
 from saescope.models.cache import file_sha256
+from saescope.sources.images.picture_folder import natural_key
 from saescope.sources.options import Split
-from saescope.sources.picture_folder import natural_key
 from saescope.store.errors import UserError
 
 _SPLIT = re.compile(r"(?:^|[-_./])(train|training|test|testing|val|valid|validation)(?=[-_./]|$)", re.IGNORECASE)

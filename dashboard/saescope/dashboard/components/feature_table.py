@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from saescope.dashboard import links, reads, theme
+from saescope.dashboard import theme
 from saescope.dashboard.components import pictures
 from saescope.dashboard.components.table import Cell, Column, Row, Sort, table
 from saescope.dashboard.formats import dead, density, label_precision, percent, significant
+from saescope.dashboard.state import links, reads
 from saescope.store.token_text import visible
 
 if TYPE_CHECKING:

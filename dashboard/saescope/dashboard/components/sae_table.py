@@ -6,11 +6,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from saescope.dashboard import links, theme
+from saescope.dashboard import theme
 from saescope.dashboard.components import sources
 from saescope.dashboard.components.table import Cell, Column, Row, table
 from saescope.dashboard.formats import count, day, dead, percent
 from saescope.dashboard.metrics import METRICS, value
+from saescope.dashboard.state import links
 
 if TYPE_CHECKING:
     from saescope.store import Entry

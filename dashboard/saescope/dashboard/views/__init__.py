@@ -2,7 +2,7 @@
 
 Conventions, which every page keeps:
 
-* **The URL is the state.** A page reads what it shows from `st.query_params` (through `saescope.dashboard.links`), so
+* **The URL is the state.** A page reads what it shows from `st.query_params` (through `state.links`), so
   that its address alone restores it: `feature?sae=mnist-topk-k16&feature=412`. `sae` names the SAE on every page;
   the router adds it when it is missing. Lists are comma-separated (`picked=a,b`).
 * Settings (a search text, a sort order, an axis, a page number) are widgets of `controls`: their value is read from

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 import streamlit as st
 
-from saescope.dashboard import controls, links, panels
+from saescope.dashboard import panels
 from saescope.dashboard.components import sources
 from saescope.dashboard.components.picture_tiles import Tile, Tone, picture_tiles
 from saescope.dashboard.components.pictures import AtomMode
-from saescope.dashboard.exhibits import atoms
-from saescope.dashboard.exhibits.similarity import chained_order, spread_order
 from saescope.dashboard.formats import count, density, plain, significant
+from saescope.dashboard.presentation import atoms
+from saescope.dashboard.presentation.similarity import chained_order, spread_order
+from saescope.dashboard.state import controls, links
 from saescope.dashboard.views.features import compose
 from saescope.store.errors import QueryError
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from saescope.dashboard import controls, links, panels
+from saescope.dashboard import panels
 from saescope.dashboard.components.activation_histogram import activation_histogram, bars, interval_names
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.table import Cell, Column, Row, table
-from saescope.dashboard.exhibits import atoms, codes, examples, texts
 from saescope.dashboard.formats import count, dead, density, label_name, percent, plain, short_count, significant
+from saescope.dashboard.presentation import atoms, codes, examples, texts
+from saescope.dashboard.state import controls, links
 from saescope.store.errors import UserError
 
 if TYPE_CHECKING:

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from saescope.dashboard import charts, controls, links, panels, reads
+from saescope.dashboard import charts, panels
 from saescope.dashboard.components import feature_scatter, sources
 from saescope.dashboard.components.feature_scatter import Box
 from saescope.dashboard.components.feature_table import STATISTICS, feature_table
 from saescope.dashboard.components.table import Sort
-from saescope.dashboard.exhibits import texts
 from saescope.dashboard.formats import count, plain
-from saescope.store.browse import RELEVANCE
+from saescope.dashboard.presentation import texts
+from saescope.dashboard.state import controls, links, reads
 from saescope.store.errors import QueryError
-from saescope.store.search import is_ranked
+from saescope.store.read.browse import RELEVANCE
+from saescope.store.search.condition import is_ranked
 
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore

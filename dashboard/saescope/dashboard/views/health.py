@@ -12,14 +12,15 @@ import numpy as np
 import pyarrow as pa
 import streamlit as st
 
-from saescope.dashboard import charts, controls, links, panels, reads, theme
+from saescope.dashboard import charts, panels, theme
 from saescope.dashboard.components import pictures, sources
 from saescope.dashboard.components.feature_table import name
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.table import Cell, Column, Row, table
-from saescope.dashboard.exhibits import codes
 from saescope.dashboard.formats import count, dead, dead_bound, density, percent, plain
 from saescope.dashboard.metrics import METRICS, metric
+from saescope.dashboard.presentation import codes
+from saescope.dashboard.state import controls, links, reads
 from saescope.store.token_text import visible
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from saescope.dashboard import controls, links, panels
+from saescope.dashboard import panels
 from saescope.dashboard.components import sources
 from saescope.dashboard.components.sae_table import OF_ONE_ARCHITECTURE, WITHOUT_SOURCE, sae_table
 from saescope.dashboard.components.sparkline import Point, sparkline
@@ -15,6 +15,7 @@ from saescope.dashboard.components.table import MAX_ROWS
 from saescope.dashboard.components.tradeoff import MAX_PICKED
 from saescope.dashboard.formats import count, plain
 from saescope.dashboard.metrics import value
+from saescope.dashboard.state import controls, links
 
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore

@@ -13,13 +13,14 @@ from urllib.parse import quote
 import streamlit as st
 from PIL import Image, UnidentifiedImageError
 
-from saescope.dashboard import links, panels, probes, reads
+from saescope.dashboard import panels, probes
 from saescope.dashboard.components import sources
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.pictures import image_sprite
 from saescope.dashboard.components.position_codes import Code, text_stage
-from saescope.dashboard.exhibits import atoms, codes, texts
 from saescope.dashboard.formats import count, plain, significant
+from saescope.dashboard.presentation import atoms, codes, texts
+from saescope.dashboard.state import links, reads
 from saescope.store.errors import UserError
 
 if TYPE_CHECKING:

@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from saescope.dashboard import controls, links, panels, theme
+from saescope.dashboard import panels, theme
 from saescope.dashboard.components import sources
 from saescope.dashboard.components.pictures import Sprite, colour_sprite, signed_sprite, value_sprite
 from saescope.dashboard.components.reconstruction_rows import Builder, Row, Title, reconstruction_rows
-from saescope.dashboard.exhibits import atoms, codes
-from saescope.dashboard.exhibits.examples import metadata_lines
-from saescope.dashboard.exhibits.labels import labels
-from saescope.dashboard.exhibits.rebuilding import Rebuilt, rebuild
 from saescope.dashboard.formats import count, percent, plain, significant
+from saescope.dashboard.presentation import atoms, codes
+from saescope.dashboard.presentation.examples import metadata_lines
+from saescope.dashboard.presentation.labels import labels
+from saescope.dashboard.presentation.rebuilding import Rebuilt, rebuild
+from saescope.dashboard.state import controls, links
 from saescope.store.errors import UserError
 
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore
-    from saescope.store.reader import Sweep
+    from saescope.store.read.reader import Sweep
 
 ROWS = 8
 N_BUILDERS = 12

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import streamlit as st
 
-from saescope.dashboard import charts, controls, links, panels, reads, theme
+from saescope.dashboard import charts, panels, theme
 from saescope.dashboard.components import pictures, sources, tradeoff
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.sae_table import BRIEF, sae_table
 from saescope.dashboard.components.tradeoff import MAX_PICKED
 from saescope.dashboard.formats import count, density, plain, significant
 from saescope.dashboard.metrics import METRICS, Metric, value
+from saescope.dashboard.state import controls, links, reads
 
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore
-    from saescope.store.reader import Sweep
+    from saescope.store.read.reader import Sweep
 
 N_ATOMS = 24
 _CHART = "_saescope_tradeoff"

@@ -1,0 +1,1 @@
+"""Checkpoint formats, one per file."""

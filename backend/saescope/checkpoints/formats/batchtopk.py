@@ -1,0 +1,84 @@
+"""The BatchTopK repository (Bussmann): `sae.pt` and config.json with sae_type, top_k, input_unit_norm, ...
+
+    topk, batchtopk, vanilla: z = (x - b_dec) W_enc (vanilla: + b_enc)
+    jumprelu: z = x W_enc + b_enc, thresholds exp(jumprelu.log_threshold)
+
+TopK and BatchTopK have a b_enc that they do not use: it is left out. No threshold of BatchTopK is stored, so that the k
+largest of each position are kept, unless `--assume threshold=T` gives one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from saescope.autoencoders.batchtopk import UNCALIBRATED
+from saescope.checkpoints.assembling import assemble
+from saescope.checkpoints.assumptions import Assumptions
+from saescope.checkpoints.formats.registry import CheckpointFormat, Loaded
+from saescope.checkpoints.metadata import metadata
+from saescope.checkpoints.tensors.files import CheckpointFiles
+from saescope.checkpoints.tensors.weights import Weights
+from saescope.store.errors import UserError
+
+_TYPES = {"topk": "topk", "batchtopk": "batchtopk", "vanilla": "relu", "jumprelu": "jumprelu"}
+
+
+def recognise(files: CheckpointFiles) -> bool:
+    if "jumprelu.log_threshold" in files.single_content.tensors:
+        return True
+    config = files.config_or_nothing("config.json")
+    return files.single is not None and {"sae_type", "dict_size", "act_size"} <= set(config)
+
+
+def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
+    if files.single is None:
+        raise UserError(f"{files.path} holds no single weights file", "the repository saves sae.pt beside config.json")
+    config = files.config("config.json")
+    if config is None:
+        raise UserError(f"config.json is missing beside {files.single}", "it says which architecture this is")
+    if config.get("sae_type") not in _TYPES:
+        raise UserError(f"config.json has sae_type {config.get('sae_type')!r}", f"known: {', '.join(_TYPES)}")
+    name = _TYPES[config["sae_type"]]
+    weights = Weights(
+        str(files.single),
+        files.content(files.single),
+        {"d_in": config.get("act_size"), "n_features": config.get("dict_size")},
+    )
+    tensors = {
+        "W_enc": weights.take("W_enc", "d_in", "n_features"),
+        "W_dec": weights.take("W_dec", "n_features", "d_in"),
+        "b_dec": weights.take("b_dec", "d_in"),
+    }
+    b_enc = weights.take("b_enc", "n_features")
+    fields: dict[str, Any] = {"apply_b_dec_to_input": name != "jumprelu"}
+    if name in ("relu", "jumprelu"):
+        tensors["b_enc"] = b_enc
+    else:
+        fields["k"] = config.get("top_k")
+    if name == "jumprelu":
+        tensors["threshold"] = torch.exp(weights.take("jumprelu.log_threshold", "n_features"))
+    weights.ignore("num_batches_not_active")
+    weights.check()
+    notes: tuple[str, ...] = ()
+    if name == "batchtopk":
+        threshold = assume.get("threshold")
+        if threshold is None:
+            notes = ("no threshold is stored: the k largest of each position are kept instead",)
+        tensors["threshold"] = torch.tensor(UNCALIBRATED if threshold is None else threshold)
+    if config.get("input_unit_norm"):
+        fields["input_normalization"] = "layer_norm"
+    layer = config.get("layer")
+    found = metadata(
+        model=config.get("model_name"),
+        hook=config.get("hook_point"),
+        layer=layer if isinstance(layer, int) else None,
+        context_size=config.get("seq_len"),
+        dataset=config.get("dataset_path"),
+        original_config=config,
+    )
+    return Loaded(assemble(name, tensors, **fields), found, notes)
+
+
+FORMAT = CheckpointFormat("batchtopk", recognise, load)

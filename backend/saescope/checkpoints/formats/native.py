@@ -1,0 +1,281 @@
+"""The native format: a folder with cfg.json and sae.safetensors. Raw activations go in.
+
+Tensors (float32): W_enc [d_in, n_features], W_dec [n_features, d_out], b_enc [n_features], b_dec [d_out] and what the
+architecture and its options add (docs/autoencoders.md). A checkpoint trained on whitened data also has `whitening`
+[d_out, d_out] and `whitening_mean` [d_out]: its output was judged in the space of (x - whitening_mean) @ whitening,
+which is folded into the other tensors already, as is that of a transcoder's input.
+
+cfg.json: `format`, `format_version`, `saescope_version`, the fields of the architecture's config, `weights_sha256` and,
+if known, `training` (how it was trained) and `metadata` (anything else).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import typing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from saescope.autoencoders import Autoencoder, AutoencoderConfig, architecture
+from saescope.checkpoints.assumptions import Assumptions
+from saescope.checkpoints.formats.registry import CheckpointFormat, Loaded
+from saescope.checkpoints.tensors.files import CheckpointFiles
+from saescope.checkpoints.tensors.reading import MAX_ELEMENTS
+from saescope.store.errors import FaultsError, UserError
+from saescope.store.write import atomic
+
+CONFIG_NAME = "cfg.json"
+WEIGHTS_NAME = "sae.safetensors"
+FORMAT_KEY = "saescope-sae"
+FORMAT_VERSION = 1
+EXTRA_KEYS = ("training", "metadata")
+
+_FLOATS = {"F64", "F32", "F16", "BF16"}
+_OWN_KEYS = ("format", "format_version", "saescope_version", "architecture", "weights_sha256")
+
+
+class Whitening(NamedTuple):
+    """The space that an SAE's output was judged in by training: transformed = (x - mean) @ matrix."""
+
+    mean: Float[Tensor, " d_out"]
+    matrix: Float[Tensor, "d_out d_out"]
+
+
+def save(
+    sae: Autoencoder, folder: Path, extra: dict[str, Any] | None = None, *, whitening: Whitening | None = None
+) -> None:
+    """Writes `sae` to `folder` (made if missing): the weights first, then cfg.json, each by temp name and rename.
+
+    `extra` may hold `training` and `metadata`, JSON-ready.
+    """
+    extra = extra or {}
+    assert set(extra) <= set(EXTRA_KEYS), f"cfg.json takes {EXTRA_KEYS} besides the architecture's fields"
+    tensors = {name: t.detach().to("cpu", torch.float32).contiguous() for name, t in sae.tensors().items()}
+    if whitening is not None:
+        tensors["whitening"] = whitening.matrix.detach().to("cpu", torch.float32).contiguous()
+        tensors["whitening_mean"] = whitening.mean.detach().to("cpu", torch.float32).contiguous()
+    atomic.make_folder(folder)
+    with atomic.replacing(folder / WEIGHTS_NAME) as temporary:
+        save_file(tensors, temporary)
+    config = {
+        "format": FORMAT_KEY,
+        "format_version": FORMAT_VERSION,
+        "saescope_version": _program_version(),
+        **sae.config.to_dict(),
+        "weights_sha256": weights_sha256(folder),
+        **extra,
+    }
+    text = json.dumps(config, indent=2, allow_nan=False)
+    atomic.write_bytes(folder / CONFIG_NAME, text.encode() + b"\n")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """cfg.json as it is. `UserError` where it is missing, unreadable or no JSON object."""
+    path = folder / CONFIG_NAME
+    try:
+        config = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(
+            f"no {CONFIG_NAME} in {folder}", f"a checkpoint holds {CONFIG_NAME} and {WEIGHTS_NAME}"
+        ) from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}", "it is damaged or half-written: save it again") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path} holds a JSON {type(config).__name__}, not an object")
+    return config
+
+
+def read_whitening(folder: Path) -> Whitening | None:
+    """The space that the SAE was trained in, where that was a whitened one."""
+    path = folder / WEIGHTS_NAME
+    with _open(path) as file:
+        if "whitening" not in file.keys():  # noqa: SIM118 - the file is no mapping
+            return None
+        return Whitening(file.get_tensor("whitening_mean"), file.get_tensor("whitening"))
+
+
+def weights_sha256(folder: Path) -> str:
+    """Hash of the weights' file, which annotations are keyed by."""
+    try:
+        with (folder / WEIGHTS_NAME).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise UserError(f"no {WEIGHTS_NAME} in {folder}") from None
+
+
+def load(path: Path) -> Autoencoder:
+    """The SAE in `path` (the folder, or either of its files), all of it checked; every fault is reported at once."""
+    folder = _folder(path)
+    raw = read_config(folder)
+    faults: list[str] = []
+    config = _config(raw, faults)
+    if config is None:
+        raise FaultsError(f"checkpoint {folder}", faults)
+    weights = folder / WEIGHTS_NAME
+    if not weights.is_file():
+        raise FaultsError(f"checkpoint {folder}", [*faults, f"{WEIGHTS_NAME} is missing"])
+    expected_hash = raw.get("weights_sha256")
+    if expected_hash is not None and expected_hash != weights_sha256(folder):
+        faults.append(f"{WEIGHTS_NAME} is not the file that cfg.json was written for (sha256 differs)")
+    with torch.device("meta"):
+        model = architecture(config.architecture).module(config)
+    tensors = _tensors(weights, {name: tuple(t.shape) for name, t in model.tensors().items()}, config.d_out, faults)
+    if faults:
+        raise FaultsError(f"checkpoint {folder}", faults)
+    if getattr(config, "tied", False) and not torch.equal(tensors["W_enc"], tensors["W_dec"].T):
+        raise FaultsError(f"checkpoint {folder}", ["cfg.json says tied, but W_enc is not the transpose of W_dec"])
+    model = model.to_empty(device="cpu")
+    model.load_tensors(tensors)
+    return model
+
+
+def recognise(path: Path) -> bool:
+    """A folder (or one of its files) whose cfg.json names an architecture and widths."""
+    try:
+        config = read_config(_folder(path))
+    except UserError:
+        return False
+    return config.get("format") == FORMAT_KEY or {"architecture", "d_in", "n_features"} <= set(config)
+
+
+def _folder(path: Path) -> Path:
+    return path.parent if path.name in (CONFIG_NAME, WEIGHTS_NAME) and path.is_file() else path
+
+
+def _config(raw: dict[str, Any], faults: list[str]) -> AutoencoderConfig | None:
+    """The architecture's config from cfg.json; None (and faults) where it cannot be made."""
+    if raw.get("format", FORMAT_KEY) != FORMAT_KEY:
+        faults.append(f"format is {raw['format']!r}, expected {FORMAT_KEY!r}")
+    version = raw.get("format_version", FORMAT_VERSION)
+    if not isinstance(version, int) or version > FORMAT_VERSION or version < 1:
+        faults.append(f"format_version is {version!r}, this program reads up to {FORMAT_VERSION}: update saescope")
+    name = raw.get("architecture")
+    if not isinstance(name, str):
+        faults.append(f"architecture is {name!r}, expected a name")
+        return None
+    try:
+        kind = architecture(name).config
+    except UserError as error:
+        faults.append(f"{error.message} ({error.hint})")
+        return None
+    types = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    unknown = [key for key in raw if key not in fields and key not in _OWN_KEYS and key not in EXTRA_KEYS]
+    faults += [f"unknown key {key!r} in {CONFIG_NAME}" for key in unknown]
+    values: dict[str, Any] = {}
+    for field in fields.values():
+        if field.name in raw:
+            fault = _type_fault(raw[field.name], types[field.name])
+            if fault is None:
+                value = raw[field.name]
+                values[field.name] = tuple(value) if isinstance(value, list) else value
+            else:
+                faults.append(f"{field.name} is {raw[field.name]!r}, expected {fault}")
+        elif field.default is dataclasses.MISSING:
+            faults.append(f"{field.name} is missing in {CONFIG_NAME}")
+    if any(field.name not in values for field in fields.values() if field.default is dataclasses.MISSING):
+        return None
+    try:
+        return kind(**values)
+    except UserError as error:
+        faults.append(error.message)
+        return None
+
+
+def _type_fault(value: Any, expected: Any) -> str | None:
+    """What was expected of a JSON value, or None where it fits."""
+    if expected is bool:
+        return None if isinstance(value, bool) else "true or false"
+    if expected is int:
+        return None if isinstance(value, int) and not isinstance(value, bool) else "a whole number"
+    if expected == tuple[int, ...]:
+        whole = isinstance(value, list) and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
+        return None if whole else "a list of whole numbers"
+    if expected is float:
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return None if fits else "a finite number"
+    if typing.get_origin(expected) is typing.Literal:
+        known = typing.get_args(expected)
+        return None if value in known else f"one of {', '.join(known)}"
+    if expected is str:
+        return None if isinstance(value, str) else "text"
+    raise AssertionError(f"no rule for a config field of type {expected}")
+
+
+def _open(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt", device="cpu")
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"cannot read {path}: {error}", "it is damaged or half-written: save it again") from None
+
+
+def _tensors(path: Path, shapes: dict[str, tuple[int, ...]], d_out: int, faults: list[str]) -> dict[str, Tensor]:
+    """The tensors named in `shapes`, as float32. Shapes and types are checked in the header, before any is read."""
+    try:
+        file = _open(path)
+    except UserError as error:
+        faults.append(error.message)
+        return {}
+    optional = {"whitening": (d_out, d_out), "whitening_mean": (d_out,)}
+    with file:
+        present = set(file.keys())
+        faults += [f"tensor {name} is missing" for name in shapes if name not in present]
+        faults += [f"unknown tensor {name}" for name in sorted(present - set(shapes) - set(optional))]
+        if len(present & set(optional)) == 1:
+            faults.append("whitening and whitening_mean belong together, but only one is there")
+        result: dict[str, Tensor] = {}
+        for name, expected in {**shapes, **optional}.items():
+            if name not in present:
+                continue
+            header = file.get_slice(name)
+            shape = tuple(header.get_shape())
+            if shape != expected:
+                faults.append(f"{name} has shape {list(shape)}, expected {list(expected)}")
+            elif header.get_dtype() not in _FLOATS:
+                faults.append(f"{name} has type {header.get_dtype()}, expected a floating point type")
+            elif math.prod(shape) > MAX_ELEMENTS:
+                faults.append(f"{name} has {math.prod(shape)} elements, more than {MAX_ELEMENTS}")
+            else:
+                tensor = file.get_tensor(name).to(torch.float32)
+                bad = int(tensor.numel() - torch.isfinite(tensor).sum())
+                if bad:
+                    faults.append(f"{name} has {bad} values that are NaN or infinite")
+                if name in shapes:
+                    result[name] = tensor
+    return result
+
+
+def _program_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("saescope")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _load(files: CheckpointFiles, _: Assumptions) -> Loaded:
+    sae = load(files.path)
+    return Loaded(sae, read_config(_folder(files.path)).get("metadata") or {})
+
+
+def _recognise(files: CheckpointFiles) -> bool:
+    if recognise(files.path):
+        return True
+    weights = files.find(WEIGHTS_NAME)  # whose cfg.json is not there: better to say so than to guess
+    names = set(files.content_or_nothing(weights).tensors)
+    return files.find(CONFIG_NAME) is None and {"W_enc", "W_dec"} <= names
+
+
+FORMAT = CheckpointFormat("native", _recognise, _load)

@@ -1,0 +1,79 @@
+"""OpenAI's sparse_autoencoder: one .pt file with pre_bias, latent_bias, encoder.weight, decoder.weight and the name of
+the activation function.
+
+    z = (x - pre_bias) encoder.weight^T + latent_bias,  x_hat = f decoder.weight^T + pre_bias
+
+SAEs with the activation function TopK see each input normalised by its own mean and deviation; those with ReLU do not.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from saescope.checkpoints.assembling import assemble
+from saescope.checkpoints.assumptions import Assumptions
+from saescope.checkpoints.formats.registry import CheckpointFormat, Loaded
+from saescope.checkpoints.metadata import metadata
+from saescope.checkpoints.tensors.files import CheckpointFiles
+from saescope.checkpoints.tensors.weights import Weights
+from saescope.store.errors import UserError
+
+_HOOKS = {
+    "mlp_post_act": "mlp.hook_post",
+    "resid_delta_attn": "hook_attn_out",
+    "resid_post_attn": "hook_resid_mid",
+    "resid_delta_mlp": "hook_mlp_out",
+    "resid_post_mlp": "hook_resid_post",
+}
+
+
+def recognise(files: CheckpointFiles) -> bool:
+    return {"pre_bias", "latent_bias", "encoder.weight"} <= set(files.single_content.tensors)
+
+
+def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
+    if files.single is None:
+        raise UserError(f"{files.path} holds no single weights file", "give the .pt file itself")
+    content = files.content(files.single)
+    weights = Weights(str(files.single), content)
+    encoder = weights.take("encoder.weight", "n_features", "d_in")
+    tied = not weights.has("decoder.weight")
+    tensors = {
+        "W_enc": encoder.T,
+        "b_enc": weights.take("latent_bias", "n_features"),
+        "W_dec": encoder if tied else weights.take("decoder.weight", "d_in", "n_features").T,
+        "b_dec": weights.take("pre_bias", "d_in"),
+    }
+    weights.ignore("stats_last_nonzero", "latents_*", "decoder.linear.weight")
+    weights.check()
+    activation = content.values.get("activation", "ReLU")
+    fields: dict[str, Any] = {"apply_b_dec_to_input": True}
+    if activation == "TopK":
+        state = content.values.get("activation_state_dict") or {}
+        recorded = state.get("k") if isinstance(state, dict) else None
+        fields["k"] = assume.need("k", recorded, str(files.single))
+        post = state.get("postact_fn", "ReLU") if isinstance(state, dict) else "ReLU"
+        if post not in ("ReLU", "Identity"):
+            raise UserError(f"{files.single} has the function {post!r} after its top-k", "known: ReLU, Identity")
+        if post == "Identity":
+            fields["signed"] = True
+        fields["input_normalization"] = "layer_norm"
+        name = "topk"
+    elif activation == "ReLU":
+        name = "relu"
+    else:
+        raise UserError(f"{files.single} has the activation function {activation!r}", "known: ReLU, TopK")
+    return Loaded(assemble(name, tensors, **fields), _metadata(files.origin))
+
+
+def _metadata(origin: str) -> dict[str, Any]:
+    """gpt2-small/resid_post_mlp_v5_32k/autoencoders/8.pt"""
+    found = re.search(rf"({'|'.join(_HOOKS)})(?:_v\d+_\d+k)?[/\\]autoencoders[/\\](\d+)\.pt$", origin)
+    if found is None:
+        return {}
+    layer = int(found[2])
+    return metadata(model="gpt2", hook=f"blocks.{layer}.{_HOOKS[found[1]]}", layer=layer, context_size=64)
+
+
+FORMAT = CheckpointFormat("openai", recognise, load)

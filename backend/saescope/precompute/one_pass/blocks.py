@@ -1,0 +1,220 @@
+"""Rows of a source in blocks of one fixed size, and their codes as compressed rows.
+
+Encoding always sees the same blocks, whatever batches the source yields, so that the rounding of a matrix product
+does not depend on batch settings or on where a cut run was resumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import repeat
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int32, Int64
+from torch import Tensor
+
+from saescope.autoencoders import Autoencoder, Selection
+from saescope.precompute import kernels
+from saescope.precompute.one_pass.threads import N_THREADS, threads
+from saescope.sources.protocol import Source, flat_positions
+from saescope.sources.targets import flat_targets
+
+
+def block_rows(n_features: int) -> int:
+    """Rows encoded at a time: as many as keep a dense block of codes at 16 million values (64 MiB), 64 to 4,096."""
+    return int(np.clip(2**24 // n_features, 64, 4096))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A block of evaluated positions in the source's order. `first` is the index of its first row."""
+
+    first: int
+    x: Float[Tensor, "row d_in"]
+    items: Int64[np.ndarray, " row"]
+    positions: Int64[np.ndarray, " row"]
+    targets: Float[Tensor, "row d_out"] | None = None
+    """What a transcoder reconstructs; None: `x` itself."""
+
+    @property
+    def target(self) -> Float[Tensor, "row d_out"]:
+        """What is to be reconstructed."""
+        return self.x if self.targets is None else self.targets
+
+
+def rows_of(
+    source: Source, n_rows: int, start: Start | None = None, items_per_batch: int | None = None
+) -> Iterator[Rows]:
+    """All evaluated positions from `start` on, `n_rows` at a time (the last block may be shorter)."""
+    start = start or Start()
+    if items_per_batch is None:
+        items_per_batch = max(1, n_rows // source.positions_per_item)
+    skip = start.positions
+    first = start.row
+    pending: list[Rows] = []
+    held = 0
+    for batch in source.batches(start.item, items_per_batch):
+        rows = Rows(first, *flat_positions(batch), flat_targets(batch))
+        if skip:
+            dropped = min(skip, len(rows.items))
+            rows, skip = _part(rows, dropped, None), skip - dropped
+        while len(rows.items):
+            taken = min(n_rows - held, len(rows.items))
+            pending.append(_part(rows, 0, taken))
+            rows = _part(rows, taken, None)
+            held += taken
+            if held == n_rows:
+                yield _joined(first, pending)
+                first += held
+                pending, held = [], 0
+    if held:
+        yield _joined(first, pending)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a pass goes on: at evaluated position number `positions` of item `item`, which is row `row` of all."""
+
+    item: int = 0
+    positions: int = 0
+    row: int = 0
+
+    def after(self, rows: Rows) -> Start:
+        """The start that follows a block."""
+        last = int(rows.items[-1])
+        of_last = int(np.count_nonzero(rows.items == last))
+        if last == self.item:
+            of_last += self.positions
+        return Start(last, of_last, rows.first + len(rows.items))
+
+
+def _part(rows: Rows, start: int, stop: int | None) -> Rows:
+    part = slice(start, stop)
+    targets = None if rows.targets is None else rows.targets[part]
+    return Rows(rows.first, rows.x[part], rows.items[part], rows.positions[part], targets)
+
+
+def _joined(first: int, parts: list[Rows]) -> Rows:
+    if len(parts) == 1:
+        return replace(parts[0], first=first)
+    targets = [part.targets for part in parts if part.targets is not None]
+    return Rows(
+        first,
+        torch.cat([part.x for part in parts]),
+        np.concatenate([part.items for part in parts]),
+        np.concatenate([part.positions for part in parts]),
+        torch.cat(targets) if targets else None,
+    )
+
+
+@dataclass(frozen=True)
+class CodeBlock:
+    """Codes of a block. Row r fires `features[row_ptr[r]:row_ptr[r + 1]]`.
+
+    `dense` or `selection` is what the encoder gave, for decoding (which does not use the firing threshold).
+    The arrays are views of buffers that the next block overwrites.
+    """
+
+    row_ptr: Int64[np.ndarray, " row+1"]
+    features: Int32[np.ndarray, " firing"]
+    values: Float32[np.ndarray, " firing"]
+    dense: Float[Tensor, "row n_features"] | None
+    selection: Selection | None
+    all_fire: bool
+    """Whether every non-zero code fires (the threshold is 0)."""
+
+    def l1(self, rows: Int64[np.ndarray, " chosen"] | None = None) -> float:
+        """Sum of |f_j| over the block or its chosen rows, firing or not, in float64."""
+        if not self.all_fire and self.dense is not None:
+            dense = self.dense if rows is None else self.dense[torch.from_numpy(rows).to(self.dense.device)]
+            return float(dense.abs().sum(dtype=torch.float64))
+        if rows is None:
+            return float(np.abs(self.values).sum(dtype=np.float64))
+        return kernels.l1_of_rows(self.row_ptr, self.values, rows)
+
+
+class Encoder:
+    """Encodes blocks of at most `n_rows` rows, reusing its buffers."""
+
+    def __init__(self, sae: Autoencoder, n_rows: int, device: torch.device) -> None:
+        self.sae = sae
+        self.device = device
+        self.threshold = np.float32(sae.config.firing_threshold)
+        self._whole = _Buffers(n_rows)
+        self._runs = [_Buffers(-(-n_rows // N_THREADS)) for _ in range(N_THREADS)]
+
+    @torch.inference_mode()
+    def __call__(self, x: Float[Tensor, "row d_in"]) -> CodeBlock:
+        x = x.to(self.device, torch.float32, non_blocking=True)
+        selection = self.sae.select(x)
+        if selection is not None:
+            return self._from_selection(selection)
+        codes = self.sae.encode(x)
+        if codes.is_cuda:
+            return self._from_cuda(codes)
+        dense = codes.contiguous()
+        n = self._compress(dense.numpy())
+        return CodeBlock(*self._whole.entries(len(dense), n), dense, None, self.threshold == 0)
+
+    def _compress(self, dense: Float32[np.ndarray, "row n_features"]) -> int:
+        """Fill the buffers with the firing entries of `dense` and return their number. Each thread takes a run of
+        rows; what comes out does not depend on how many there are."""
+        pieces = [piece for piece in np.array_split(dense, len(self._runs)) if len(piece)]
+        ends = np.cumsum([0, *threads().map(_Buffers.compress, self._runs, pieces, repeat(self.threshold))])
+        whole, row = self._whole, 0
+        whole.reserve(int(ends[-1]))
+        for run, piece, start, end in zip(self._runs, pieces, ends, ends[1:], strict=False):
+            whole.features[start:end] = run.features[: end - start]
+            whole.values[start:end] = run.values[: end - start]
+            whole.row_ptr[row + 1 : row + 1 + len(piece)] = run.row_ptr[1 : len(piece) + 1] + start
+            row += len(piece)
+        return int(ends[-1])
+
+    def _from_selection(self, selection: Selection) -> CodeBlock:
+        indices, values = selection.indices.cpu().numpy(), selection.values.cpu().numpy()
+        whole = self._whole
+        whole.reserve(indices.size)
+        row_ptr = whole.row_ptr[: len(indices) + 1]
+        n = kernels.compress_selection(indices, values, self.threshold, row_ptr, whole.features, whole.values)
+        return CodeBlock(*whole.entries(len(indices), n), None, selection, self.threshold == 0)
+
+    def _from_cuda(self, codes: Float[Tensor, "row n_features"]) -> CodeBlock:
+        """Only the firing entries cross to the host."""
+        rows, features = torch.nonzero(codes.abs() > float(self.threshold), as_tuple=True)
+        values = codes[rows, features]
+        row_ptr = self._whole.row_ptr[: len(codes) + 1]
+        np.cumsum(torch.bincount(rows, minlength=len(codes)).cpu().numpy(), out=row_ptr[1:])
+        return CodeBlock(
+            row_ptr, features.to(torch.int32).cpu().numpy(), values.cpu().numpy(), codes, None, self.threshold == 0
+        )
+
+
+class _Buffers:
+    """The firing entries of at most `n_rows` rows. They grow as they must; the next rows overwrite them."""
+
+    def __init__(self, n_rows: int) -> None:
+        self.row_ptr = np.zeros(n_rows + 1, np.int64)
+        self.features = np.empty(0, np.int32)
+        self.values = np.empty(0, np.float32)
+
+    def entries(
+        self, n_rows: int, n: int
+    ) -> tuple[Int64[np.ndarray, " row+1"], Int32[np.ndarray, " firing"], Float32[np.ndarray, " firing"]]:
+        """Views of the first `n_rows` rows, which hold `n` entries."""
+        return self.row_ptr[: n_rows + 1], self.features[:n], self.values[:n]
+
+    def compress(self, dense: Float32[np.ndarray, "row n_features"], threshold: np.float32) -> int:
+        """Read `dense` into the buffers; the number of entries."""
+        self.reserve(dense.size // 16)
+        row_ptr = self.row_ptr[: len(dense) + 1]
+        while (n := kernels.compress(dense, threshold, row_ptr, self.features, self.values)) < 0:
+            self.reserve(min(max(2 * self.features.size, 16), dense.size))
+        return n
+
+    def reserve(self, size: int) -> None:
+        """Room for `size` entries; what was there is lost where there was less."""
+        if self.features.size < size:
+            self.features = np.empty(size, np.int32)
+            self.values = np.empty(size, np.float32)

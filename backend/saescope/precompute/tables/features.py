@@ -1,0 +1,61 @@
+"""The store's `features`: one row per feature, from the pass's state."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float
+
+from saescope.autoencoders import Autoencoder
+from saescope.precompute.metrics import DENSE_DENSITY
+from saescope.precompute.one_pass.state import FeatureState
+from saescope.precompute.tables.intervals import N_INTERVALS, Intervals
+from saescope.precompute.tables.labels import Labels
+from saescope.store.errors import UserError
+from saescope.store.format.schema import schema_of
+
+
+def feature_table(
+    state: FeatureState, intervals: Intervals, labels: Labels, sae: Autoencoder, n_positions: int
+) -> pa.Table:
+    """Statistics over all `n_positions` evaluated positions; mean and standard deviation are over firings."""
+    n_features = len(state.n_firing)
+    dead = state.n_firing == 0
+    density = state.n_firing / n_positions
+    firings = np.where(dead, 1, state.n_firing)
+    mean = state.total / firings
+    variance = np.maximum(state.total_squares / firings - mean**2, 0.0)
+    try:
+        norms = pa.array(sae.atoms.detach().norm(dim=1).cpu().numpy(), pa.float32())
+    except UserError:  # a decoder that is not linear has no atoms
+        norms = pa.nulls(n_features, pa.float32())
+    bias = sae.encoder_bias
+    kept = np.arange(N_INTERVALS) < intervals.n[:, None]
+    unlabelled = np.array([text is None for text in labels.text])
+    return pa.table(
+        {
+            "feature_id": np.arange(n_features, dtype=np.int32),
+            "n_firing": state.n_firing,
+            "density": density,
+            "mean_activation": pa.array(mean, mask=dead),
+            "std_activation": pa.array(np.sqrt(variance), mask=dead),
+            "max_activation": pa.array(state.top_value[:, 0], mask=dead),
+            "is_dead": dead,
+            "is_dense": density > DENSE_DENSITY,
+            "decoder_norm": norms,
+            "encoder_bias": pa.nulls(n_features, pa.float32()) if bias is None else bias.detach().cpu().numpy(),
+            "hist_counts": _lists(state.histogram.reshape(-1), np.full(n_features, state.spec.n_bins)),
+            "interval_lower": _lists(intervals.lower[kept], intervals.n),
+            "interval_counts": _lists(intervals.counts[kept], intervals.n),
+            "auto_label": pa.array(labels.text, pa.string()),
+            "label_precision": pa.array(labels.precision, mask=unlabelled),
+            "label_recall": pa.array(labels.recall, mask=unlabelled),
+            "label_base_rate": pa.array(labels.base_rate, mask=unlabelled),
+        },
+        schema_of("features"),
+    )
+
+
+def _lists(values: Float[np.ndarray, " n"] | np.ndarray, lengths: np.ndarray) -> pa.ListArray:
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values))

@@ -1,0 +1,148 @@
+"""On which tokens each feature fires, counted after the pass from the spilled firings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float64, Int32, Int64
+
+from saescope.precompute import kernels
+from saescope.precompute.one_pass.spill import Postings, Spill
+from saescope.precompute.tables.labels import MIN_ITEMS, MIN_LIFT
+from saescope.progress import SILENT, Progress
+from saescope.sources.protocol import Source, TokenSource
+from saescope.store.format.schema import schema_of
+
+ROWS_AT_ONCE = 2**16
+ITEMS_AT_ONCE = 1024
+FEATURES_AT_ONCE = 1024
+"""Features counted between two reports, per thread."""
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """The most frequent tokens of each feature, most firings first; of equal ones, the lower token."""
+
+    n: Int64[np.ndarray, " feature"]
+    """Tokens kept of each feature."""
+    token: Int32[np.ndarray, "feature kept"]
+    n_firing: Int64[np.ndarray, "feature kept"]
+    total: Float64[np.ndarray, "feature kept"]
+    """Sum of activations."""
+    n_token: Int64[np.ndarray, " vocab"]
+    """Evaluated positions with each token."""
+    label_token: Int64[np.ndarray, " feature"]
+    """The most frequent token that may label the feature, -1 where there is none."""
+    label_firing: Int64[np.ndarray, " feature"]
+    """Firings on it."""
+
+
+def as_tokens(source: Source) -> TokenSource | None:
+    """The source, where its positions are tokens."""
+    return cast(TokenSource, source) if source.kind == "tokens" else None
+
+
+def item_lengths(source: TokenSource, items: Int64[np.ndarray, " item"]) -> Int64[np.ndarray, " item"]:
+    """Tokens of each item, added ones included."""
+    unique, inverse = np.unique(items, return_inverse=True)
+    lengths = np.zeros(len(unique), np.int64)
+    for start in range(0, len(unique), ITEMS_AT_ONCE):
+        piece = slice(start, start + ITEMS_AT_ONCE)
+        lengths[piece] = source.contexts(unique[piece])[1].sum(axis=1)
+    return lengths[inverse]
+
+
+def row_tokens(spill: Spill, source: TokenSource) -> Int32[np.ndarray, " row"]:
+    """The token at each row of the pass, in one more file beside the spill's."""
+    if not spill.n_rows:
+        return np.empty(0, np.int32)
+    tokens = np.memmap(spill.folder / "tokens", np.int32, mode="w+", shape=spill.n_rows)
+    for start in range(0, spill.n_rows, ROWS_AT_ONCE):
+        piece = slice(start, start + ROWS_AT_ONCE)
+        tokens[piece] = source.token_ids(np.asarray(spill.items[piece]), spill.positions[piece].astype(np.int64))
+    return tokens
+
+
+def count_tokens(
+    spill: Spill, postings: Postings, source: TokenSource, n_kept: int = 20, progress: Progress = SILENT
+) -> TokenCounts:
+    """The `n_kept` tokens on which each feature fires most often, exactly.
+
+    Memory follows the number of features and the vocabulary; the corpus is read through memory maps.
+    """
+    n_features = len(postings.pointers) - 1
+    tokens = row_tokens(spill, source)
+    n_token = np.zeros(len(source.vocabulary), np.int64)
+    for start in range(0, len(tokens), ROWS_AT_ONCE):
+        n_token += np.bincount(tokens[start : start + ROWS_AT_ONCE], minlength=len(n_token))
+    values = spill.values_by_feature(postings)
+    counts = TokenCounts(
+        n=np.zeros(n_features, np.int64),
+        token=np.zeros((n_features, n_kept), np.int32),
+        n_firing=np.zeros((n_features, n_kept), np.int64),
+        total=np.zeros((n_features, n_kept), np.float64),
+        n_token=n_token,
+        label_token=np.full(n_features, -1, np.int64),
+        label_firing=np.zeros(n_features, np.int64),
+    )
+
+    def part(first: int) -> None:
+        last = min(first + FEATURES_AT_ONCE, n_features)
+        kernels.count_tokens(
+            first,
+            last,
+            postings.pointers,
+            postings.rows,
+            values,
+            tokens,
+            spill.items,
+            n_token,
+            MIN_ITEMS,
+            MIN_LIFT,
+            counts.token[first:last],
+            counts.n_firing[first:last],
+            counts.total[first:last],
+            counts.n[first:last],
+            counts.label_token[first:last],
+            counts.label_firing[first:last],
+        )
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for i, _ in enumerate(pool.map(part, range(0, n_features, FEATURES_AT_ONCE))):
+            progress.update("tokens", min((i + 1) * FEATURES_AT_ONCE, n_features), n_features)
+    return counts
+
+
+def top_tokens(
+    counts: TokenCounts,
+    n_firing: Int64[np.ndarray, " feature"],
+    n_positions: int,
+    vocabulary: Sequence[str],
+) -> Iterator[pa.RecordBatch]:
+    """The store's `top_tokens`. `n_firing` is that of the features, over all `n_positions`."""
+    texts = pa.array(vocabulary, pa.string())
+    for first in range(0, len(n_firing), FEATURES_AT_ONCE):
+        piece = slice(first, first + FEATURES_AT_ONCE)
+        kept = np.arange(counts.token.shape[1]) < counts.n[piece, None]
+        feature, rank = np.nonzero(kept)
+        token, firings, total = (a[piece][kept] for a in (counts.token, counts.n_firing, counts.total))
+        n_token = counts.n_token[token]
+        yield pa.RecordBatch.from_pydict(
+            {
+                "feature_id": (first + feature).astype(np.int32),
+                "rank": rank.astype(np.int16),
+                "token_id": token,
+                "token": texts.take(pa.array(token)),
+                "n_firing": firings,
+                "mean_activation": total / firings,
+                "n_token": n_token,
+                "lift": (firings / n_firing[piece][feature]) / (n_token / n_positions),
+            },
+            schema_of("top_tokens"),
+        )

@@ -1,0 +1,1 @@
+"""Images: the files that hold them, and pixels and patches as activations."""

@@ -1,0 +1,86 @@
+"""Images with what is known about them, whatever file they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from saescope.progress import SILENT, Progress
+from saescope.sources.images.image_stack import ImageStack
+from saescope.sources.options import Split
+from saescope.store.errors import UserError
+
+LABEL = "label"
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One split (or all) of a data set of images."""
+
+    stack: ImageStack
+    labels: pa.Array | None = None
+    """A string per item, null where unknown."""
+    metadata: Mapping[str, pa.Array] = field(default_factory=dict)
+    """Further columns to label features by, one value per item."""
+    details: Mapping[str, pa.Array] = field(default_factory=dict)
+    """Columns that are shown with an item, but tell nothing about others (a file's name)."""
+    label_words: Mapping[str, str] = field(default_factory=dict)
+    """What a column's values are called before people, where that is known: {'label': 'digit'}."""
+    is_fitted: bool = False
+    """Whether pictures of unequal size were brought to one on being read."""
+
+
+class ImageData(Protocol):
+    """A data set of images on disk or embedded."""
+
+    @property
+    def format(self) -> str:
+        """'idx', 'npy', 'pictures', ..."""
+        ...
+
+    @property
+    def splits(self) -> Sequence[Split]:
+        """('train', 'test') where the data has both, else ()."""
+        ...
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """Those of the options layout, value_range, data_key and label_key that mean something here."""
+        ...
+
+    def load(self, split: Split | None, progress: Progress = SILENT) -> ImageSet:
+        """The images of `split`; None only where there are no splits."""
+        ...
+
+
+def check_labels(labels: pa.Array | None, n_items: int, subject: str, item: str = "image") -> None:
+    """Refuse labels of another length than the items."""
+    if labels is not None and len(labels) != n_items:
+        raise UserError(
+            f"{subject}: {len(labels):,} labels for {n_items:,} {item}s; expected one label per {item}",
+            f"check that {item}s and labels belong together",
+        )
+
+
+def label_strings(values: np.ndarray, subject: str) -> pa.Array:
+    """Labels as strings: integers without a point, bytes as UTF-8; `values` has one axis."""
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise UserError(f"{subject}: labels of shape {list(values.shape)}; expected one label per image, [n]")
+    if values.dtype.kind in "iub":
+        return pa.array([str(v) for v in values.tolist()], pa.string())
+    if values.dtype.kind == "f":
+        rounded = np.rint(values)
+        if not np.array_equal(rounded, values):
+            raise UserError(f"{subject}: labels are fractions or NaN; expected whole numbers or strings")
+        return pa.array([str(int(v)) for v in values.tolist()], pa.string())
+    if values.dtype.kind == "U":
+        return pa.array(values.tolist(), pa.string())
+    if values.dtype.kind == "S":
+        return pa.array([v.decode("utf-8", "replace") for v in values.tolist()], pa.string())
+    raise UserError(f"{subject}: labels of dtype {values.dtype}; expected whole numbers or strings")

@@ -1,0 +1,233 @@
+"""Parquet files with a column of pictures: bytes, or {bytes, path} as Hugging Face data sets have it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from saescope.progress import SILENT, Progress
+from saescope.sources.images.image_data import ImageSet
+from saescope.sources.images.picture_folder import natural_key
+from saescope.sources.images.pictures import Fit, load_pictures
+from saescope.sources.options import SourceOptions, Split
+from saescope.sources.parquet_reading import guarded
+from saescope.store.errors import UserError
+
+MAGIC = b"PAR1"
+_IMAGE_NAMES = ("image", "img", "picture", "image_bytes", "png", "jpg", "jpeg", "bytes", "content")
+_LABEL_NAMES = ("label", "labels", "fine_label", "class", "target", "category", "y", "digit")
+_KEPT_GROUPS = 2
+_SPLIT = re.compile(r"(?:^|[-_./])(train|test|val|valid|validation)(?=[-_./]|$)", re.IGNORECASE)
+
+
+class ParquetPictures:
+    """Encoded pictures by row, over all row groups of several files. The last few row groups are kept."""
+
+    def __init__(self, files: Sequence[pq.ParquetFile], paths: Sequence[Path], column: str) -> None:
+        self._files, self._paths, self._column = files, paths, column
+        self._groups = [(f, g) for f, file in enumerate(files) for g in range(file.metadata.num_row_groups)]
+        sizes = [files[f].metadata.row_group(g).num_rows for f, g in self._groups]
+        self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+        self._file_starts = np.concatenate([[0], np.cumsum([f.metadata.num_rows for f in files], dtype=np.int64)])
+        self._kept: OrderedDict[int, pa.Array] = OrderedDict()
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def name(self, index: int) -> str:
+        file = int(np.searchsorted(self._file_starts, index, side="right")) - 1
+        return f"{self._paths[file]}: column {self._column!r}, row {index - int(self._file_starts[file])}"
+
+    def read(self, indices: Sequence[int]) -> list[bytes]:
+        found: list[bytes] = []
+        for index in indices:
+            group = int(np.searchsorted(self._starts, index, side="right")) - 1
+            value = self._group(group)[index - int(self._starts[group])].as_py()
+            if value is None:
+                raise UserError(f"{self.name(index)}: is null or has no bytes; expected a picture", "remove such rows")
+            found.append(value)
+        return found
+
+    def _group(self, group: int) -> pa.Array:
+        if group in self._kept:
+            self._kept.move_to_end(group)
+            return self._kept[group]
+        file, number = self._groups[group]
+        table = guarded(self._paths[file], lambda: self._files[file].read_row_group(number, columns=[self._column]))
+        promised = int(self._starts[group + 1] - self._starts[group])
+        if len(table) != promised:
+            _refuse_count(self._paths[file], len(table), promised)
+        values = table[self._column].combine_chunks()
+        if pa.types.is_struct(values.type):
+            values = pc.struct_field(values, "bytes")
+        self._kept[group] = values
+        while len(self._kept) > _KEPT_GROUPS:
+            self._kept.popitem(last=False)
+        return values
+
+
+@dataclass(frozen=True)
+class ParquetData:
+    """Parquet files of images: split (or 'all') -> files."""
+
+    options: SourceOptions
+    paths: dict[str, list[Path]]
+    format: str = "parquet"
+    uses: frozenset[str] = frozenset({"data_key", "label_key"})
+    fit: Fit | None = None
+    """Brings pictures of unequal size to one."""
+
+    @property
+    def splits(self) -> Sequence[Split]:
+        return ("train", "test") if {"train", "test"} <= self.paths.keys() else ()
+
+    def load(self, split: Split | None, progress: Progress = SILENT) -> ImageSet:
+        paths = self.paths[split] if split in self.paths else [p for found in self.paths.values() for p in found]
+        files = [_open(path) for path in paths]
+        schema = files[0].schema_arrow
+        for file, path in zip(files, paths, strict=True):
+            if not file.schema_arrow.equals(schema):
+                raise UserError(f"{path}: columns differ from those of {paths[0].name}; expected the same in all files")
+        image = _image_column(schema, paths[0], self.options.data_key)
+        label = _label_column(schema, paths[0], self.options.label_key)
+        loaded = load_pictures(
+            ParquetPictures(files, paths, image), self.options.image_mode, self.options.path, progress, self.fit
+        )
+        others = [f.name for f in schema if f.name not in (image, label) and _is_scalar(f.type)]
+        read = [n for n in (label, *others) if n is not None]
+        tables = [guarded(path, partial(file.read, columns=read)) for file, path in zip(files, paths, strict=True)]
+        for table, file, path in zip(tables, files, paths, strict=True):
+            if read and len(table) != file.metadata.num_rows:
+                _refuse_count(path, len(table), file.metadata.num_rows)
+        columns = {name: _one_array([t[name] for t in tables]) for name in read}
+        labels = None if label is None else _named(columns.pop(label), schema, label)
+        metadata = {n: v for n, v in columns.items() if _may_label(v.type)}
+        details = {n: v for n, v in columns.items() if n not in metadata}
+        return ImageSet(loaded.stack, labels, metadata, details, is_fitted=loaded.is_fitted)
+
+
+def find_file(path: Path, options: SourceOptions) -> ParquetData:
+    """The images of one Parquet file."""
+    return ParquetData(options, {"all": [path]})
+
+
+def find_in_folder(folder: Path, options: SourceOptions) -> ParquetData | None:
+    """The Parquet files of a folder, or None. Names such as train-00000-of-00002.parquet tell the splits."""
+    found = [p for p in folder.rglob("*.parquet") if not any(x.startswith(".") for x in p.relative_to(folder).parts)]
+    if not found:
+        return None
+    ordered = sorted(found, key=lambda path: natural_key(path.relative_to(folder).as_posix()))
+    named: dict[str, list[Path]] = {}
+    for path in ordered:
+        match = _SPLIT.search(path.relative_to(folder).with_suffix("").as_posix())
+        named.setdefault(match[1].lower() if match else "", []).append(path)
+    test = next((named[n] for n in ("test", "validation", "valid", "val") if n in named), None)
+    if "train" in named and test is not None:
+        return ParquetData(options, {"train": named["train"], "test": test})
+    return ParquetData(options, {"all": ordered})
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    if path.stat().st_size == 0:
+        raise UserError(f"{path} is empty; expected a Parquet file")
+    file: pq.ParquetFile = guarded(path, lambda: pq.ParquetFile(path))
+    rows = [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
+    if min(rows, default=0) < 0 or sum(rows) != file.metadata.num_rows:
+        _refuse_count(path, sum(rows), file.metadata.num_rows)
+    return file
+
+
+def _refuse_count(path: Path, found: int, promised: int) -> NoReturn:
+    raise UserError(
+        f"{path}: holds {found} rows where its metadata promises {promised}",
+        "the file is damaged: write or copy it again",
+    )
+
+
+def _image_column(schema: pa.Schema, path: Path, wanted: str | None) -> str:
+    holds = {f.name: _holds_bytes(f.type) for f in schema}
+    columns = ", ".join(f"{f.name} ({f.type})" for f in schema) or "none"
+    expected = "a column of encoded pictures (bytes, or a struct with a field 'bytes')"
+    if wanted is not None:
+        if wanted not in holds:
+            raise UserError(f"{path}: no column {wanted!r}; it has {columns}")
+        if not holds[wanted]:
+            raise UserError(f"{path}: column {wanted!r} is {schema.field(wanted).type}; expected {expected}")
+        return wanted
+    candidates = [name for name, ok in holds.items() if ok]
+    if not candidates:
+        raise UserError(f"{path}: holds no images; expected {expected}, found the columns {columns}")
+    by_name = [c for n in _IMAGE_NAMES for c in candidates if c.lower() == n]
+    if len(candidates) > 1 and not by_name:
+        raise UserError(
+            f"{path}: cannot tell which column holds the images: {', '.join(candidates)}", "name it with --data-key"
+        )
+    return (by_name or candidates)[0]
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(f.name == "bytes" and _holds_bytes(f.type) for f in kind)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+
+
+def _label_column(schema: pa.Schema, path: Path, wanted: str | None) -> str | None:
+    if wanted is None:
+        usable = {f.name.lower(): f.name for f in schema if _may_label(f.type)}
+        return next((usable[n] for n in _LABEL_NAMES if n in usable), None)
+    if wanted not in schema.names:
+        raise UserError(f"{path}: no column {wanted!r} for labels; it has {', '.join(schema.names)}")
+    if not _may_label(schema.field(wanted).type):
+        raise UserError(
+            f"{path}: column {wanted!r} is {schema.field(wanted).type}; expected labels as strings or whole numbers"
+        )
+    return wanted
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _may_label(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return _is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
+
+
+def _is_scalar(kind: pa.DataType) -> bool:
+    return _may_label(kind) or pa.types.is_floating(kind) or pa.types.is_temporal(kind)
+
+
+def _one_array(columns: Sequence[pa.ChunkedArray]) -> pa.Array:
+    joined = pa.chunked_array([c for column in columns for c in column.chunks], columns[0].type)
+    if pa.types.is_dictionary(joined.type):
+        joined = joined.cast(joined.type.value_type)
+    if _is_text(joined.type):
+        joined = joined.cast(pa.string())
+    return joined.combine_chunks()
+
+
+def _named(values: pa.Array, schema: pa.Schema, column: str) -> pa.Array:
+    """Labels as strings, by the class names that Hugging Face data sets keep in the schema's metadata."""
+    names: list[str] | None = None
+    try:
+        info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        names = info["info"]["features"][column]["names"]
+    except (ValueError, KeyError, TypeError):
+        names = None
+    if pa.types.is_integer(values.type) and isinstance(names, list):
+        indices = values.to_pylist()
+        if all(i is None or -1 <= i < len(names) for i in indices):
+            return pa.array([None if i is None or i < 0 else str(names[i]) for i in indices], pa.string())
+    return values.cast(pa.string())

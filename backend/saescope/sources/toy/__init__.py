@@ -1,0 +1,1 @@
+"""Sparse sums of known features."""

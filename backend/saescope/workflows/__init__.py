@@ -1,0 +1,1 @@
+"""Training, sweeping and building from a source to a store, as functions."""

@@ -1,0 +1,50 @@
+"""What the demo trains: two sources of images, two architectures, four sparsities each; on request a language model.
+
+Fewer steps than training takes by itself, so that all is there after about two minutes (with the language model, a
+quarter of an hour); benchmarks/demo.py prints what the SAEs come to.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from saescope.models import ModelOptions, read_config
+from saescope.progress import SILENT, Progress
+from saescope.sources import SourceOptions
+from saescope.workflows.sweep import SweepPlan
+
+DIGITS = SourceOptions(images="embedded:digits")
+PHOTOS = SourceOptions(images="embedded:photos", patch=8, image_mode="colour")
+
+ON_DIGITS: dict[str, Any] = {"n_features": 192}
+ON_PHOTOS: dict[str, Any] = {"n_features": 256, "steps": 1000, "input_transform": "zca", "zca_epsilon": 1.0}
+"""Whitened half way: fully, noise weighs as much as edges, and the reconstruction in pixels suffers."""
+
+
+def plans() -> list[SweepPlan]:
+    """The demo's sweeps, in the order in which they are trained."""
+    return [
+        SweepPlan("digits", DIGITS, {"architecture": "topk", "steps": 1000, **ON_DIGITS}, (2, 4, 8, 16)),
+        SweepPlan("digits", DIGITS, {"architecture": "relu", "steps": 3000, **ON_DIGITS}, (0.5, 1, 2, 4)),
+        SweepPlan("photos", PHOTOS, {"architecture": "topk", **ON_PHOTOS}, (4, 8, 16, 32)),
+        SweepPlan("photos", PHOTOS, {"architecture": "relu", **ON_PHOTOS}, (1, 2, 4, 8)),
+    ]
+
+
+SMOLLM2 = "embedded:smollm2"
+PYTHON = "embedded:python"
+ON_PYTHON: dict[str, Any] = {"architecture": "topk", "n_features": 4096, "steps": 1500, "batch_size": 1024}
+TOKENS = 200_000
+
+
+def language_plan(model: str = SMOLLM2, hook: str | None = None, progress: Progress = SILENT) -> SweepPlan:
+    """A TopK SAE on the residual stream after the middle layer of `model`, over the text of Python's own library.
+
+    `hook` names another place. Raises `UserError` where the model cannot be found.
+    """
+    if hook is None:
+        hook = f"blocks.{read_config(ModelOptions(model), progress).num_hidden_layers // 2}.hook_resid_post"
+    words = re.sub(r"[^a-z0-9._-]+", "-", model.rpartition("/")[2].rpartition(":")[2].lower()).strip("-._")
+    source = SourceOptions(texts=PYTHON, model=model, hook=hook, max_tokens=TOKENS)
+    return SweepPlan(words.removesuffix(".gguf")[:60] or "model", source, ON_PYTHON, (32,))

@@ -1,0 +1,1 @@
+"""What a store is on disk: its tables, manifest, paths and marker."""

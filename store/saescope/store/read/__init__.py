@@ -1,0 +1,1 @@
+"""Reading a published version: features, items, weights, and all of them together."""

@@ -1,0 +1,1 @@
+"""The search language: its grammar, and what a query means in SQL."""

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from saescope.dashboard.formats import density, significant
 from saescope.store import Entry, FeatureStore
-from saescope.store.write.atomic import StorageError
+from saescope.store.errors import StorageError
 from tests.dashboard.conftest import OpenPage, texts
 
 SAE = "digits-topk-k8"

@@ -13,7 +13,7 @@ import pytest
 
 from saescope.store import FeatureStore, StoreError, UserError
 from saescope.store.annotations import Annotations
-from saescope.store.write.atomic import StorageError
+from saescope.store.errors import StorageError
 
 KEY = "ab" * 32
 

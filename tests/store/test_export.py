@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from saescope.store import Entry, FeatureStore, StoreError, UserError
+from saescope.store.errors import StorageError
 from saescope.store.read.export import export
-from saescope.store.write.atomic import StorageError
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ import pytest
 
 from saescope.store import Entry, FeatureStore, StoreError, UnknownEntry, UserError
 from saescope.store.check.verify import verify
+from saescope.store.errors import StorageError
 from saescope.store.format.paths import StorePaths
 from saescope.store.read import index
-from saescope.store.write.atomic import StorageError
 from saescope.store.write.writer import EntryWriter
 from tests.store.tiny import SAE_ID, publish, write_parts
 

@@ -14,16 +14,32 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from saescope.store.errors import QueryError, StoreError, UnknownEntry, UnknownFeature, UserError
+from saescope.store.errors import (
+    CheckpointError,
+    DataError,
+    DeviceError,
+    OptionError,
+    QueryError,
+    StorageError,
+    StoreError,
+    UnknownEntry,
+    UnknownFeature,
+    UserError,
+)
 
 if TYPE_CHECKING:
     from saescope.store.read.entry import Entry
     from saescope.store.read.reader import FeatureStore, Sweep
 
 __all__ = [
+    "CheckpointError",
+    "DataError",
+    "DeviceError",
     "Entry",
     "FeatureStore",
+    "OptionError",
     "QueryError",
+    "StorageError",
     "StoreError",
     "Sweep",
     "UnknownEntry",

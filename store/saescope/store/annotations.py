@@ -18,9 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from saescope.store.errors import StoreError, UserError
+from saescope.store.errors import StorageError, StoreError, UserError
 from saescope.store.records import Record
-from saescope.store.write.atomic import StorageError
 
 ANNOTATIONS_VERSION = 1
 MAX_TEXT = 10_000

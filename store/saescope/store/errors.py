@@ -2,7 +2,7 @@
 
 Everything a user can get wrong raises a `UserError`: what was given, what was expected, and what to try next, in one
 or two lines. The command line prints it and exits with 2; a page shows it in a panel with a way back. Anything else
-that escapes is our own failure (exit 1).
+that escapes is our own failure (exit 1). The classes below `UserError` are causes, for callers that act on them.
 """
 
 from __future__ import annotations
@@ -26,8 +26,28 @@ class UserError(SaescopeError):
         self.hint = hint
 
 
+class DataError(UserError):
+    """Data that cannot be read as what it was given for: missing, damaged, of another kind, or nothing to use in it."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint of an autoencoder or of a model that is missing, damaged, foreign, unsafe, or does not fit."""
+
+
+class OptionError(UserError):
+    """A setting outside its range, unknown, or one that does not go with the others."""
+
+
+class DeviceError(UserError):
+    """A device that is unknown, not there, or too small for the work."""
+
+
+class StorageError(UserError):
+    """The disk or the file system refuses: full, read-only, no permission, or a file where a folder should be."""
+
+
 class StoreError(UserError):
-    """A store, an entry or a version that is missing, foreign, newer than this program, or unreadable."""
+    """A store, an entry, a version or its annotations: missing, foreign, newer than this program, or unreadable."""
 
 
 class UnknownEntry(StoreError):
@@ -39,13 +59,21 @@ class UnknownFeature(StoreError):
 
 
 class QueryError(UserError):
-    """A search expression that does not parse, or names a column that does not exist."""
+    """A search expression that does not parse, names what does not exist, or asks for too many rows."""
 
 
 class FaultsError(UserError):
-    """Several faults of one store or checkpoint, reported together in `faults`."""
+    """Several faults of one thing, told together and kept in `faults`."""
 
     def __init__(self, subject: str, faults: Sequence[str], hint: str | None = None) -> None:
         self.faults = tuple(faults)
         listed = "; ".join(self.faults)
         super().__init__(f"{subject}: {listed}", hint)
+
+
+class StoreFaults(FaultsError, StoreError):
+    """Several faults of one file of a store."""
+
+
+class CheckpointFaults(FaultsError, CheckpointError):
+    """Several faults of one checkpoint."""

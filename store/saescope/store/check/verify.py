@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from saescope.store.check.consistency import table_faults
 from saescope.store.check.fault import Fault
-from saescope.store.errors import FaultsError, StoreError, UnknownEntry
+from saescope.store.errors import StoreError, StoreFaults, UnknownEntry
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.marker import read_marker
 from saescope.store.format.paths import SAE_ID_PATTERN, EntryPaths, StorePaths, VersionPaths
@@ -69,7 +69,7 @@ def _version_faults(sae_id: str, name: str, version: VersionPaths, live: bool) -
 
     try:
         manifest = Manifest.read(version.manifest)
-    except FaultsError as error:
+    except StoreFaults as error:
         yield from (fault("manifest.json", f) for f in error.faults)
         return
     except StoreError as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from saescope.store.errors import FaultsError, StoreError
+from saescope.store.errors import StoreError, StoreFaults
 
 
 def json_ready(value: Any) -> Any:
@@ -85,7 +85,7 @@ class Manifest:
     def from_json(text: str, subject: str = "manifest.json") -> Manifest:
         """Parse and check. Keys that this program does not know are ignored.
 
-        Raises `FaultsError` with every missing or ill-typed field, `StoreError` if it is no JSON object.
+        Raises `StoreFaults` with every missing or ill-typed field, `StoreError` if it is no JSON object.
         """
         try:
             content = json.loads(text)
@@ -105,12 +105,12 @@ class Manifest:
                 faults.append(problem)
             values[f.name] = content[f.name]
         if faults:
-            raise FaultsError(subject, faults, "restore it or build the entry again")
+            raise StoreFaults(subject, faults, "restore it or build the entry again")
         return Manifest(**values)
 
     @staticmethod
     def read(path: Path) -> Manifest:
-        """Read a manifest file. Raises `StoreError` or `FaultsError`."""
+        """Read a manifest file. Raises `StoreError`, `StoreFaults` among them."""
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import duckdb
 
-from saescope.store.errors import StoreError
+from saescope.store.errors import StorageError, StoreError
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.paths import VersionPaths
 from saescope.store.format.schema import TABLES
-from saescope.store.write.atomic import StorageError, make_folder, temporary_name
+from saescope.store.write.atomic import make_folder, temporary_name
 
 INDEX_LAYOUT = 1
 """Raise when the index is made differently from the same Parquet files."""

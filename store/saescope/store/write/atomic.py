@@ -13,12 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from saescope.store.errors import UserError
-
-
-class StorageError(UserError):
-    """The disk or the file system refuses: full, read-only, no permission, or a file where a folder should be."""
-
+from saescope.store.errors import StorageError
 
 _REASONS: dict[int, tuple[str, str]] = {
     errno.ENOSPC: ("the disk is full", "free some space and run it again: finished parts are kept"),

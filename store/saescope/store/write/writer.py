@@ -23,7 +23,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from saescope.store.errors import FaultsError, StoreError
+from saescope.store.errors import StoreError
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.marker import create_store
 from saescope.store.format.paths import EntryPaths, VersionPaths
@@ -128,7 +128,7 @@ class EntryWriter:
         """Finish a publication that was cut off between its last two steps; the live version if it has our key."""
         current = read_current(self._entry) if self._entry.current.exists() else None
         for name in reversed(self._entry.versions()):
-            with suppress(StoreError, FaultsError):
+            with suppress(StoreError):
                 if Manifest.read(self._entry.version(name).manifest).build_key != self.key:
                     continue
                 if current is None or name > current:

@@ -12,7 +12,7 @@ from saescope.cli.evaluate import n_ce_positions_option
 from saescope.cli.report import json_object, json_option, line
 from saescope.cli.source_options import parsed, source_options
 from saescope.cli.store_option import store_option
-from saescope.store.errors import StoreError, UserError
+from saescope.store.errors import OptionError, StoreError
 from saescope.store.format.paths import validate_sae_id
 
 
@@ -87,4 +87,4 @@ def _folder_name(checkpoint: str) -> str:
     try:
         return validate_sae_id(name)
     except StoreError as error:
-        raise UserError(f"the folder's name {name!r} cannot name an entry", f"add --sae-id; {error.hint}") from None
+        raise OptionError(f"the folder's name {name!r} cannot name an entry", f"add --sae-id; {error.hint}") from None

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from saescope.store.errors import UserError
+from saescope.store.errors import OptionError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,9 +33,9 @@ def parse_assumptions(given: tuple[str, ...]) -> dict[str, str]:
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name or not value:
-            raise UserError(f"--assume {text}: expected NAME=VALUE", "e.g. --assume k=32")
+            raise OptionError(f"--assume {text}: expected NAME=VALUE", "e.g. --assume k=32")
         if found.setdefault(name, value) != value:
-            raise UserError(f"--assume gives {name} twice: {found[name]} and {value}")
+            raise OptionError(f"--assume gives {name} twice: {found[name]} and {value}")
     return found
 
 

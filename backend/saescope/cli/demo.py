@@ -12,7 +12,7 @@ from saescope.cli.extras import need
 from saescope.cli.report import line
 from saescope.cli.serve import serve
 from saescope.cli.sweep import print_entries
-from saescope.store.errors import UserError
+from saescope.store.errors import OptionError, UserError
 
 FIRST_PORT, N_PORTS = 8501, 20
 
@@ -53,7 +53,7 @@ def command(
     need("backend")
     for name, value in (("--model", model), ("--hook", hook)):
         if value is not None and not llm:
-            raise UserError(f"{name} is given without --llm", "add --llm")
+            raise OptionError(f"{name} is given without --llm", "add --llm")
     if serving:
         need("dashboard")
         port = port if port is not None else _free_port(host)
@@ -85,7 +85,7 @@ def _free_port(host: str) -> int:
         except UserError:
             continue
         return port
-    raise UserError(f"ports {FIRST_PORT} to {FIRST_PORT + N_PORTS - 1} of {host} cannot be used", "give --port")
+    raise OptionError(f"ports {FIRST_PORT} to {FIRST_PORT + N_PORTS - 1} of {host} cannot be used", "give --port")
 
 
 def _has_desktop() -> bool:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from saescope.progress import SILENT, Progress
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError
 from saescope.store.write import atomic
 
 _BLOCK = 1 << 22
@@ -26,13 +26,13 @@ def cache_folder() -> Path:
 def file_sha256(path: Path, progress: Progress = SILENT) -> str:
     """SHA-256 of a file. Remembered in the cache folder, by path, size and time of change, so that it is read once.
 
-    Raises `UserError` where the file cannot be read.
+    Raises `DataError` where the file cannot be read.
     """
     path = path.resolve()
     try:
         status = path.stat()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     key = hashlib.sha256(f"{path}\n{status.st_size}\n{status.st_mtime_ns}".encode()).hexdigest()
     note = cache_folder() / "hashes" / f"{key[:32]}.json"
     try:
@@ -49,7 +49,7 @@ def file_sha256(path: Path, progress: Progress = SILENT) -> str:
                 done += len(block)
                 progress.update(f"hashing {path.name}", done, status.st_size)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     atomic.make_folder(note.parent)
     atomic.write_text(note, json.dumps({"path": str(path), "sha256": digest.hexdigest()}))
     return digest.hexdigest()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -211,7 +211,7 @@ class Blocks:
 def find_blocks(model: PreTrainedModel) -> Blocks:
     """The model's stack of blocks: its list of `num_hidden_layers` modules of one class.
 
-    Raises `UserError` for a model without one.
+    Raises `CheckpointError` for a model without one.
     """
     config = model.config.get_text_config() if model.main_input_name != "pixel_values" else model.config
     n_layers = getattr(config, "num_hidden_layers", None)
@@ -223,7 +223,7 @@ def find_blocks(model: PreTrainedModel) -> Blocks:
     if model.main_input_name != "pixel_values":
         found = [f for f in found if not any(word in f[0] for word in ("vision", "visual", "audio"))]
     if not found:
-        raise UserError(
+        raise CheckpointError(
             f"a {type(model).__name__} has no stack of {n_layers} transformer blocks that could be hooked",
             "use a causal language model, an encoder of texts, or a vision transformer",
         )

@@ -17,7 +17,7 @@ from typing import Any
 from saescope.models.cache import cache_folder, file_sha256
 from saescope.models.quiet import quiet
 from saescope.progress import SILENT, Progress
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError, StorageError
 from saescope.store.write import atomic
 
 _FORMAT = 1
@@ -28,16 +28,16 @@ _MAGIC = b"GGUF"
 def dequantised(path: Path, progress: Progress = SILENT) -> Path:
     """The folder with the model of a GGUF file, keyed by the file's SHA-256; made now if it is not there.
 
-    Needs about 4 bytes per weight, in memory and on disk, the first time. Raises `UserError` for a file that is not
-    GGUF, is damaged, or holds an architecture that transformers cannot read.
+    Needs about 4 bytes per weight, in memory and on disk, the first time. Raises `CheckpointError` for a file that
+    is not GGUF, is damaged, or holds an architecture that transformers cannot read.
     """
     try:
         with path.open("rb") as file:
             magic = file.read(4)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
     if magic != _MAGIC:
-        raise UserError(f"{path}: is not a GGUF file (it starts with bytes {magic.hex(' ')})", "fetch it again")
+        raise CheckpointError(f"{path}: is not a GGUF file (it starts with bytes {magic.hex(' ')})", "fetch it again")
     folder = cache_folder() / "models" / "gguf" / f"{file_sha256(path, progress)[:32]}-{_FORMAT}"
     if not folder.is_dir():
         _make(path, folder, progress)
@@ -90,20 +90,20 @@ def _write(path: Path, folder: Path, progress: Progress, stage: str) -> None:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's trouble, not the file's
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
+        raise CheckpointError(
             f"{path}: cannot be read as a model: {first}", "fetch the file again, or another model"
         ) from error
     tied = set(model.all_tied_weights_keys) if config.tie_word_embeddings else set()
     missing = sorted(set(model.state_dict()) - set(tensors) - tied)
     if missing:
-        raise UserError(f"{path}: lacks {len(missing)} weights of a {type(model).__name__}, such as {missing[0]}")
+        raise CheckpointError(f"{path}: lacks {len(missing)} weights of a {type(model).__name__}, such as {missing[0]}")
     config.architectures = [type(model).__name__]
     config.dtype = torch.float32
     config.save_pretrained(folder)
     floats = {key: tensor.to(torch.float32).contiguous() for key, tensor in tensors.items()}
     needed, free = sum(tensor.nbytes for tensor in floats.values()), shutil.disk_usage(folder).free
     if needed > free:
-        raise UserError(
+        raise StorageError(
             f"the weights of {path.name} take {needed / 2**30:.1f} GiB in {folder.parent}, where "
             f"{free / 2**30:.1f} GiB are free",
             "free some space, or set SAESCOPE_CACHE to a folder on a larger disk",
@@ -111,7 +111,7 @@ def _write(path: Path, folder: Path, progress: Progress, stage: str) -> None:
     try:
         save_file(floats, folder / "model.safetensors", metadata={"format": "pt"})
     except SafetensorError as error:  # another took the space, or the disk failed
-        raise UserError(f"cannot write {folder.parent}: {error}", "check the disk, or set SAESCOPE_CACHE") from error
+        raise StorageError(f"cannot write {folder.parent}: {error}", "check the disk, or set SAESCOPE_CACHE") from error
     progress.update(stage, 1, 1)
 
 

@@ -19,7 +19,7 @@ from saescope.models.parts import Parts
 from saescope.models.splicing import Spliced, Splicing, runs_of
 from saescope.models.taps import run_until, run_until_all
 from saescope.models.unembedding import Unembedding, find_unembedding
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError, OptionError
 
 Edit = Callable[[Tensor], Tensor]
 """Other activations [item position width] in the place of those given, both float32."""
@@ -74,7 +74,7 @@ class HookedModel:
     ) -> Float[Tensor, "item position both_widths"]:
         """`activations` here, with those at `other` (the same model at another hook) behind them, of one forward pass.
 
-        Raises `UserError` where the two hooks have not the same positions.
+        Raises `OptionError` where the two hooks have not the same positions.
         """
         assert other.loaded is self.loaded
 
@@ -84,7 +84,7 @@ class HookedModel:
             assert here is not None
             assert there is not None
             if here.shape[:2] != there.shape[:2]:
-                raise UserError(
+                raise OptionError(
                     f"{self.hook.name} has {here.shape[1]} positions per item and {other.hook.name} {there.shape[1]}",
                     "choose two hooks of the same positions",
                 )
@@ -103,7 +103,7 @@ class HookedModel:
 
         Edits get what `activations` gives. The blocks below the hook run once for all, and what lies above it once for
         items that an edit makes equal. An edit at `hook_resid_mid` also changes the stream that goes round the MLP.
-        Raises `UserError` for a model without logits.
+        Raises `CheckpointError` for a model without logits.
         """
         self._check_logits("there is no cross-entropy to measure")
         is_text_forgotten = self._is_text_forgotten and (attention_mask is None or _ends_in_padding(attention_mask))
@@ -156,7 +156,7 @@ class HookedModel:
         return head_in_place(model, None if is_hooked else packed_head(model))
 
     def unembedding(self) -> Unembedding:
-        """The final norm and unembedding. Raises `UserError` for a model without logits."""
+        """The final norm and unembedding. Raises `CheckpointError` for a model without logits."""
         self._check_logits("features have no effect on them")
         return find_unembedding(self.loaded.model)
 
@@ -208,13 +208,15 @@ class HookedModel:
 
     def _check_logits(self, so: str) -> None:
         if self.loaded.kind != "causal":
-            raise UserError(f"model {self.loaded.options.name} is no causal language model: it has no logits, so {so}")
+            raise CheckpointError(
+                f"model {self.loaded.options.name} is no causal language model: it has no logits, so {so}"
+            )
 
     def _check_centring(self) -> None:
         family = self._blocks.family
         norms = [m for m in self._blocks.modules[0].modules() if "norm" in type(m).__name__.lower()]
         if family is None or not family.is_pre_norm or not norms or not all(isinstance(m, nn.LayerNorm) for m in norms):
-            raise UserError(
+            raise OptionError(
                 f"centring is asked for, but it would change a {type(self.loaded.model).__name__}, whose norms do "
                 "not subtract the mean",
                 "leave --centred out: it is for GPT-2, GPT-NeoX and others with LayerNorm",

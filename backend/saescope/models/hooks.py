@@ -12,7 +12,7 @@ from torch import nn
 
 from saescope.models.families import NAMES, RESIDUAL_SITES, Blocks, Side, Site, find_blocks
 from saescope.models.taps import run_until
-from saescope.store.errors import UserError
+from saescope.store.errors import OptionError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -63,7 +63,7 @@ def find_hook(model: PreTrainedModel, name: str) -> HookPoint:
     `.input` follows it (`model.layers.15`, `model.layers.15.mlp.down_proj.input`).
 
     Paths may leave out or add the prefix of the model's body (`layers.15`, `vit.layers.3`). A short forward pass
-    measures the width. Raises `UserError` with the nearest names.
+    measures the width. Raises `OptionError` with the nearest names.
     """
     blocks = find_blocks(model)
     path, side, layer, site = _place(model, blocks, name)
@@ -71,12 +71,12 @@ def find_hook(model: PreTrainedModel, name: str) -> HookPoint:
     with torch.no_grad():
         seen = run_until(model, smallest_input(model), module, side)
     if seen is None:
-        raise UserError(
+        raise OptionError(
             f"hook {name}: the module {path} passes no activations on in a forward pass",
             _suggestion(model, blocks, name),
         )
     if seen.ndim != 3 or seen.shape[0] != 1:
-        raise UserError(
+        raise OptionError(
             f"hook {name}: the {side} of {path} has the shape {list(seen.shape)}; expected one activation per item and "
             "position",
             _suggestion(model, blocks, name),
@@ -99,7 +99,7 @@ def _place(model: PreTrainedModel, blocks: Blocks, name: str) -> tuple[str, Side
             continue
         layer = _layer_of(blocks, found)
         return found, side, layer, None if layer is None else _site_of(blocks, layer, found, side)
-    raise UserError(f"hook {name!r}: a {type(model).__name__} has no such place", _suggestion(model, blocks, name))
+    raise OptionError(f"hook {name!r}: a {type(model).__name__} has no such place", _suggestion(model, blocks, name))
 
 
 def _named_place(
@@ -108,18 +108,18 @@ def _named_place(
     sites = {tl_name: site for site, tl_name in NAMES.items()}
     site = sites.get(rest)
     if layer >= len(blocks.modules):
-        raise UserError(
+        raise OptionError(
             f"hook {name}: the model has {len(blocks.modules)} blocks, 0 to {len(blocks.modules) - 1}",
             _suggestion(model, blocks, f"blocks.{len(blocks.modules) - 1}.{rest}"),
         )
     places = blocks.places(site, layer) if site else ()
     if not site or not places:
         if site == "resid_mid" and blocks.family is not None:
-            raise UserError(
+            raise OptionError(
                 f"hook {name}: in this model attention and MLP read the same input, so there is nothing between them",
                 f"use blocks.{layer}.{NAMES['resid_pre']} or blocks.{layer}.{NAMES['resid_post']}",
             )
-        raise UserError(f"hook {name}: a {type(model).__name__} has no such place", _suggestion(model, blocks, name))
+        raise OptionError(f"hook {name}: a {type(model).__name__} has no such place", _suggestion(model, blocks, name))
     inner, side = places[0]
     return ".".join(filter(None, (blocks.path, str(layer), inner))), side, layer, site
 

@@ -15,7 +15,7 @@ from saescope.models.options import DType, ModelOptions
 from saescope.models.packing import pack_linear_layers, plain
 from saescope.models.quiet import quiet
 from saescope.progress import SILENT, Progress
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 if TYPE_CHECKING:
     from transformers import BaseImageProcessor, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -94,7 +94,7 @@ class LoadedModel:
 
 
 def load_model(options: ModelOptions, progress: Progress = SILENT) -> LoadedModel:
-    """The model, on its device. Raises `UserError` for one that is not there, incomplete, or of no usable kind.
+    """The model, on its device. Raises `CheckpointError` for one that is not there, incomplete, or of no usable kind.
 
     A GGUF file is dequantised on its first load and kept in the cache folder.
     """
@@ -122,20 +122,20 @@ def load_model(options: ModelOptions, progress: Progress = SILENT) -> LoadedMode
     progress.update(stage, 1, 1)
     kind: Kind = "causal" if is_causal else "vision" if model.main_input_name == "pixel_values" else "encoder"
     if kind != "vision" and model.config.is_encoder_decoder:
-        raise UserError(
+        raise CheckpointError(
             f"model {options.name} is an encoder-decoder ({type(model).__name__})",
             "use a causal language model, an encoder or a vision model",
         )
     names = {dtype: name for name, dtype in _DTYPES.items()}
     if model.dtype not in names:
-        raise UserError(f"model {options.name} is loaded as {model.dtype}", f"give a dtype: {', '.join(_DTYPES)}")
+        raise CheckpointError(f"model {options.name} is loaded as {model.dtype}", f"give a dtype: {', '.join(_DTYPES)}")
     commit = getattr(config, "_commit_hash", None) if not located.is_local else None
     told = replace(options, dtype=names[model.dtype], device=str(device), revision=commit or located.revision)
     return LoadedModel(model, told, kind)
 
 
 def read_config(options: ModelOptions, progress: Progress = SILENT) -> PretrainedConfig:
-    """The model's config alone, of the part whose blocks are hooked. Raises `UserError` where there is none."""
+    """The model's config alone, of the part whose blocks are hooked. Raises `CheckpointError` where there is none."""
     import transformers
 
     located = locate(options, progress)
@@ -147,7 +147,7 @@ def read_config(options: ModelOptions, progress: Progress = SILENT) -> Pretraine
 
 
 def load_tokenizer(options: ModelOptions, progress: Progress = SILENT) -> PreTrainedTokenizerBase:
-    """The tokenizer that belongs to the model. Raises `UserError` where there is none."""
+    """The tokenizer that belongs to the model. Raises `CheckpointError` where there is none."""
     from transformers import AutoTokenizer
 
     located = locate(options, progress)
@@ -156,7 +156,7 @@ def load_tokenizer(options: ModelOptions, progress: Progress = SILENT) -> PreTra
 
 
 def load_image_processor(options: ModelOptions, progress: Progress = SILENT) -> BaseImageProcessor:
-    """The image processor that belongs to a vision model. Raises `UserError` where there is none."""
+    """The image processor that belongs to a vision model. Raises `CheckpointError` where there is none."""
     from transformers import AutoImageProcessor
 
     located = locate(options, progress)
@@ -187,7 +187,9 @@ def _class_for(config: PretrainedConfig, located: Located) -> tuple[Any, bool]:
     if is_causal:
         return transformers.AutoModelForCausalLM, True
     if config.model_type not in MODEL_MAPPING_NAMES:
-        raise UserError(f"model {located.path} is of type {config.model_type!r}, which transformers loads as no model")
+        raise CheckpointError(
+            f"model {located.path} is of type {config.model_type!r}, which transformers loads as no model"
+        )
     return transformers.AutoModel, False
 
 
@@ -203,10 +205,12 @@ def _check_complete(located: Located, report: dict[str, Any]) -> None:
     """Weights that are missing would be drawn at random: refuse. A pooler is none of ours."""
     missing = sorted(key for key in report["missing_keys"] if _POOLER not in key)
     if missing:
-        raise UserError(
+        raise CheckpointError(
             f"model {located.path} lacks {len(missing)} of its weights, such as {missing[0]}",
             "check that the download is complete and that config.json belongs to the weights",
         )
     mismatched = list(report.get("mismatched_keys") or [])
     if mismatched:
-        raise UserError(f"model {located.path}: weights do not have the shapes that config.json says: {mismatched[0]}")
+        raise CheckpointError(
+            f"model {located.path}: weights do not have the shapes that config.json says: {mismatched[0]}"
+        )

@@ -13,7 +13,7 @@ from saescope.models import smollm2
 from saescope.models.gguf_files import dequantised
 from saescope.models.options import ModelOptions
 from saescope.progress import SILENT, Progress
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError, UserError
 
 EMBEDDED = "embedded:"
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -36,12 +36,12 @@ class Located:
 def locate(options: ModelOptions, progress: Progress = SILENT) -> Located:
     """Find the model that `options` name. A GGUF file is dequantised (once) on the way.
 
-    Raises `UserError` for a path that is not there or holds no model.
+    Raises `CheckpointError` for a path that is not there or holds no model.
     """
     name = options.name
     if name.startswith(EMBEDDED):
         if name != smollm2.NAME:
-            raise UserError(f"there is no model {name}", f"the embedded model is {smollm2.NAME}")
+            raise CheckpointError(f"there is no model {name}", f"the embedded model is {smollm2.NAME}")
         return Located(str(dequantised(smollm2.gguf_file(progress), progress)), None, True)
     path = Path(name).expanduser()
     try:
@@ -53,12 +53,14 @@ def locate(options: ModelOptions, progress: Progress = SILENT) -> Located:
         return Located(str(path), None, True)
     if name.lower().endswith(".gguf"):
         if not is_file:
-            raise UserError(f"{path}: no such GGUF file", _beside(path) or "check the path")
+            raise CheckpointError(f"{path}: no such GGUF file", _beside(path) or "check the path")
         return Located(str(dequantised(path, progress)), None, True)
     if is_file:
-        raise UserError(f"{path}: is a file, but no .gguf", "give the model's folder, a .gguf file or a hub name")
+        raise CheckpointError(f"{path}: is a file, but no .gguf", "give the model's folder, a .gguf file or a hub name")
     if name.startswith((".", "/", "~")) or not _HUB_NAME.fullmatch(name):
-        raise UserError(f"{name}: no such folder, and no name of a model on the hub", _beside(path) or _OFFLINE_HINT)
+        raise CheckpointError(
+            f"{name}: no such folder, and no name of a model on the hub", _beside(path) or _OFFLINE_HINT
+        )
     return Located(name, options.revision, False)
 
 
@@ -67,8 +69,10 @@ def _check_folder(path: Path) -> None:
         return
     files = sorted(p.name for p in path.glob("*.gguf"))
     if files:
-        raise UserError(f"{path}: holds no config.json, but GGUF files", f"give the file: {path / files[0]}")
-    raise UserError(f"{path}: holds no model (no config.json)", "give the folder with config.json and the weights")
+        raise CheckpointError(f"{path}: holds no config.json, but GGUF files", f"give the file: {path / files[0]}")
+    raise CheckpointError(
+        f"{path}: holds no model (no config.json)", "give the folder with config.json and the weights"
+    )
 
 
 def _beside(path: Path) -> str | None:
@@ -93,7 +97,7 @@ def _near_names(name: str) -> list[str]:
 
 @contextmanager
 def loading_errors(located: Located, what: str) -> Iterator[None]:
-    """Turn what transformers raises when `what` (a model, a tokenizer, ...) does not load into a `UserError`."""
+    """Turn what transformers raises when `what` (a model, a tokenizer, ...) does not load into a `CheckpointError`."""
     from huggingface_hub import errors as hub
     from safetensors import SafetensorError
 
@@ -105,27 +109,27 @@ def loading_errors(located: Located, what: str) -> Iterator[None]:
         subject = f"{what} {located.path}"
         causes = list(_causes(error))
         if located.is_local:
-            raise UserError(
+            raise CheckpointError(
                 f"{subject} cannot be loaded: {_first_line(error)}",
                 "check that the folder is complete: config.json, the weights, and the tokenizer's or the image "
                 "processor's files",
             ) from error
         if any(isinstance(c, hub.GatedRepoError) for c in causes):
-            raise UserError(
+            raise CheckpointError(
                 f"{subject}: the hub gives it only to those whom its owner allows", "hf auth login"
             ) from error
         if any(isinstance(c, hub.RevisionNotFoundError) for c in causes):
-            raise UserError(f"{subject}: the hub has no revision {located.revision!r} of it") from error
+            raise CheckpointError(f"{subject}: the hub has no revision {located.revision!r} of it") from error
         near = _near_names(located.path)
         hint = f"did you mean {' or '.join(near)}? Else " if near else ""
         if any(isinstance(c, hub.RepositoryNotFoundError) for c in causes):
-            raise UserError(f"{subject}: the hub has no model of this name", f"{hint}{_OFFLINE_HINT}") from error
+            raise CheckpointError(f"{subject}: the hub has no model of this name", f"{hint}{_OFFLINE_HINT}") from error
         if isinstance(error, OSError):
-            raise UserError(
+            raise CheckpointError(
                 f"{subject}: no folder of this name is here, and the hub did not give it ({_first_line(error)})",
                 f"{hint}{_OFFLINE_HINT}",
             ) from error
-        raise UserError(f"{subject} cannot be loaded: {_first_line(error)}") from error
+        raise CheckpointError(f"{subject} cannot be loaded: {_first_line(error)}") from error
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

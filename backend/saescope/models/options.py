@@ -6,14 +6,14 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from saescope.store.errors import UserError
+from saescope.store.errors import OptionError
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which model, and how it is held. Bad values raise `UserError` here, before any file is touched."""
+    """Which model, and how it is held. Bad values raise `OptionError` here, before any file is touched."""
 
     name: str
     """A name on the Hugging Face hub, a local folder, a path to a .gguf file, or 'embedded:smollm2'."""
@@ -32,9 +32,11 @@ class ModelOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", os.fspath(self.name))
         if not self.name:
-            raise UserError("the model's name is empty", "give a hub name, a folder, a .gguf file or embedded:smollm2")
+            raise OptionError(
+                "the model's name is empty", "give a hub name, a folder, a .gguf file or embedded:smollm2"
+            )
         if self.dtype not in get_args(DType):
-            raise UserError(f"unknown dtype {self.dtype!r}; expected one of: {', '.join(get_args(DType))}")
+            raise OptionError(f"unknown dtype {self.dtype!r}; expected one of: {', '.join(get_args(DType))}")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready fields."""

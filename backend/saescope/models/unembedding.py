@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from saescope.models.families import find_blocks
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -51,14 +51,14 @@ class Unembedding:
 
 
 def find_unembedding(model: PreTrainedModel) -> Unembedding:
-    """The final norm and unembedding of a causal language model. Raises `UserError` for a model without them."""
+    """The final norm and unembedding of a causal language model. Raises `CheckpointError` for a model without them."""
     head = model.get_output_embeddings()
     weight = getattr(head, "weight", None)
     blocks = find_blocks(model)
     body = model.get_submodule(blocks.path.rpartition(".")[0])
     norm = next((getattr(body, name) for name in _NORMS if isinstance(getattr(body, name, None), nn.Module)), None)
     if not isinstance(weight, Tensor) or norm is None or weight.shape[1] != model.config.get_text_config().hidden_size:
-        raise UserError(
+        raise CheckpointError(
             f"a {type(model).__name__} has no final norm and unembedding, so features have no logit effects"
         )
     centres, gain, bias, eps = _measured(norm, int(weight.shape[1]), type(model).__name__)
@@ -84,7 +84,7 @@ def _measured(
     norm: nn.Module, width: int, model: str
 ) -> tuple[bool, Float[Tensor, " d_model"], Float[Tensor, " d_model"] | None, float]:
     """Whether a norm centres, its gain, bias and eps, read off what it does to two vectors in float32: classes differ
-    in what they store (Gemma keeps gain - 1). Raises `UserError` for one that is neither LayerNorm nor RMSNorm."""
+    in what they store (Gemma keeps gain - 1). Raises `CheckpointError` for what is neither LayerNorm nor RMSNorm."""
     stored = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in norm.named_parameters()}
     eps = float(getattr(norm, "eps", None) or getattr(norm, "variance_epsilon", None) or 0.0)
 
@@ -104,5 +104,5 @@ def _measured(
     expected = gain * normalised(other, centres) + bias
     scale = float(run(other).abs().max())
     if not torch.allclose(run(other), expected, atol=1e-4 * max(scale, 1e-6), rtol=1e-3):
-        raise UserError(f"the final norm of a {model} ({type(norm).__name__}) is neither LayerNorm nor RMSNorm")
+        raise CheckpointError(f"the final norm of a {model} ({type(norm).__name__}) is neither LayerNorm nor RMSNorm")
     return centres, gain, bias if bool(bias.abs().max() > 1e-7) else None, eps

@@ -16,14 +16,14 @@ from saescope.dashboard import navigation, panels, sidebar, theme
 from saescope.dashboard.serve import STORE_VARIABLE
 from saescope.dashboard.state import links, reads
 from saescope.store import FeatureStore
-from saescope.store.errors import UserError
+from saescope.store.errors import OptionError, UserError
 
 
 def open_store() -> FeatureStore:
     """The store that the server was started for; raises `UserError` where there is none."""
     path = os.environ.get(STORE_VARIABLE)
     if not path:
-        raise UserError("no store was named", f"start with `saescope serve --store DIR` or set {STORE_VARIABLE}")
+        raise OptionError("no store was named", f"start with `saescope serve --store DIR` or set {STORE_VARIABLE}")
     return reads.open_store(path)
 
 

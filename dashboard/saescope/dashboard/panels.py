@@ -6,7 +6,7 @@ import streamlit as st
 
 from saescope.dashboard.formats import plain
 from saescope.dashboard.state import links
-from saescope.store.errors import QueryError, StoreError, UnknownEntry, UnknownFeature, UserError
+from saescope.store.errors import QueryError, StoreError, UnknownEntry, UnknownFeature, UnknownItem, UserError
 
 
 def _title(error: UserError) -> str:
@@ -14,6 +14,8 @@ def _title(error: UserError) -> str:
         return "No such SAE here"
     if isinstance(error, UnknownFeature):
         return "No such feature"
+    if isinstance(error, UnknownItem):
+        return "No such item"
     if isinstance(error, QueryError):
         return "This query was not understood"
     if isinstance(error, StoreError):

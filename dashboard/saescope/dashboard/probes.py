@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import streamlit as st
 
-from saescope.store.errors import UserError
+from saescope.store.errors import OptionError, UserError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -72,7 +72,7 @@ def of_picture(entry: Entry, image: Image.Image) -> Result:
 def _taking(what: str, entry: Entry) -> Probe:
     probe = open_probe(entry)
     if probe.takes != what:
-        raise UserError(f"{entry.sae_id} does not take a {what}", f"give it a {probe.takes}")
+        raise OptionError(f"{entry.sae_id} does not take a {what}", f"give it a {probe.takes}")
     return probe
 
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from saescope.store import FeatureStore
-from saescope.store.errors import SaescopeError, UserError
+from saescope.store.errors import OptionError, SaescopeError
 
 APP = Path(__file__).with_name("app.py")
 THEME = Path(__file__).with_name("theme.toml")
@@ -51,11 +51,11 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def clean_base_path(base_path: str) -> str:
-    """'/tools/saescope/' -> 'tools/saescope'; raises `UserError` for anything but letters, digits and . _ ~ - /"""
+    """'/tools/saescope/' -> 'tools/saescope'; raises `OptionError` for anything but letters, digits and . _ ~ - /"""
     parts = [part for part in base_path.split("/") if part]
     for part in parts:
         if part in (".", "..") or not all(c.isascii() and (c.isalnum() or c in "._~-") for c in part):
-            raise UserError(f"not a base path: {base_path!r}", "give a path such as /saescope")
+            raise OptionError(f"not a base path: {base_path!r}", "give a path such as /saescope")
     return "/".join(parts)
 
 
@@ -76,22 +76,22 @@ def command(host: str, port: int, base_path: str = "", extra: dict[str, str] | N
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise `UserError` unless this process could listen on (host, port)."""
+    """Raise `OptionError` unless this process could listen on (host, port)."""
     if not 1 <= port <= 65535:
-        raise UserError(f"not a port: {port}", "ports are 1 to 65535")
+        raise OptionError(f"not a port: {port}", "ports are 1 to 65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except socket.gaierror:
-        raise UserError(f"not an address of this machine: {host!r}", "use 127.0.0.1, or 0.0.0.0 for all") from None
+        raise OptionError(f"not an address of this machine: {host!r}", "use 127.0.0.1, or 0.0.0.0 for all") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise UserError(f"port {port} on {host} is in use", f"try --port {port + 1}") from None
+            raise OptionError(f"port {port} on {host} is in use", f"try --port {port + 1}") from None
         if error.errno == errno.EACCES:
-            raise UserError(f"not allowed to listen on port {port}", "use a port above 1023") from None
-        raise UserError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+            raise OptionError(f"not allowed to listen on port {port}", "use a port above 1023") from None
+        raise OptionError(f"cannot listen on {host}:{port}: {error.strerror}") from None
 
 
 def address(host: str, port: int, base_path: str = "") -> str:
@@ -117,8 +117,8 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start a server for `store` and return once it is healthy; the caller stops it (`terminate`, `wait`).
 
-    Raises `UserError` for a store that cannot be opened or a port that cannot be used, `SaescopeError` where the
-    server dies or stays silent for `timeout` seconds.
+    Raises `StoreError` for a store that cannot be opened, `OptionError` for a port that cannot be used, `SaescopeError`
+    where the server dies or stays silent for `timeout` seconds.
     """
     FeatureStore(store).close()
     base_path = clean_base_path(base_path)

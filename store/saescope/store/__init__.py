@@ -24,6 +24,7 @@ from saescope.store.errors import (
     StoreError,
     UnknownEntry,
     UnknownFeature,
+    UnknownItem,
     UserError,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "Sweep",
     "UnknownEntry",
     "UnknownFeature",
+    "UnknownItem",
     "UserError",
 ]
 

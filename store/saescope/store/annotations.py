@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from saescope.store.errors import StorageError, StoreError, UserError
+from saescope.store.errors import OptionError, StorageError, StoreError, UnknownFeature, UserError
 from saescope.store.records import Record
 
 ANNOTATIONS_VERSION = 1
@@ -85,7 +85,7 @@ class Annotations:
     # writing
 
     def label(self, weights_sha256: str, feature_id: int, text: str | None, author: str | None = None) -> None:
-        """Set the label; None or blank text takes it away. Raises `UserError`, `StorageError`."""
+        """Set the label; None or blank text takes it away. Raises `OptionError`, `StorageError`."""
         stripped = _text(text)
         self._append(weights_sha256, feature_id, "label", stripped or None, author)
 
@@ -97,13 +97,13 @@ class Annotations:
         """Add a comment; its event_id."""
         stripped = _text(text)
         if not stripped:
-            raise UserError("the comment is empty", "write a few words")
+            raise OptionError("the comment is empty", "write a few words")
         return self._append(weights_sha256, feature_id, "comment", stripped, author)
 
     def remove_comment(self, weights_sha256: str, feature_id: int, event_id: int, author: str | None = None) -> None:
         """Hide a comment; the journal keeps it."""
         if event_id not in {c.event_id for c in self.state(weights_sha256, feature_id).comments}:
-            raise UserError(f"feature {feature_id} has no comment {event_id}")
+            raise OptionError(f"feature {feature_id} has no comment {event_id}")
         self._append(weights_sha256, feature_id, "comment_removed", str(event_id), author)
 
     def add_to_list(self, weights_sha256: str, feature_id: int, name: str, author: str | None = None) -> None:
@@ -178,7 +178,7 @@ class Annotations:
 
     def _append(self, weights_sha256: str, feature_id: int, kind: str, value: str | None, author: str | None) -> int:
         if feature_id < 0:
-            raise UserError(f"no feature {feature_id}", "features count from 0")
+            raise UnknownFeature(f"no feature {feature_id}", "features count from 0")
         who = (author or "").strip() or _user()
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         with self._lock:
@@ -258,16 +258,16 @@ def _trouble(path: Path, error: sqlite3.Error) -> UserError:
 def _text(text: str | None) -> str:
     stripped = (text or "").strip()
     if len(stripped) > MAX_TEXT:
-        raise UserError(f"the text has {len(stripped):,} characters", f"use at most {MAX_TEXT:,}")
+        raise OptionError(f"the text has {len(stripped):,} characters", f"use at most {MAX_TEXT:,}")
     if "\x00" in stripped:
-        raise UserError("the text holds a null character", "take it out")
+        raise OptionError("the text holds a null character", "take it out")
     return stripped
 
 
 def _list_name(name: str) -> str:
     stripped = _text(name)
     if not stripped or len(stripped) > 100:
-        raise UserError(f"not a valid name of a list: {name!r}", "use 1 to 100 characters")
+        raise OptionError(f"not a valid name of a list: {name!r}", "use 1 to 100 characters")
     return stripped
 
 

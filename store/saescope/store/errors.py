@@ -35,7 +35,7 @@ class CheckpointError(UserError):
 
 
 class OptionError(UserError):
-    """A setting outside its range, unknown, or one that does not go with the others."""
+    """A given value that is unknown, outside its range, or does not go with the others."""
 
 
 class DeviceError(UserError):
@@ -58,8 +58,12 @@ class UnknownFeature(StoreError):
     """A `feature_id` outside 0 ... n_features - 1."""
 
 
+class UnknownItem(StoreError):
+    """An `item_id` that the entry does not keep."""
+
+
 class QueryError(UserError):
-    """A search expression that does not parse, names what does not exist, or asks for too many rows."""
+    """A search expression that does not parse, or names a column that does not exist."""
 
 
 class FaultsError(UserError):

@@ -16,7 +16,7 @@ from saescope.dashboard.formats import count, label_name, plain
 from saescope.dashboard.presentation import atoms, texts
 from saescope.dashboard.presentation.labels import labels
 from saescope.dashboard.state import controls, links, reads
-from saescope.store.errors import UserError
+from saescope.store.errors import UnknownItem
 from saescope.store.token_text import visible
 
 if TYPE_CHECKING:
@@ -99,11 +99,11 @@ def picture(entry: Entry, image: bytes) -> dict[str, Any] | None:
 def show_item(store: FeatureStore, entry: Entry, item_id: int, feature: int | None) -> None:
     """One item with the code of each position, as far as the store keeps it; `feature` colours it.
 
-    Raises `UserError` where the store does not keep the item.
+    Raises `UnknownItem` where the store does not keep the item.
     """
     rows = entry.items([item_id]).to_pylist()
     if not rows:
-        raise UserError(
+        raise UnknownItem(
             f"{entry.sae_id} does not keep item {item_id}", "it keeps its sample and the items of its examples"
         )
     item = rows[0]

@@ -21,7 +21,7 @@ from saescope.dashboard.components.position_codes import Code, text_stage
 from saescope.dashboard.formats import count, plain, significant
 from saescope.dashboard.presentation import atoms, codes, texts
 from saescope.dashboard.state import links, reads
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError, DataError
 
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore
@@ -106,7 +106,7 @@ def _text(store: FeatureStore, entry: Entry) -> None:
 def _codes(entry: Entry, result: probes.Result) -> list[Code]:
     found = [Code.of(ids, values) for ids, values in zip(result.feature_ids, result.activations, strict=True)]
     if any(len(code.feature_ids) and int(code.feature_ids.max()) >= entry.n_features for code in found):
-        raise UserError("the SAE that was probed has more features than this entry", "build the entry again")
+        raise CheckpointError("the SAE that was probed has more features than this entry", "build the entry again")
     return found
 
 
@@ -157,14 +157,14 @@ def _takes_pictures(entry: Entry) -> bool:
 
 
 def _uploaded(data: bytes) -> Image.Image:
-    """A dropped file as a picture. Raises `UserError` for one that is none, or is far too large."""
+    """A dropped file as a picture. Raises `DataError` for one that is none, or is far too large."""
     try:
         image = Image.open(io.BytesIO(data))
         if image.width * image.height > MAX_PIXELS:
-            raise UserError(f"the picture has {count(image.width * image.height)} pixels", "reduce it first")
+            raise DataError(f"the picture has {count(image.width * image.height)} pixels", "reduce it first")
         image.load()
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError("the file is no picture that can be read", f"drop one of {', '.join(PICTURE_TYPES)}") from error
+        raise DataError("the file is no picture that can be read", f"drop one of {', '.join(PICTURE_TYPES)}") from error
     return image
 
 

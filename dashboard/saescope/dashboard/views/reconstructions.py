@@ -22,7 +22,7 @@ from saescope.dashboard.presentation.examples import metadata_lines
 from saescope.dashboard.presentation.labels import labels
 from saescope.dashboard.presentation.rebuilding import Rebuilt, rebuild
 from saescope.dashboard.state import controls, links
-from saescope.store.errors import UserError
+from saescope.store.errors import UnknownItem
 
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore
@@ -52,7 +52,7 @@ TITLES = (
 
 
 def render(store: FeatureStore) -> None:
-    """Draw the page. Raises `UnknownEntry`, or `UserError` for an item that the store does not keep."""
+    """Draw the page. Raises `UnknownEntry`, `UnknownItem`."""
     entry = links.current_entry(store)
     st.title("Reconstructions")
     st.caption(plain(sources.entry_line(entry)))
@@ -72,12 +72,12 @@ def render(store: FeatureStore) -> None:
 
 
 def _chosen_item() -> int | None:
-    """`?item=`; raises `UserError` where it is no item."""
+    """`?item=`; raises `UnknownItem` where it is no item."""
     given = st.query_params.get("item")
     if not given:
         return None
     if not given.isascii() or not given.isdigit() or len(given) > 18:
-        raise UserError(f"not an item: {given[:40]!r}", "items are numbered from 0")
+        raise UnknownItem(f"not an item: {given[:40]!r}", "items are numbered from 0")
     return int(given)
 
 
@@ -169,7 +169,7 @@ def _page(store: FeatureStore, entry: Entry, sample: list[int]) -> None:
 def _single(store: FeatureStore, entry: Entry, item_id: int, sample: list[int]) -> None:
     rebuilt = rebuild(entry, [item_id])
     if not rebuilt:
-        raise UserError(
+        raise UnknownItem(
             f"{entry.sae_id} does not keep item {item_id}", "it keeps its sample and the items of its examples"
         )
     if sample:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from saescope.store.errors import QueryError, UserError
+from saescope.store.errors import OptionError, QueryError
 from saescope.store.format.schema import TABLES
 from saescope.store.records import NearDuplicate
 from saescope.store.search.condition import FROM, NOTES, Condition, column, condition
@@ -91,7 +91,7 @@ def features_page(entry: Entry, query: str, sort: str, descending: bool, page: i
     if sort not in (*SORTS, RELEVANCE):
         raise QueryError(f"cannot sort by {sort!r}", f"sort by one of {', '.join((*SORTS, RELEVANCE))}")
     if not 1 <= page_size <= MAX_ROWS or page < 0:
-        raise UserError(f"page {page} of {page_size} rows", f"pages count from 0 and have 1 to {MAX_ROWS:,} rows")
+        raise OptionError(f"page {page} of {page_size} rows", f"pages count from 0 and have 1 to {MAX_ROWS:,} rows")
     where = _condition(entry, query)
     by = where.relevance if sort == RELEVANCE else _SORTS[sort]
     direction = "DESC" if descending else "ASC"
@@ -109,7 +109,7 @@ def features_page(entry: Entry, query: str, sort: str, descending: bool, page: i
 def search_ids(entry: Entry, query: str, limit: int) -> list[int]:
     """Ids of the features that match, the one of a bare number first, then starred ones, then by relevance, firings."""
     if not 1 <= limit <= MAX_ROWS:
-        raise UserError(f"limit {limit}", f"use 1 to {MAX_ROWS:,}")
+        raise OptionError(f"limit {limit}", f"use 1 to {MAX_ROWS:,}")
     where = _condition(entry, query)
     rows = entry.sql(
         f"""WITH {NOTES} SELECT f.feature_id FROM {FROM} WHERE {where.sql}
@@ -145,7 +145,7 @@ def _axis(name: str, log: bool) -> tuple[str, str]:
 def scatter(entry: Entry, x: str, y: str, query: str, limit: int, log_x: bool, log_y: bool) -> Scatter:
     """See `Entry.scatter`."""
     if not 1 <= limit <= MAX_POINTS:
-        raise UserError(f"limit {limit}", f"use 1 to {MAX_POINTS:,}")
+        raise OptionError(f"limit {limit}", f"use 1 to {MAX_POINTS:,}")
     where = _condition(entry, query)
     (x_sql, x_fits), (y_sql, y_fits) = _axis(x, log_x), _axis(y, log_y)
     fits = f"({x_fits} AND {y_fits})"
@@ -197,7 +197,7 @@ def _place(start: float, step: float, index: npt.NDArray[Any], log: bool) -> npt
 def histogram(entry: Entry, name: str, bins: int, log: bool, query: str) -> Histogram:
     """See `Entry.histogram`."""
     if not 1 <= bins <= MAX_ROWS:
-        raise UserError(f"{bins} bins", f"use 1 to {MAX_ROWS:,}")
+        raise OptionError(f"{bins} bins", f"use 1 to {MAX_ROWS:,}")
     where = _condition(entry, query)
     value, fits = _axis(name, log)
     seen = entry.sql(
@@ -226,7 +226,7 @@ def histogram(entry: Entry, name: str, bins: int, log: bool, query: str) -> Hist
 def near_duplicates(entry: Entry, min_cosine: float, limit: int) -> tuple[list[NearDuplicate], int]:
     """See `Entry.near_duplicates`; also how many pairs there are in all."""
     if not 1 <= limit <= MAX_ROWS:
-        raise UserError(f"limit {limit}", f"use 1 to {MAX_ROWS:,}")
+        raise OptionError(f"limit {limit}", f"use 1 to {MAX_ROWS:,}")
     if not entry.has_table("neighbours"):
         return [], 0
     pairs = """pairs AS (

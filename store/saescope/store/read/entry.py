@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from saescope.store import records
 from saescope.store.annotations import Annotation
-from saescope.store.errors import StoreError, UnknownFeature, UserError
+from saescope.store.errors import OptionError, StoreError, UnknownFeature, UnknownItem
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.paths import VersionPaths
 from saescope.store.format.schema import TABLES
@@ -189,7 +189,7 @@ class Entry:
     ) -> FeaturePage:
         """A page of the features that match `query` (see `search`), nulls last, ties by id.
 
-        `sort` is one of `browse.SORTS` or 'relevance'. Raises `QueryError`, `UserError` for more than 1,000 rows.
+        `sort` is one of `browse.SORTS` or 'relevance'. Raises `QueryError`, `OptionError` for more than 1,000 rows.
         """
         return browse.features_page(self, query, sort, descending, page, page_size)
 
@@ -198,7 +198,7 @@ class Entry:
     ) -> Scatter:
         """Two numeric columns of the features that match `query`: points, or cells binned in SQL above `limit`.
 
-        Cells are equally wide on the (log) axes. Raises `QueryError`, `UserError` for a limit above 10,000.
+        Cells are equally wide on the (log) axes. Raises `QueryError`, `OptionError` for a limit above 10,000.
         """
         return browse.scatter(self, x, y, query, limit, log_x, log_y)
 
@@ -217,11 +217,11 @@ class Entry:
     def examples(self, feature_id: int, kind: str | None = None, interval: int | None = None) -> list[records.Example]:
         """Examples of a feature by kind ('top' first), interval (strongest first) and rank.
 
-        `kind` 'top' or 'interval' and `interval` narrow them. Raises `UnknownFeature`, `UserError` for another kind.
+        `kind` 'top' or 'interval' and `interval` narrow them. Raises `UnknownFeature`, `OptionError` for another kind.
         """
         i = self.check_feature(feature_id)
         if kind not in (None, "top", "interval"):
-            raise UserError(f"no kind of examples {kind!r}", "use 'top' or 'interval'")
+            raise OptionError(f"no kind of examples {kind!r}", "use 'top' or 'interval'")
         narrowed = {"kind": kind, '"interval"': interval}
         given = {column: value for column, value in narrowed.items() if value is not None}
         where = " AND ".join(f"{column} = ?" for column in ("feature_id", *given))
@@ -297,10 +297,10 @@ class Entry:
         return self._by_item("items", wanted)
 
     def item(self, item_id: int) -> records.Item:
-        """One item. Raises `UserError` where the store does not keep it."""
+        """One item. Raises `UnknownItem` where the store does not keep it."""
         rows = self.items([item_id]).to_pylist()
         if not rows:
-            raise UserError(f"{self.sae_id} does not keep item {item_id}", "it keeps the items of its examples")
+            raise UnknownItem(f"{self.sae_id} does not keep item {item_id}", "it keeps the items of its examples")
         own = {c.name: rows[0].pop(c.name, None) for c in TABLES["items"].columns}
         return records.Item(**own, metadata=rows[0])
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from saescope.store.errors import StoreError, UserError
+from saescope.store.errors import OptionError, StoreError
 from saescope.store.read.entry import Entry
 from saescope.store.write.atomic import fsync_dir, fsync_file, storage_errors, temporary_name
 
@@ -24,22 +24,22 @@ def export(entry: Entry, format: str, out: Path | str, tables: Sequence[str] | N
     """Write tables of `entry` (None: all, and the manifest) to the new folder `out`, one file each; the files.
 
     One table whose `out` ends in .parquet, .csv or .jsonl becomes that file. `out` appears only once it is complete.
-    Raises `UserError` for an unknown format or table, or where `out` exists; `StorageError` where the disk refuses.
+    Raises `OptionError` for an unknown format or table, or where `out` exists; `StorageError` where the disk refuses.
     """
     target = Path(out)
     if format not in FORMATS:
-        raise UserError(f"no export format {format!r}", f"use one of {', '.join(FORMATS)}")
+        raise OptionError(f"no export format {format!r}", f"use one of {', '.join(FORMATS)}")
     names = entry.tables if tables is None else list(dict.fromkeys(tables))
     for name in names:
         if not entry.has_table(name):
-            raise UserError(f"{entry.sae_id} has no table {name!r}", f"it has {', '.join(entry.tables)}")
+            raise OptionError(f"{entry.sae_id} has no table {name!r}", f"it has {', '.join(entry.tables)}")
     if not names:
-        raise UserError("no table to export", f"{entry.sae_id} has {', '.join(entry.tables)}")
+        raise OptionError("no table to export", f"{entry.sae_id} has {', '.join(entry.tables)}")
     if os.path.lexists(target):
-        raise UserError(f"{target} exists already", "choose a new name, or remove it first")
+        raise OptionError(f"{target} exists already", "choose a new name, or remove it first")
     single = tables is not None and len(names) == 1 and target.suffix[1:] in FORMATS
     if single and target.suffix != f".{format}":
-        raise UserError(f"{target} does not end in .{format}", f"name it {target.with_suffix('.' + format)}")
+        raise OptionError(f"{target} does not end in .{format}", f"name it {target.with_suffix('.' + format)}")
 
     temporary = temporary_name(target)
     try:
@@ -60,7 +60,7 @@ def export(entry: Entry, format: str, out: Path | str, tables: Sequence[str] | N
                     fsync_file(path)
                 fsync_dir(temporary)
             if os.path.lexists(target):
-                raise UserError(f"{target} exists already", "choose a new name, or remove it first")
+                raise OptionError(f"{target} exists already", "choose a new name, or remove it first")
             temporary.rename(target)
             fsync_dir(target.parent)
     except BaseException:

@@ -75,16 +75,3 @@ def test_plain_leaves_no_markdown_or_html_alive() -> None:
         assert f"\\{special}" in shown
         assert special not in shown.replace(f"\\{special}", "")
     assert "\n" not in shown
-
-
-@pytest.mark.parametrize(
-    ("label", "name", "precision"),
-    [
-        ("digit 7: 93 % of firings, recall 61 %, base rate 10 %", "digit 7", "digit 7: 93 % of firings"),
-        ("fires on `: `: < 0.1 % of firings, recall 1 %", "fires on `: `", "fires on `: `: < 0.1 % of firings"),
-        ("fires on `\n`: > 99 % of firings, recall 1 %", "fires on `↵`", "fires on `↵`: > 99 % of firings"),
-        ("a: hand-written one", "a: hand-written one", "a: hand-written one"),
-    ],
-)
-def test_labels_without_their_figures(label: str, name: str, precision: str) -> None:
-    assert (formats.label_name(label), formats.label_precision(label)) == (name, precision)

@@ -217,7 +217,7 @@ def test_labels(built: Built) -> None:
             assert row["label_precision"] is None
             continue
         labelled.append(best[1])
-        assert row["auto_label"].startswith(f"{best[1]}: ")
+        assert row["auto_label"] == best[1]
         shown = [row["label_precision"], row["label_recall"], row["label_base_rate"]]
         np.testing.assert_allclose(shown, best[2:], rtol=1e-12)
     assert labelled

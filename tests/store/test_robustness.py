@@ -235,7 +235,7 @@ def test_an_incomplete_index_is_rebuilt(digits_store: Path, tmp_path: Path) -> N
     root = _copy(digits_store, tmp_path / "store")
     entry = FeatureStore(root)["digits-relu"]
     path = entry.paths.index(index.fingerprint(entry.manifest))
-    index.build_index(entry.paths, ["features"], path)
+    index.build_index(entry.paths, entry.manifest, ["features"], path)
     assert len(entry.examples(3)) > 0
 
 

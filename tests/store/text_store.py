@@ -122,9 +122,7 @@ def token_labels(tokens: pa.Table, counts: npt.NDArray[np.int64], n_rows: int) -
             precision, recall = row["n_firing"] / counts[i], row["n_firing"] / row["n_token"]
             base = row["n_token"] / n_rows
             numbers[i] = (precision, recall, base)
-            text[i] = (
-                f"fires on `{row['token']}`: {precision:.0%} of firings, recall {recall:.0%}, base rate {base:.1%}"
-            ).replace("%", " %")
+            text[i] = f"fires on `{row['token']}`"
     columns = [pa.array([None if n is None else n[k] for n in numbers], pa.float64()) for k in range(3)]
     return pa.array(text, pa.string()), columns[0], columns[1], columns[2]
 

@@ -49,7 +49,7 @@ def command(query: str, sae_id: str | None, limit: int, store: Path, as_json: bo
             count(f.n_firing),
             number(f.max_activation),
             number(f.mean_activation),
-            visible(f.label or ""),
+            visible(f.label_sentence or ""),
         )
         for owner, f in found
     ]

@@ -72,7 +72,7 @@ def _show_feature(entry: Entry, feature_id: int, n_examples: int, as_json: bool)
             }
         )
         return
-    name = feature.user_label or (f"{feature.auto_label} (auto)" if feature.auto_label else "")
+    name = f"{feature.label_sentence or ''}{' (auto)' if feature.auto_label and not feature.user_label else ''}"
     line(f"{entry.sae_id} #{feature_id}  {'* ' if feature.is_starred else ''}{visible(name)}".rstrip())
     if feature.is_dead:
         bound = 1 - 0.05 ** (1 / entry.n_positions)

@@ -49,7 +49,7 @@ from saescope.store.format.schema import schema_of
 from saescope.store.format.version import program_version
 from saescope.store.write.writer import EntryWriter
 
-BUILD_FORMAT = 3
+BUILD_FORMAT = 4
 """Raised when the same inputs would give other tables."""
 
 

@@ -12,8 +12,6 @@ import math
 import re
 from datetime import datetime
 
-from saescope.store.token_text import visible
-
 NONE = "–"
 _SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
@@ -22,22 +20,6 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
 def plain(text: str) -> str:
     """`text` escaped so that Markdown (with Streamlit's colours, icons and formulas) shows it as it is."""
     return _MARKDOWN.sub(r"\\\1", text.replace("\n", " "))
-
-
-_FIGURES = re.compile(r"(?P<name>.*): [<>]? ?[\d.]+ % of firings(?P<more>.*)", re.DOTALL)
-
-
-def label_name(label: str) -> str:
-    """An automatic label without the figures that it may carry: 'digit 7: 93 % of firings, ...' is 'digit 7'. Signs
-    stand for what cannot be seen."""
-    match = _FIGURES.fullmatch(label)
-    return visible(match["name"] if match else label)
-
-
-def label_precision(label: str) -> str:
-    """The same with the first of its figures: 'digit 7: 93 % of firings'."""
-    match = _FIGURES.fullmatch(label)
-    return visible(label[: match.start("more")] if match else label)
 
 
 def significant(value: float | None, digits: int = 3) -> str:

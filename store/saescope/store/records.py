@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
+from saescope.store.labels import label_sentence
+
 
 class Record:
     """A row. `record.column`, `record["column"]`, `dict(record.as_dict())`; the repr shows the short columns."""
@@ -77,6 +79,13 @@ class Feature(Record):
     def label(self) -> str | None:
         """The label to show: the people's own, else the automatic one."""
         return self.user_label if self.user_label is not None else self.auto_label
+
+    @property
+    def label_sentence(self) -> str | None:
+        """The same, an automatic one with its numbers: "digit 7: 93 % of firings, recall 81 %, base rate 10 %"."""
+        if self.user_label is not None or self.auto_label is None:
+            return self.user_label
+        return label_sentence(self.auto_label, self.label_precision, self.label_recall, self.label_base_rate)
 
 
 @dataclass(frozen=True, repr=False)

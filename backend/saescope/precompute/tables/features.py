@@ -31,7 +31,7 @@ def feature_table(
         norms = pa.nulls(n_features, pa.float32())
     bias = sae.encoder_bias
     kept = np.arange(N_INTERVALS) < intervals.n[:, None]
-    unlabelled = np.array([text is None for text in labels.text])
+    unlabelled = np.array([name is None for name in labels.name])
     return pa.table(
         {
             "feature_id": np.arange(n_features, dtype=np.int32),
@@ -47,7 +47,7 @@ def feature_table(
             "hist_counts": _lists(state.histogram.reshape(-1), np.full(n_features, state.spec.n_bins)),
             "interval_lower": _lists(intervals.lower[kept], intervals.n),
             "interval_counts": _lists(intervals.counts[kept], intervals.n),
-            "auto_label": pa.array(labels.text, pa.string()),
+            "auto_label": pa.array(labels.name, pa.string()),
             "label_precision": pa.array(labels.precision, mask=unlabelled),
             "label_recall": pa.array(labels.recall, mask=unlabelled),
             "label_base_rate": pa.array(labels.base_rate, mask=unlabelled),

@@ -31,9 +31,9 @@ COUNTS_AT_ONCE = 2**22
 
 @dataclass(frozen=True)
 class Labels:
-    """One per feature; where `text` is None the numbers are NaN."""
+    """One per feature: its name, and how well it fits. Where `name` is None the numbers are NaN."""
 
-    text: list[str | None]
+    name: list[str | None]
     precision: Float64[np.ndarray, " feature"]
     recall: Float64[np.ndarray, " feature"]
     base_rate: Float64[np.ndarray, " feature"]
@@ -48,7 +48,7 @@ def label_features(
     tokens: TokenCounts | None = None,
     vocabulary: Sequence[str] = (),
 ) -> Labels:
-    """The best label of each feature: "WORD VALUE: precision, recall, base rate", counted over positions.
+    """The best label of each feature, "WORD VALUE", with precision, recall and base rate counted over positions.
 
     `metadata` maps a column to one value per item, `words` a column to the word that stands before its value (default:
     the column's name); `tokens` adds the token at the position itself. Candidates need `MIN_ITEMS` and `MIN_LIFT`; the
@@ -69,7 +69,7 @@ def label_features(
         names, codes = categories(values)
         if 2 <= len(names) <= MAX_CATEGORIES:
             _offer_categories(best, f"{words.get(column, column)} ", names, codes, row_items, postings)
-    return Labels(best.text, best.precision, best.recall, best.base_rate)
+    return Labels(best.name, best.precision, best.recall, best.base_rate)
 
 
 class _Best:
@@ -80,7 +80,7 @@ class _Best:
         self.n_firing, self.n_positions = n_firing, n_positions
         self.score = np.full(n_features, -1.0)
         self.precision, self.recall, self.base_rate = (np.full(n_features, np.nan) for _ in range(3))
-        self.text: list[str | None] = [None] * n_features
+        self.name: list[str | None] = [None] * n_features
 
     def offer(
         self,
@@ -98,10 +98,7 @@ class _Best:
             self.precision[f] = n_match[at] / n_firing[at]
             self.recall[f] = n_match[at] / n_described[at]
             self.base_rate[f] = n_described[at] / self.n_positions
-            self.text[f] = (
-                f"{names[at]}: {percent(self.precision[f])} of firings, "
-                f"recall {percent(self.recall[f])}, base rate {percent(self.base_rate[f])}"
-            )
+            self.name[f] = names[at]
 
 
 def _offer_categories(
@@ -152,18 +149,6 @@ def wilson_lower(successes: Any, trials: Any, z: float = 1.959964) -> Any:
     centre = p + z * z / (2 * trials)
     spread = z * np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
     return (centre - spread) / (1 + z * z / trials)
-
-
-def percent(fraction: float) -> str:
-    """A share for people: "93 %", "0.4 %", "< 0.1 %"; never rounded up to 100 %."""
-    value = 100 * fraction
-    if 0 < value < 0.1:
-        return "< 0.1 %"
-    if value < 10 and round(value, 1) != round(value):
-        return f"{value:.1f} %"
-    if 99.5 <= value < 100:
-        return "> 99 %"
-    return f"{value:.0f} %"
 
 
 def categories(values: Any) -> tuple[list[str], Int64[np.ndarray, " n_items"]]:

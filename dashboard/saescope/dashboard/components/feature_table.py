@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from saescope.dashboard import theme
 from saescope.dashboard.components import pictures
 from saescope.dashboard.components.table import Cell, Column, Row, Sort, table
-from saescope.dashboard.formats import dead, density, label_precision, percent, significant
+from saescope.dashboard.formats import dead, density, significant
 from saescope.dashboard.state import links, reads
+from saescope.store.labels import label_sentence
 from saescope.store.token_text import visible
 
 if TYPE_CHECKING:
@@ -43,13 +44,9 @@ def _label(row: Mapping[str, Any]) -> Cell:
         return Cell(visible(row["user_label"]))
     if not row.get("auto_label"):
         return Cell("", muted=True)
-    label, precision, base = row["auto_label"], row.get("label_precision"), row.get("label_base_rate")
-    if label_precision(label) != visible(label):  # the label tells its precision itself
-        return Cell(label_precision(label), muted=True, help=f"automatic: {visible(label)}")
-    share = f": {percent(precision)} of firings" if precision is not None else ""
-    return Cell(
-        f"{visible(label)}{share}", muted=True, help="automatic" + (f"; base rate {percent(base)}" if base else "")
-    )
+    label, precision = visible(row["auto_label"]), row["label_precision"]
+    sentence = label_sentence(label, precision, row["label_recall"], row["label_base_rate"])
+    return Cell(label_sentence(label, precision), muted=True, help=f"automatic: {sentence}")
 
 
 def _row(row: Mapping[str, Any], entry: Entry, tile: int | None, tokens: Mapping[int, str] | None) -> Row:

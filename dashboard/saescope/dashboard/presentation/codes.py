@@ -12,7 +12,7 @@ from PIL import Image
 from saescope.dashboard import panels
 from saescope.dashboard.components.pictures import patch_grid
 from saescope.dashboard.components.position_codes import Code, picture_stage, position_codes, text_stage
-from saescope.dashboard.formats import count, label_name, plain
+from saescope.dashboard.formats import count, plain
 from saescope.dashboard.presentation import atoms, texts
 from saescope.dashboard.presentation.labels import labels
 from saescope.dashboard.state import controls, links, reads
@@ -36,8 +36,8 @@ def by_position(entry: Entry) -> bool:
 
 
 def names(store: FeatureStore, entry: Entry, feature_ids: Sequence[int]) -> dict[int, str]:
-    """What features are called on one line: their label without its figures, else the top token."""
-    named = {i: label_name(label) for i, label in labels(store, entry, feature_ids).items()}
+    """What features are called on one line: their label, else the top token."""
+    named = {i: visible(label) for i, label in labels(store, entry, feature_ids).items()}
     missing = [i for i in feature_ids if i not in named]
     tokens = entry.first_tokens(missing) if missing else {}
     return named | {i: f"top token {visible(token, edges=True)}" for i, token in tokens.items()}

@@ -17,10 +17,11 @@ from saescope.dashboard import panels
 from saescope.dashboard.components.activation_histogram import activation_histogram, bars, interval_names
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.table import Cell, Column, Row, table
-from saescope.dashboard.formats import count, dead, density, label_name, percent, plain, short_count, significant
+from saescope.dashboard.formats import count, dead, density, percent, plain, short_count, significant
 from saescope.dashboard.presentation import atoms, codes, examples, texts
 from saescope.dashboard.state import controls, links
 from saescope.store.errors import UserError
+from saescope.store.token_text import visible
 
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore
@@ -110,7 +111,7 @@ def _title(feature: Feature) -> str:
     if feature.user_label:
         return plain(feature.user_label)
     if feature.auto_label:
-        return plain(label_name(feature.auto_label))
+        return plain(visible(feature.auto_label))
     return ":gray[dead]" if feature.is_dead else ":gray[no label]"
 
 
@@ -125,7 +126,7 @@ def _about_label(feature: Feature) -> str:
         f"positions (recall), base rate {percent(feature.label_base_rate)}"
     )
     if feature.user_label:
-        return f"labelled by hand; automatic: {plain(label_name(feature.auto_label))}, {fit}"
+        return f"labelled by hand; automatic: {plain(visible(feature.auto_label))}, {fit}"
     return f"automatic: {fit}"
 
 
@@ -349,7 +350,7 @@ def _rows(entry: Entry, name: str, others: list[tuple[int, str | None, str, str]
         Row(
             (
                 Cell(f"#{other:04d}"),
-                Cell(label_name(label or "") or "–", muted=not label, help=tip),
+                Cell(visible(label or "") or "–", muted=not label, help=tip),
                 Cell(number, help=tip),
             ),
             href=links.href("feature", sae=entry.sae_id, feature=other),

@@ -33,7 +33,8 @@ def json_ready(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `manifest.json` holds. `EntryWriter.publish` fills in `version`, `weights_sha256`, `files`, `build_key`."""
+    """What `manifest.json` holds. `EntryWriter.publish` fills in `version`, `tables_version`, `weights_sha256`, `files`
+    and `build_key`."""
 
     sae_id: str
     """Name of the entry."""
@@ -69,6 +70,8 @@ class Manifest:
     """Random seed of the training, where known."""
     version: str = ""
     """Name of this version's folder."""
+    tables_version: int = 1
+    """What the tables' columns mean: `schema.TABLES_VERSION` of the program that wrote them; 1 where it is not said."""
     weights_sha256: str = ""
     """sha256 of sae/sae.safetensors: what people add is kept by it."""
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -119,7 +122,7 @@ class Manifest:
 
 
 _TEXT = ("sae_id", "created_at", "saescope_version", "architecture", "version", "weights_sha256", "build_key")
-_COUNTS = ("d_in", "d_out", "n_features", "n_positions", "n_metric_positions")
+_COUNTS = ("d_in", "d_out", "n_features", "n_positions", "n_metric_positions", "tables_version")
 _OBJECTS = ("source", "metrics", "config", "files")
 
 

@@ -12,6 +12,8 @@ import pyarrow as pa
 
 FORMAT_NAME = "saescope-store"
 FORMAT_VERSION = 1
+TABLES_VERSION = 2
+"""Raised when a column of the same name and type means something else: see `read.older`."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ TABLES: dict[str, Table] = {
                     "interval_lower", pa.list_(_f32), "lower bound of |activation| of each interval, strongest first"
                 ),
                 Column("interval_counts", pa.list_(_i64), "firings in each interval; sums to n_firing"),
-                Column("auto_label", pa.string(), "label from the items' metadata or tokens; null if none fits", True),
+                Column("auto_label", pa.string(), "name from the items' metadata or tokens; null if none fits", True),
                 Column("label_precision", _f64, "fraction of firings that the label describes", True),
                 Column("label_recall", _f64, "fraction of the label's positions where the feature fires", True),
                 Column("label_base_rate", _f64, "fraction of evaluated positions that the label describes", True),

@@ -23,6 +23,7 @@ from saescope.store.format.tables import read_parquet
 from saescope.store.read import browse
 from saescope.store.read.atoms import Weights
 from saescope.store.read.browse import FeaturePage, Histogram, Scatter
+from saescope.store.read.older import modernised
 
 if TYPE_CHECKING:
     from saescope.store.read.reader import FeatureStore
@@ -92,10 +93,10 @@ class Entry:
         return f"{name}.parquet" in self.manifest.files
 
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """A whole table from its Parquet file. Raises `StoreError` if the entry has none of that name."""
+        """A whole table, from its Parquet file. Raises `StoreError` if the entry has none of that name."""
         if not self.has_table(name):
             raise StoreError(f"{self.sae_id} has no table {name!r}", f"it has {', '.join(self.tables)}")
-        return read_parquet(self._paths.table(name), columns)
+        return modernised(name, read_parquet(self._paths.table(name), columns), self.manifest.tables_version)
 
     def sql(self, statement: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> pa.Table:
         """The rows of a read-only SQL statement over this version's tables, with bound parameters."""

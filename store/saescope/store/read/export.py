@@ -1,5 +1,7 @@
 """An entry's tables for other tools: Parquet as it is, CSV and JSON Lines with nothing left out.
 
+Tables of older versions are exported as they would be written today (see `older`), with a manifest that fits them.
+
 In CSV a list is JSON text and a picture base64; in JSON Lines a list is a list and a picture base64.
 """
 
@@ -9,13 +11,18 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 
 from saescope.store.errors import OptionError, StoreError
+from saescope.store.format.schema import TABLES_VERSION
+from saescope.store.format.tables import write_parquet
 from saescope.store.read.entry import Entry
+from saescope.store.read.older import selection
 from saescope.store.write.atomic import fsync_dir, fsync_file, storage_errors, temporary_name
+from saescope.store.write.writer import hash_file
 
 FORMATS = ("parquet", "csv", "jsonl")
 
@@ -54,7 +61,7 @@ def export(entry: Entry, format: str, out: Path | str, tables: Sequence[str] | N
                 for name in names:
                     _write(entry, name, format, temporary / f"{name}.{format}")
                 if tables is None:
-                    shutil.copyfile(entry.paths.manifest, temporary / "manifest.json")
+                    _write_manifest(entry, format, temporary)
                 written = [target / p.name for p in sorted(temporary.iterdir())]
                 for path in temporary.iterdir():
                     fsync_file(path)
@@ -77,10 +84,14 @@ def _write(entry: Entry, name: str, format: str, out: Path) -> None:
     source = entry.paths.table(name)
     if not source.is_file():
         raise StoreError(f"{source} is missing", "open the entry again (it may have been rebuilt)")
+    selected = selection(name, entry.manifest.tables_version)
     if format == "parquet":
-        shutil.copyfile(source, out)
+        if selected == "*":
+            shutil.copyfile(source, out)
+        else:
+            write_parquet(out, name, entry.table(name))
         return
-    read = f"read_parquet({_quoted(source)}, hive_partitioning = false)"
+    read = f"(SELECT {selected} FROM read_parquet({_quoted(source)}, hive_partitioning = false))"  # noqa: S608 - ours
     try:
         with duckdb.connect(config={"threads": "2", "autoinstall_known_extensions": "false"}) as connection:
             columns = connection.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()  # noqa: S608 - a quoted path
@@ -93,6 +104,18 @@ def _write(entry: Entry, name: str, format: str, out: Path) -> None:
         if "space left" in words.lower():
             raise OSError(28, "No space left on device") from error
         raise StoreError(f"cannot export {source}: {words}", "run saescope verify") from error
+
+
+def _write_manifest(entry: Entry, format: str, folder: Path) -> None:
+    """The entry's manifest, telling of the Parquet files in `folder`."""
+    manifest = entry.manifest
+    if format != "parquet" or manifest.tables_version == TABLES_VERSION:
+        shutil.copyfile(entry.paths.manifest, folder / "manifest.json")
+        return
+    written = {path.name: hash_file(path) for path in folder.iterdir()}
+    files = manifest.files | written
+    text = replace(manifest, tables_version=TABLES_VERSION, files=files).to_json()
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
 
 
 def _csv_column(name: str, kind: str) -> str:

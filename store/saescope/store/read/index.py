@@ -24,9 +24,10 @@ from saescope.store.errors import StorageError, StoreError
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.paths import VersionPaths
 from saescope.store.format.schema import TABLES
+from saescope.store.read.older import selection
 from saescope.store.write.atomic import make_folder, temporary_name
 
-INDEX_LAYOUT = 1
+INDEX_LAYOUT = 2
 """Raise when the index is made differently from the same Parquet files."""
 
 _ROWS_PER_GROUP = 8_192  # a lookup reads whole groups: small ones make it 2 to 3 times faster
@@ -45,9 +46,9 @@ _READ_SETTINGS: _Settings = _BUILD_SETTINGS | {"enable_external_access": "false"
 
 
 def fingerprint(manifest: Manifest) -> str:
-    """12 hexadecimal digits that tell an index by its Parquet files, its layout and the DuckDB that wrote it."""
+    """12 hexadecimal digits that tell an index by its Parquet files and their meaning, its layout, and its DuckDB."""
     parquet = {name: entry["sha256"] for name, entry in manifest.files.items() if name.endswith(".parquet")}
-    made_from = json.dumps([INDEX_LAYOUT, duckdb.__version__, sorted(parquet.items())])
+    made_from = json.dumps([INDEX_LAYOUT, manifest.tables_version, duckdb.__version__, sorted(parquet.items())])
     return hashlib.sha256(made_from.encode()).hexdigest()[:12]
 
 
@@ -55,7 +56,7 @@ def _quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
-def build_index(version: VersionPaths, tables: list[str], out: Path) -> None:
+def build_index(version: VersionPaths, manifest: Manifest, tables: list[str], out: Path) -> None:
     """Make the index of `tables` at `out`, which appears only once it is complete.
 
     Raises `StoreError` where a Parquet file is damaged or the disk refuses.
@@ -70,7 +71,8 @@ def build_index(version: VersionPaths, tables: list[str], out: Path) -> None:
             connection.execute(f"ATTACH {_quoted(temporary)} AS made ({layout})")
             for name in tables:
                 source = f"read_parquet({_quoted(version.table(name))}, hive_partitioning = false)"
-                connection.execute(f'CREATE TABLE made."{name}" AS SELECT * FROM {source}')  # noqa: S608 - our names
+                columns = selection(name, manifest.tables_version)
+                connection.execute(f'CREATE TABLE made."{name}" AS SELECT {columns} FROM {source}')  # noqa: S608 - ours
             connection.execute("DETACH made")  # writes everything out
         temporary.replace(out)
     except (duckdb.Error, OSError) as error:
@@ -134,7 +136,7 @@ def connect(version: VersionPaths, manifest: Manifest) -> duckdb.DuckDBPyConnect
             if connection is not None:
                 return connection
             make_folder(path.parent)
-            build_index(version, tables, path)
+            build_index(version, manifest, tables, path)
             connection = _open_index(path, tables)
             if connection is not None:
                 return connection

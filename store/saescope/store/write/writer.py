@@ -27,7 +27,7 @@ from saescope.store.errors import StoreError
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.marker import create_store
 from saescope.store.format.paths import EntryPaths, VersionPaths
-from saescope.store.format.schema import TABLES
+from saescope.store.format.schema import TABLES, TABLES_VERSION
 from saescope.store.format.tables import write_parquet
 from saescope.store.read import index
 from saescope.store.write.atomic import (
@@ -64,7 +64,8 @@ def read_current(entry: EntryPaths) -> str | None:
     raise StoreError(f"{entry.current} names the version {name!r}, which is not there", "build the entry again")
 
 
-def _hash_file(path: Path) -> dict[str, Any]:
+def hash_file(path: Path) -> dict[str, Any]:
+    """What a manifest says of a file: "sha256" and "bytes"."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {"sha256": digest, "bytes": file.tell()}
@@ -181,9 +182,10 @@ class EntryWriter:
     def publish(self, manifest: Manifest) -> str:
         """Make the build the entry's live version and return the version's name.
 
-        Fills in `version`, `weights_sha256`, `files` and `build_key`. The version that was live before stays on disk
-        for readers that have it open; older ones and builds with other keys are removed. Raises `StoreError` where a
-        required table or the checkpoint is missing, `StorageError` where the disk refuses; the build stays then.
+        Fills in `version`, `tables_version`, `weights_sha256`, `files` and `build_key`. The version that was live
+        before stays on disk for readers that have it open; older ones and builds with other keys are removed. Raises
+        `StoreError` where a required table or the checkpoint is missing, `StorageError` where the disk refuses; the
+        build stays then.
         """
         tables = [name for name in TABLES if self.has(name)]
         missing = [f"{t.name}.parquet" for t in TABLES.values() if t.required and t.name not in tables]
@@ -192,8 +194,8 @@ class EntryWriter:
             raise StoreError(f"cannot publish {self.sae_id}: {', '.join(missing)} not written yet")
         with storage_errors(f"publish {self.sae_id}"):
             before = self._entry.current.read_text().strip() if self._entry.current.exists() else None
-            files = {f"{name}.parquet": _hash_file(self.paths.table(name)) for name in tables}
-            files |= {name: _hash_file(self.paths.file(name)) for name in _CHECKPOINT_FILES}
+            files = {f"{name}.parquet": hash_file(self.paths.table(name)) for name in tables}
+            files |= {name: hash_file(self.paths.file(name)) for name in _CHECKPOINT_FILES}
             self._sweep_temporary()
             digest = hashlib.sha256(repr(sorted((n, f["sha256"]) for n, f in files.items())).encode()).hexdigest()
             name = self._fresh_name(digest[:8])
@@ -201,6 +203,7 @@ class EntryWriter:
                 manifest,
                 sae_id=self.sae_id,
                 version=name,
+                tables_version=TABLES_VERSION,
                 files=files,
                 weights_sha256=files["sae/sae.safetensors"]["sha256"],
                 build_key=self.key,
@@ -209,7 +212,7 @@ class EntryWriter:
             mark = self.paths.index(index.fingerprint(manifest))
             for stale in self.paths.root.glob("index-*"):
                 stale.unlink()
-            index.build_index(self.paths, tables, mark)
+            index.build_index(self.paths, manifest, tables, mark)
             shutil.rmtree(self.paths.state)
             keep = [self.paths.manifest, mark, *(self.paths.file(n) for n in files)]
             for path in keep:

@@ -139,7 +139,7 @@ def test_trouble_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Monke
     def fail(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("saescope.checkpoints.conversion.saelens_writing.save", fail)
+    monkeypatch.setattr("saescope.checkpoints.conversion.saelens_writer.save", fail)
     with pytest.raises(KeyboardInterrupt):
         convert(tmp_path / "a", "saelens", tmp_path / "b")
     assert [p.name for p in tmp_path.iterdir()] == ["a"]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from saescope.autoencoders import Autoencoder
-from saescope.checkpoints.assembling import assemble
-from saescope.checkpoints.correcting import corrected
+from saescope.checkpoints.assembly import assemble
+from saescope.checkpoints.corrections import corrected
 from saescope.evaluation.plausibility import check, check_on_source
 from saescope.sources import SourceOptions, open_source
 from saescope.store.errors import UserError

@@ -26,7 +26,7 @@ from saescope.models import (
     load_tokenizer,
     loading,
 )
-from saescope.models.cache import cache_folder, file_sha256
+from saescope.models.cache import cache_folder, remembered_sha256
 from saescope.store.errors import UserError
 from tests.models.small_models import inputs_of, logits_with, make
 
@@ -432,12 +432,12 @@ def test_hashes_are_remembered_until_the_file_changes(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"one")
     seen, again, changed = Seen(), Seen(), Seen()
-    assert file_sha256(path, seen) == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
-    assert file_sha256(path, again) == file_sha256(path)
+    assert remembered_sha256(path, seen) == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
+    assert remembered_sha256(path, again) == remembered_sha256(path)
     assert (len(seen.stages), again.stages) == (1, [])
     path.write_bytes(b"two")
     os.utime(path, ns=(1, 1))
-    assert file_sha256(path, changed) == "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3"
+    assert remembered_sha256(path, changed) == "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3"
     assert len(changed.stages) == 1
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError, OptionError
 
 Activation = Literal["relu", "topk", "abstopk", "batchtopk", "jumprelu", "sigmoid"]
 
@@ -58,24 +58,24 @@ class Assumptions:
         return found
 
     def settle(self, name: str, recorded: Any, where: str) -> Any:
-        """What the checkpoint records in `where`, or else what is assumed. `UserError` where the two differ."""
+        """What the checkpoint records in `where`, or else what is assumed. `OptionError` where the two differ."""
         assumed = self.get(name)
         if recorded is not None and assumed is not None and recorded != assumed:
-            raise UserError(f"{name} is assumed to be {assumed}, but {where} says {recorded}", f"leave {name} out")
+            raise OptionError(f"{name} is assumed to be {assumed}, but {where} says {recorded}", f"leave {name} out")
         return assumed if recorded is None else recorded
 
     def need(self, name: str, recorded: Any, where: str) -> Any:
         """`settle`, where one of the two must be there."""
         value = self.settle(name, recorded, where)
         if value is None:
-            raise UserError(f"{where} does not record {name} ({MEANINGS[name]})", how_to_assume(name))
+            raise CheckpointError(f"{where} does not record {name} ({MEANINGS[name]})", how_to_assume(name))
         return value
 
     def check_all_used(self, format: str) -> None:
-        """Raises `UserError` for assumptions that the format had no use for."""
+        """Raises `OptionError` for assumptions that the format had no use for."""
         unused = sorted(set(self._given) - self._used)
         if unused:
-            raise UserError(
+            raise OptionError(
                 f"{', '.join(unused)} assumed, but a checkpoint like this one of format {format} leaves nothing open "
                 "about that",
                 "leave it out, or name another format with --format",
@@ -96,8 +96,8 @@ def _first_choice(name: str) -> str:
 
 def _parsed(name: str, value: Any) -> Any:
     if name not in MEANINGS:
-        raise UserError(f"nothing called {name!r} can be assumed", f"known: {', '.join(MEANINGS)}")
-    fault = UserError(f"{name}={value} is assumed, expected {_expected(name)}", f"{name}: {MEANINGS[name]}")
+        raise OptionError(f"nothing called {name!r} can be assumed", f"known: {', '.join(MEANINGS)}")
+    fault = OptionError(f"{name}={value} is assumed, expected {_expected(name)}", f"{name}: {MEANINGS[name]}")
     text = str(value).strip().lower()
     if name in _CHOICES:
         if text not in _CHOICES[name]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -11,9 +10,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from saescope.autoencoders import Autoencoder
-from saescope.checkpoints.formats import native, saelens_writing
-from saescope.checkpoints.formats.registry import Loaded, load_checkpoint, locate
-from saescope.store.errors import UserError
+from saescope.checkpoints.formats import native, saelens_writer
+from saescope.checkpoints.formats.protocol import Loaded
+from saescope.checkpoints.loading import load_checkpoint, locate
+from saescope.store.errors import OptionError
+from saescope.store.format.hashing import file_sha256
 from saescope.store.write import atomic
 
 Target = Literal["native", "saelens"]
@@ -68,9 +69,9 @@ def convert(
     assume: Mapping[str, Any] | None = None,
 ) -> Loaded:
     """Writes the checkpoint at `path` to the folder `out` in another format, all of it or nothing; returns what was
-    read. Raises `UserError` where `out` holds anything, or the other format cannot say the same."""
+    read. Raises `CheckpointError` where `out` holds anything, or the other format cannot say the same."""
     if to not in get_args(Target):
-        raise UserError(f"cannot write the format {to!r}", f"known: {', '.join(get_args(Target))}")
+        raise OptionError(f"cannot write the format {to!r}", f"known: {', '.join(get_args(Target))}")
     _check_free(out)
     loaded = load_checkpoint(path, format, assume)
     atomic.make_folder(out.parent)
@@ -88,7 +89,7 @@ def convert(
 
 def _write(loaded: Loaded, path: str | Path, to: Target, folder: Path) -> None:
     if to == "saelens":
-        saelens_writing.save(loaded.sae, folder, _with_training(loaded, path))
+        saelens_writer.save(loaded.sae, folder, _with_training(loaded, path))
     elif loaded.format == "native":
         config, whitening = training_space(loaded, path)
         extra = {name: config[name] for name in native.EXTRA_KEYS if name in config}
@@ -101,10 +102,7 @@ def _write(loaded: Loaded, path: str | Path, to: Target, folder: Path) -> None:
 
 def metadata_of(loaded: Loaded) -> dict[str, Any]:
     """The native cfg.json's `metadata` of a converted checkpoint: what its files say, and which files they were."""
-    digests = {}
-    for file in loaded.weights:
-        with file.open("rb") as opened:
-            digests[file.name] = hashlib.file_digest(opened, "sha256").hexdigest()
+    digests = {file.name: file_sha256(file) for file in loaded.weights}
     corrected = {"corrected": list(loaded.corrections)} if loaded.corrections else {}
     return {**loaded.metadata, **corrected, "converted_from": {"format": loaded.format, "sha256": digests}}
 
@@ -123,6 +121,8 @@ def _check_free(out: Path) -> None:
     if out.is_dir():
         inside = sorted(each.name for each in out.iterdir())
         if inside:
-            raise UserError(f"{out} holds {', '.join(inside[:4])} already", "name a folder that is empty or not there")
+            raise OptionError(
+                f"{out} holds {', '.join(inside[:4])} already", "name a folder that is empty or not there"
+            )
     elif out.exists():
-        raise UserError(f"{out} is a file, and a folder is to be written", "name another folder")
+        raise OptionError(f"{out} is a file, and a folder is to be written", "name another folder")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from saescope.checkpoints.tensors.files import WEIGHTS_SUFFIXES
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 CONFIGS = ("cfg.json", "config.json", "hyperparams.json", "lm_config.json", "training.parquet")
 """Files beside the weights that tell of them."""
@@ -36,7 +36,7 @@ class HubName:
 
     @staticmethod
     def parse(text: str) -> HubName | None:
-        """The name that a text stands for; None where it is none. With `hf:` before it, `UserError` instead."""
+        """The name that a text stands for; None where it is none. With `hf:` before it, `CheckpointError` instead."""
         explicit = text.startswith("hf:")
         parts = text.removeprefix("hf:").rstrip("/").split("/")
         if (
@@ -46,7 +46,7 @@ class HubName:
         ):
             return HubName("/".join(parts[:2]), "/".join(parts[2:]))
         if explicit:
-            raise UserError(f"{text} is no name on the hub", "expected hf:org/repo or hf:org/repo/folder")
+            raise CheckpointError(f"{text} is no name on the hub", "expected hf:org/repo or hf:org/repo/folder")
         return None
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class HubName:
 
 def fetch(name: HubName) -> Path:
     """Fetches the checkpoint's files, or takes those in the cache where the hub cannot be reached; returns the local
-    folder or file. Raises `UserError` where it is not there, or is no single checkpoint."""
+    folder or file. Raises `CheckpointError` where it is not there, or is no single checkpoint."""
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
     from huggingface_hub import errors as hub
 
@@ -66,10 +66,12 @@ def fetch(name: HubName) -> Path:
         root = local[0].parents[chosen[0].count("/")]
         return root / name.inside
     except hub.GatedRepoError as error:
-        raise UserError(f"{name}: the hub gives it only to those whom its owner allows", "hf auth login") from error
+        raise CheckpointError(
+            f"{name}: the hub gives it only to those whom its owner allows", "hf auth login"
+        ) from error
     except (hub.RepositoryNotFoundError, hub.EntryNotFoundError) as error:
-        raise UserError(f"{name}: the hub has no repository of this name", _by_hand(name)) from error
-    except UserError:
+        raise CheckpointError(f"{name}: the hub has no repository of this name", _by_hand(name)) from error
+    except CheckpointError:
         raise
     except Exception as error:  # the client lets errors of whichever HTTP library it uses through
         try:
@@ -79,7 +81,7 @@ def fetch(name: HubName) -> Path:
                 return root / name.inside
         except (hub.LocalEntryNotFoundError, hub.HfHubHTTPError, OSError, ValueError):
             pass
-        raise UserError(
+        raise CheckpointError(
             f"{name}: there is no such file or folder here, and the hub cannot be reached", _by_hand(name)
         ) from error
 
@@ -96,7 +98,9 @@ def wanted(there: Sequence[str], name: HubName) -> list[str]:
         if file.rpartition("/")[0] == folder and file.endswith(WEIGHTS_SUFFIXES) and not file.endswith(".bin")
     ]
     if len(weights) > 1 and not _present(there, folder, WEIGHTS):
-        raise UserError(f"{name} holds {len(weights)} weights files", f"name one, e.g. hf:{name.repo}/{weights[0]}")
+        raise CheckpointError(
+            f"{name} holds {len(weights)} weights files", f"name one, e.g. hf:{name.repo}/{weights[0]}"
+        )
     if not weights:
         inside = f"{folder}/" if folder else ""
         folders = sorted(
@@ -107,9 +111,9 @@ def wanted(there: Sequence[str], name: HubName) -> list[str]:
             }
         )
         if not folders:
-            raise UserError(f"{name} holds no weights")
+            raise CheckpointError(f"{name} holds no weights")
         some = ", ".join(folders[:6]) + (", ..." if len(folders) > 6 else "")
-        raise UserError(
+        raise CheckpointError(
             f"{name} holds no checkpoint itself, but {len(folders)} folders with weights: {some}",
             f"name one, e.g. hf:{name.repo}/{folders[0]}",
         )

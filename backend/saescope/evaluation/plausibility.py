@@ -19,7 +19,7 @@ from torch import Tensor
 
 from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.linear import LinearAutoencoder
-from saescope.checkpoints.correcting import corrected
+from saescope.checkpoints.corrections import corrected
 from saescope.sources.protocol import Source, flat_positions
 from saescope.store.errors import UserError
 
@@ -159,7 +159,7 @@ def _read(sae: LinearAutoencoder, assume: dict[str, Any], x: Tensor, goal: Tenso
 
 
 def _corrections(sae: LinearAutoencoder, x: Float[Tensor, "row d_in"]) -> list[dict[str, Any]]:
-    """What is tried, by the names of `correcting.CORRECTIONS`. The scale gives the sample mean norm sqrt(d_in)."""
+    """What is tried, by the names of `corrections.CORRECTIONS`. The scale gives the sample mean norm sqrt(d_in)."""
     config, found = sae.config, list[dict[str, Any]]()
     scale = math.sqrt(sae.d_in) / max(float(x.norm(dim=1).mean()), 1e-30)
     scaled = abs(math.log(scale)) > 0.05

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from saescope.progress import SILENT, Progress
 from saescope.store.errors import DataError
+from saescope.store.format.hashing import file_sha256
 from saescope.store.write import atomic
-
-_BLOCK = 1 << 22
 
 
 def cache_folder() -> Path:
@@ -23,7 +22,7 @@ def cache_folder() -> Path:
     return (Path(shared).expanduser() if shared else Path.home() / ".cache") / "saescope"
 
 
-def file_sha256(path: Path, progress: Progress = SILENT) -> str:
+def remembered_sha256(path: Path, progress: Progress = SILENT) -> str:
     """SHA-256 of a file. Remembered in the cache folder, by path, size and time of change, so that it is read once.
 
     Raises `DataError` where the file cannot be read.
@@ -41,15 +40,10 @@ def file_sha256(path: Path, progress: Progress = SILENT) -> str:
             return str(known["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not seen before, or damaged: it is read again
-    digest, done = hashlib.sha256(), 0
     try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-                done += len(block)
-                progress.update(f"hashing {path.name}", done, status.st_size)
+        sha256 = file_sha256(path, lambda done: progress.update(f"hashing {path.name}", done, status.st_size))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     atomic.make_folder(note.parent)
-    atomic.write_text(note, json.dumps({"path": str(path), "sha256": digest.hexdigest()}))
-    return digest.hexdigest()
+    atomic.write_text(note, json.dumps({"path": str(path), "sha256": sha256}))
+    return sha256

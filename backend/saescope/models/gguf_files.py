@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from saescope.models.cache import cache_folder, file_sha256
+from saescope.models.cache import cache_folder, remembered_sha256
 from saescope.models.quiet import quiet
 from saescope.progress import SILENT, Progress
 from saescope.store.errors import CheckpointError, StorageError
@@ -38,7 +38,7 @@ def dequantised(path: Path, progress: Progress = SILENT) -> Path:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
     if magic != _MAGIC:
         raise CheckpointError(f"{path}: is not a GGUF file (it starts with bytes {magic.hex(' ')})", "fetch it again")
-    folder = cache_folder() / "models" / "gguf" / f"{file_sha256(path, progress)[:32]}-{_FORMAT}"
+    folder = cache_folder() / "models" / "gguf" / f"{remembered_sha256(path, progress)[:32]}-{_FORMAT}"
     if not folder.is_dir():
         _make(path, folder, progress)
     return folder

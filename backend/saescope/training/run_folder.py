@@ -14,12 +14,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from saescope.checkpoints.formats import native
 from saescope.store.errors import UserError
+from saescope.store.format.safetensors import read_header
 from saescope.store.write import atomic
 from saescope.training.config import Recipe
 from saescope.training.curve import Curve
@@ -90,13 +91,13 @@ class RunFolder:
         return None
 
     def _open(self) -> tuple[dict[str, str], Any]:
-        try:
-            file = safe_open(self._state, framework="pt", device="cpu")
-        except (SafetensorError, OSError) as error:
-            raise UserError(
-                f"the training state {self._state} is damaged: {error}", "remove that folder and start again"
-            ) from None
-        return file.metadata() or {}, file
+        header = read_header(
+            self._state,
+            lambda message: UserError(
+                f"the training state is damaged: {message}", "remove that folder and start again"
+            ),
+        )
+        return header.metadata, safe_open(self._state, framework="pt", device="cpu")
 
     def kept_transforms(self) -> tuple[InputTransform, InputTransform | None] | None:
         """The transforms of a cut run's inputs and targets, so that it goes on with the same bits."""

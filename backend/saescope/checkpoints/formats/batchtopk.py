@@ -14,13 +14,13 @@ from typing import Any
 import torch
 
 from saescope.autoencoders.batchtopk import UNCALIBRATED
-from saescope.checkpoints.assembling import assemble
+from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions
-from saescope.checkpoints.formats.registry import CheckpointFormat, Loaded
+from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.metadata import metadata
 from saescope.checkpoints.tensors.files import CheckpointFiles
 from saescope.checkpoints.tensors.weights import Weights
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 _TYPES = {"topk": "topk", "batchtopk": "batchtopk", "vanilla": "relu", "jumprelu": "jumprelu"}
 
@@ -34,12 +34,14 @@ def recognise(files: CheckpointFiles) -> bool:
 
 def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     if files.single is None:
-        raise UserError(f"{files.path} holds no single weights file", "the repository saves sae.pt beside config.json")
+        raise CheckpointError(
+            f"{files.path} holds no single weights file", "the repository saves sae.pt beside config.json"
+        )
     config = files.config("config.json")
     if config is None:
-        raise UserError(f"config.json is missing beside {files.single}", "it says which architecture this is")
+        raise CheckpointError(f"config.json is missing beside {files.single}", "it says which architecture this is")
     if config.get("sae_type") not in _TYPES:
-        raise UserError(f"config.json has sae_type {config.get('sae_type')!r}", f"known: {', '.join(_TYPES)}")
+        raise CheckpointError(f"config.json has sae_type {config.get('sae_type')!r}", f"known: {', '.join(_TYPES)}")
     name = _TYPES[config["sae_type"]]
     weights = Weights(
         str(files.single),

@@ -24,13 +24,13 @@ import torch
 from torch import Tensor
 
 from saescope.autoencoders.batchtopk import UNCALIBRATED
-from saescope.checkpoints.assembling import assemble
+from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions, how_to_assume
-from saescope.checkpoints.formats.registry import CheckpointFormat, Loaded
+from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.metadata import metadata
 from saescope.checkpoints.tensors.files import CheckpointFiles
 from saescope.checkpoints.tensors.weights import Weights
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 WEIGHTS_NAME = "ae.pt"
 CLASSES = {
@@ -71,7 +71,9 @@ def _class_of(tensors: dict[str, Tensor]) -> str | None:
 def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     path = files.find(WEIGHTS_NAME) or files.single
     if path is None:
-        raise UserError(f"{WEIGHTS_NAME} is missing in {files.folder}", "dictionary_learning saves its weights there")
+        raise CheckpointError(
+            f"{WEIGHTS_NAME} is missing in {files.folder}", "dictionary_learning saves its weights there"
+        )
     content = files.content(path)
     config = files.config("config.json") or {}
     trainer = config.get("trainer")
@@ -126,12 +128,12 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
 
 def _architecture(dict_class: Any, tensors: dict[str, Tensor], assume: Assumptions, where: str) -> str:
     if dict_class is not None and dict_class not in CLASSES:
-        raise UserError(f"config.json has dict_class {dict_class!r}", f"known: {', '.join(CLASSES)}")
+        raise CheckpointError(f"config.json has dict_class {dict_class!r}", f"known: {', '.join(CLASSES)}")
     told = _class_of(tensors)
     if dict_class is None and told == "TopK or BatchTopK":
         chosen = assume.get("activation")
         if chosen not in ("topk", "batchtopk"):
-            raise UserError(
+            raise CheckpointError(
                 f"{where} may hold an AutoEncoderTopK or a BatchTopKSAE, whose tensors have the same names, and no "
                 "config.json beside it says which",
                 how_to_assume("activation") + " or batchtopk",
@@ -143,10 +145,10 @@ def _architecture(dict_class: Any, tensors: dict[str, Tensor], assume: Assumptio
     if name is None and {"W_enc", "W_dec", "threshold"} <= set(tensors):
         name = "JumpReluAutoEncoder"
     if name is None:
-        raise UserError(f"{where} holds none of dictionary_learning's classes: {', '.join(sorted(tensors)[:8])}")
+        raise CheckpointError(f"{where} holds none of dictionary_learning's classes: {', '.join(sorted(tensors)[:8])}")
     expected = {"AutoEncoderTopK": "TopK or BatchTopK", "BatchTopKSAE": "TopK or BatchTopK"}.get(name, name)
     if told is not None and told != expected:
-        raise UserError(
+        raise CheckpointError(
             f"config.json says dict_class {name}, but the tensors are those of {told}",
             "correct dict_class in config.json",
         )

@@ -17,13 +17,13 @@ from typing import Any
 
 from torch import Tensor
 
-from saescope.checkpoints.assembling import assemble
+from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions
-from saescope.checkpoints.formats.registry import CheckpointFormat, Loaded
+from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.metadata import layer_of, metadata
 from saescope.checkpoints.tensors.files import CheckpointFiles
 from saescope.checkpoints.tensors.weights import Weights
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 FIRST, SECOND = "params.npz", "params.safetensors"
 
@@ -40,7 +40,7 @@ def recognise(files: CheckpointFiles) -> bool:
 def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     path = files.find(FIRST, SECOND) or files.single
     if path is None:
-        raise UserError(f"{files.path} has no {FIRST} (Gemma Scope 1) and no {SECOND} (Gemma Scope 2)")
+        raise CheckpointError(f"{files.path} has no {FIRST} (Gemma Scope 1) and no {SECOND} (Gemma Scope 2)")
     weights = Weights(str(path), files.content(path))
     lower = not weights.has("W_enc")
     _refuse_several_layers(path, files.content(path).tensors)
@@ -66,7 +66,7 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
 def _refuse_several_layers(path: Any, tensors: dict[str, Tensor]) -> None:
     several = next((t for n, t in tensors.items() if n.lower() == "w_dec" and t.ndim == 3), None)
     if several is not None:
-        raise UserError(
+        raise CheckpointError(
             f"{path} is a cross-layer transcoder or crosscoder: its w_dec has shape {list(several.shape)}, an atom for "
             "each of several layers",
             "an SAE or transcoder of one layer can be read",

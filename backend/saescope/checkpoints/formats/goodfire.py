@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 
-from saescope.checkpoints.assembling import assemble
+from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions
-from saescope.checkpoints.formats.registry import CheckpointFormat, Loaded
+from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.metadata import metadata
 from saescope.checkpoints.tensors.files import CheckpointFiles
 from saescope.checkpoints.tensors.weights import Weights
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 
 def recognise(files: CheckpointFiles) -> bool:
@@ -22,7 +22,7 @@ def recognise(files: CheckpointFiles) -> bool:
 
 def load(files: CheckpointFiles, _: Assumptions) -> Loaded:
     if files.single is None:
-        raise UserError(f"{files.path} holds no single weights file", "give the .pth file itself")
+        raise CheckpointError(f"{files.path} holds no single weights file", "give the .pth file itself")
     weights = Weights(str(files.single), files.content(files.single))
     tensors = weights.take_linear_layers(
         "encoder_linear.weight", "encoder_linear.bias", "decoder_linear.weight", "decoder_linear.bias"

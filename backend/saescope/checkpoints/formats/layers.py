@@ -12,10 +12,10 @@ from torch import Tensor
 
 from saescope.autoencoders.deep import DeepAutoencoder, DeepConfig
 from saescope.checkpoints.assumptions import Assumptions
-from saescope.checkpoints.formats.registry import Loaded
-from saescope.checkpoints.tensors.reading import Content
+from saescope.checkpoints.formats.protocol import Loaded
+from saescope.checkpoints.tensors.content import Content
 from saescope.checkpoints.tensors.weights import Weights
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 _LAYER = re.compile(r"(encoder|enc|decoder|dec)(?:\.(\d+))?\.weight")
 
@@ -37,7 +37,7 @@ def load_deep(content: Content, assume: Assumptions, where: str) -> Loaded:
     """The deep SAE, with ReLU or, with an assumed k, its k largest as the code."""
     activation = assume.get("activation")
     if activation not in (None, "relu", "topk"):
-        raise UserError(f"activation={activation} is assumed, but the code of a deep SAE is relu or topk")
+        raise CheckpointError(f"activation={activation} is assumed, but the code of a deep SAE is relu or topk")
     k = assume.need("k", None, where) if activation == "topk" else assume.get("k")
     weights = Weights(where, content)
     encoder, decoder = _sides(content.tensors)

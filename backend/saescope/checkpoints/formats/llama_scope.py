@@ -22,14 +22,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saescope.checkpoints.assembling import assemble
+from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions
-from saescope.checkpoints.formats.registry import CheckpointFormat, Loaded
+from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.metadata import layer_of, metadata, text_of
 from saescope.checkpoints.scaling import fold_decoder_norms, scale_codes, scale_input
 from saescope.checkpoints.tensors.files import CheckpointFiles
 from saescope.checkpoints.tensors.weights import Weights
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 FIRST_CONFIG, FIRST_WEIGHTS = "hyperparams.json", "checkpoints/final.safetensors"
 CONFIG_NAME = "config.json"
@@ -64,7 +64,7 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     path, config = files.find(*WEIGHTS_NAMES), files.config(CONFIG_NAME)
     if path is None or config is None:
         missing = CONFIG_NAME if path is not None else WEIGHTS_NAMES[0]
-        raise UserError(
+        raise CheckpointError(
             f"{missing} is missing in {files.folder}",
             f"a checkpoint holds {CONFIG_NAME} and {WEIGHTS_NAMES[0]}, or (2024) {FIRST_CONFIG} and {FIRST_WEIGHTS}",
         )
@@ -74,9 +74,9 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
 def _load_first(path: Path, files: CheckpointFiles) -> Loaded:
     config = files.config(FIRST_CONFIG)
     if config is None:
-        raise UserError(f"{FIRST_CONFIG} is missing beside {path}", "it has the scales and the threshold")
+        raise CheckpointError(f"{FIRST_CONFIG} is missing beside {path}", "it has the scales and the threshold")
     if config.get("use_glu_encoder"):
-        raise UserError(f"{FIRST_CONFIG} says use_glu_encoder: a gated linear encoder is no linear map")
+        raise CheckpointError(f"{FIRST_CONFIG} says use_glu_encoder: a gated linear encoder is no linear map")
     weights = Weights(
         str(path), files.content(path), {"d_in": config.get("d_model"), "n_features": config.get("d_sae")}
     )
@@ -88,24 +88,26 @@ def _load_first(path: Path, files: CheckpointFiles) -> Loaded:
     if kind == "dataset-wise":
         scales = [_scale(norms.get(name), weights.size("d_in"), f"{_NORMS}.{name}") for name in ("in", "out")]
         if fields["apply_b_dec_to_input"] and scales[0] != scales[1]:
-            raise UserError(f"{FIRST_CONFIG} subtracts the decoder's bias from inputs of another scale")
+            raise CheckpointError(f"{FIRST_CONFIG} subtracts the decoder's bias from inputs of another scale")
         scale_codes(tensors, *scales)
     elif kind == "token-wise":
         fields["input_normalization"] = "norm"
     elif kind != "inference":
-        raise UserError(f"{FIRST_CONFIG} has norm_activation {kind!r}", "known: dataset-wise, token-wise, inference")
+        raise CheckpointError(
+            f"{FIRST_CONFIG} has norm_activation {kind!r}", "known: dataset-wise, token-wise, inference"
+        )
     if config.get("sparsity_include_decoder_norm"):
         fold_decoder_norms(tensors)
     activation = str(config.get("act_fn", "jumprelu")).lower()
     if activation == "jumprelu":
         threshold = config.get("jump_relu_threshold")
         if not isinstance(threshold, int | float) or not math.isfinite(threshold):
-            raise UserError(f"{FIRST_CONFIG} has jump_relu_threshold {threshold!r}, expected a number")
+            raise CheckpointError(f"{FIRST_CONFIG} has jump_relu_threshold {threshold!r}, expected a number")
         tensors["threshold"] = torch.full((weights.size("n_features"),), float(threshold))
     elif activation == "topk":
         fields["k"] = config.get("top_k")
     elif activation != "relu":
-        raise UserError(f"{FIRST_CONFIG} has act_fn {activation!r}", "known: jumprelu, topk, relu")
+        raise CheckpointError(f"{FIRST_CONFIG} has act_fn {activation!r}", "known: jumprelu, topk, relu")
     hook_in, hook_out = config.get("hook_point_in"), config.get("hook_point_out")
     fields["transcoder"] = hook_out not in (None, hook_in)
     return Loaded(assemble(activation, tensors, **fields), _metadata(config, files.origin))
@@ -113,11 +115,11 @@ def _load_first(path: Path, files: CheckpointFiles) -> Loaded:
 
 def _load_later(path: Path, config: dict[str, Any], files: CheckpointFiles, assume: Assumptions) -> Loaded:
     if config.get("sae_type") not in (None, "sae"):
-        raise UserError(
+        raise CheckpointError(
             f"{CONFIG_NAME} has sae_type {config['sae_type']!r}", "an SAE or transcoder of one layer can be read"
         )
     if config.get("use_glu_encoder"):
-        raise UserError(f"{CONFIG_NAME} says use_glu_encoder: a gated linear encoder is no linear map")
+        raise CheckpointError(f"{CONFIG_NAME} says use_glu_encoder: a gated linear encoder is no linear map")
     d_in = config.get("d_model")
     n_features = config.get("d_sae") or int((d_in or 0) * config.get("expansion_factor", 0)) or None
     content = files.content(path)
@@ -144,7 +146,7 @@ def _load_later(path: Path, config: dict[str, Any], files: CheckpointFiles, assu
     fields: dict[str, Any] = {"apply_b_dec_to_input": bool(config.get("apply_decoder_bias_to_pre_encoder"))}
     if activation == "jumprelu":
         if logarithm is None:
-            raise UserError(f"{path} has no thresholds, but {CONFIG_NAME} says act_fn jumprelu")
+            raise CheckpointError(f"{path} has no thresholds, but {CONFIG_NAME} says act_fn jumprelu")
         tensors["threshold"] = torch.exp(logarithm)
         if by_norm:
             tensors["threshold"] = tensors["threshold"] / tensors["W_dec"].norm(dim=1).clamp(min=1e-12)
@@ -154,7 +156,7 @@ def _load_later(path: Path, config: dict[str, Any], files: CheckpointFiles, assu
             notes.append("a batchtopk without a threshold: the k largest of each position are kept instead")
         activation = "topk"
     elif activation != "relu":
-        raise UserError(f"{CONFIG_NAME} has act_fn {activation!r}", "known: relu, jumprelu, topk, batchtopk")
+        raise CheckpointError(f"{CONFIG_NAME} has act_fn {activation!r}", "known: relu, jumprelu, topk, batchtopk")
     hook_in, hook_out = config.get("hook_point_in"), config.get("hook_point_out")
     fields["transcoder"] = hook_out not in (None, hook_in)
     notes += _normalise(tensors, fields, config, norms, assume, weights.size("d_in"))
@@ -175,11 +177,13 @@ def _normalise(
         return []
     if kind == "token-wise":
         if fields["transcoder"]:
-            raise UserError("a transcoder with norm_activation token-wise needs the target's own norm at its output")
+            raise CheckpointError(
+                "a transcoder with norm_activation token-wise needs the target's own norm at its output"
+            )
         fields["input_normalization"] = "norm"
         return []
     if kind != "dataset-wise":
-        raise UserError(
+        raise CheckpointError(
             f"{CONFIG_NAME} has norm_activation {kind!r}: a code would depend on its batch",
             "known: dataset-wise, token-wise, inference",
         )
@@ -199,13 +203,13 @@ def _normalise(
     scale_input(tensors, s_in)
     tensors["W_dec"], tensors["b_dec"] = W_dec / s_out, b_dec / s_out
     if fields["apply_b_dec_to_input"] and s_in != s_out:
-        raise UserError(f"{CONFIG_NAME} subtracts the decoder's bias from inputs of another scale")
+        raise CheckpointError(f"{CONFIG_NAME} subtracts the decoder's bias from inputs of another scale")
     return []
 
 
 def _scale(norm: Any, d_in: int, where: str) -> float:
     if not isinstance(norm, int | float) or not math.isfinite(norm) or norm <= 0:
-        raise UserError(f"{where} is {norm!r}, expected the mean norm of the activations, above 0")
+        raise CheckpointError(f"{where} is {norm!r}, expected the mean norm of the activations, above 0")
     return math.sqrt(d_in) / norm
 
 

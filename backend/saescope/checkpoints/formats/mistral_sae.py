@@ -7,13 +7,13 @@ The file does not hold k.
 
 from __future__ import annotations
 
-from saescope.checkpoints.assembling import assemble
+from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions
-from saescope.checkpoints.formats.registry import CheckpointFormat, Loaded
+from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.metadata import metadata, text_of
 from saescope.checkpoints.tensors.files import CheckpointFiles
 from saescope.checkpoints.tensors.weights import Weights
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 
 def recognise(files: CheckpointFiles) -> bool:
@@ -22,7 +22,7 @@ def recognise(files: CheckpointFiles) -> bool:
 
 def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     if files.single is None:
-        raise UserError(f"{files.path} holds no single weights file", "give the file itself")
+        raise CheckpointError(f"{files.path} holds no single weights file", "give the file itself")
     content, config = files.content(files.single), files.config("config.json") or {}
     weights = Weights(str(files.single), content)
     tensors = {

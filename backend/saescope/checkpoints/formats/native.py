@@ -12,7 +12,6 @@ if known, `training` (how it was trained) and `metadata` (anything else).
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import typing
@@ -21,16 +20,18 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from saescope.autoencoders import Autoencoder, AutoencoderConfig, architecture
 from saescope.checkpoints.assumptions import Assumptions
-from saescope.checkpoints.formats.registry import CheckpointFormat, Loaded
+from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
+from saescope.checkpoints.tensors.content import MAX_ELEMENTS, damaged
 from saescope.checkpoints.tensors.files import CheckpointFiles
-from saescope.checkpoints.tensors.reading import MAX_ELEMENTS
-from saescope.store.errors import FaultsError, UserError
+from saescope.store.errors import CheckpointError, CheckpointFaults, UserError
+from saescope.store.format.hashing import file_sha256
+from saescope.store.format.safetensors import read_header
 from saescope.store.write import atomic
 
 CONFIG_NAME = "cfg.json"
@@ -79,39 +80,40 @@ def save(
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """cfg.json as it is. `UserError` where it is missing, unreadable or no JSON object."""
+    """cfg.json as it is. `CheckpointError` where it is missing, unreadable or no JSON object."""
     path = folder / CONFIG_NAME
     try:
         config = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise UserError(
+        raise CheckpointError(
             f"no {CONFIG_NAME} in {folder}", f"a checkpoint holds {CONFIG_NAME} and {WEIGHTS_NAME}"
         ) from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
     except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}", "it is damaged or half-written: save it again") from None
+        raise CheckpointError(
+            f"{path} is not valid JSON: {error}", "it is damaged or half-written: save it again"
+        ) from None
     if not isinstance(config, dict):
-        raise UserError(f"{path} holds a JSON {type(config).__name__}, not an object")
+        raise CheckpointError(f"{path} holds a JSON {type(config).__name__}, not an object")
     return config
 
 
 def read_whitening(folder: Path) -> Whitening | None:
     """The space that the SAE was trained in, where that was a whitened one."""
     path = folder / WEIGHTS_NAME
-    with _open(path) as file:
-        if "whitening" not in file.keys():  # noqa: SIM118 - the file is no mapping
-            return None
+    if "whitening" not in read_header(path, damaged).tensors:
+        return None
+    with safe_open(path, framework="pt", device="cpu") as file:
         return Whitening(file.get_tensor("whitening_mean"), file.get_tensor("whitening"))
 
 
 def weights_sha256(folder: Path) -> str:
     """Hash of the weights' file, which annotations are keyed by."""
     try:
-        with (folder / WEIGHTS_NAME).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(folder / WEIGHTS_NAME)
     except FileNotFoundError:
-        raise UserError(f"no {WEIGHTS_NAME} in {folder}") from None
+        raise CheckpointError(f"no {WEIGHTS_NAME} in {folder}") from None
 
 
 def load(path: Path) -> Autoencoder:
@@ -121,10 +123,10 @@ def load(path: Path) -> Autoencoder:
     faults: list[str] = []
     config = _config(raw, faults)
     if config is None:
-        raise FaultsError(f"checkpoint {folder}", faults)
+        raise CheckpointFaults(f"checkpoint {folder}", faults)
     weights = folder / WEIGHTS_NAME
     if not weights.is_file():
-        raise FaultsError(f"checkpoint {folder}", [*faults, f"{WEIGHTS_NAME} is missing"])
+        raise CheckpointFaults(f"checkpoint {folder}", [*faults, f"{WEIGHTS_NAME} is missing"])
     expected_hash = raw.get("weights_sha256")
     if expected_hash is not None and expected_hash != weights_sha256(folder):
         faults.append(f"{WEIGHTS_NAME} is not the file that cfg.json was written for (sha256 differs)")
@@ -132,9 +134,9 @@ def load(path: Path) -> Autoencoder:
         model = architecture(config.architecture).module(config)
     tensors = _tensors(weights, {name: tuple(t.shape) for name, t in model.tensors().items()}, config.d_out, faults)
     if faults:
-        raise FaultsError(f"checkpoint {folder}", faults)
+        raise CheckpointFaults(f"checkpoint {folder}", faults)
     if getattr(config, "tied", False) and not torch.equal(tensors["W_enc"], tensors["W_dec"].T):
-        raise FaultsError(f"checkpoint {folder}", ["cfg.json says tied, but W_enc is not the transpose of W_dec"])
+        raise CheckpointFaults(f"checkpoint {folder}", ["cfg.json says tied, but W_enc is not the transpose of W_dec"])
     model = model.to_empty(device="cpu")
     model.load_tensors(tensors)
     return model
@@ -144,7 +146,7 @@ def recognise(path: Path) -> bool:
     """A folder (or one of its files) whose cfg.json names an architecture and widths."""
     try:
         config = read_config(_folder(path))
-    except UserError:
+    except CheckpointError:
         return False
     return config.get("format") == FORMAT_KEY or {"architecture", "d_in", "n_features"} <= set(config)
 
@@ -213,39 +215,30 @@ def _type_fault(value: Any, expected: Any) -> str | None:
     raise AssertionError(f"no rule for a config field of type {expected}")
 
 
-def _open(path: Path) -> Any:
-    try:
-        return safe_open(path, framework="pt", device="cpu")
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"cannot read {path}: {error}", "it is damaged or half-written: save it again") from None
-
-
 def _tensors(path: Path, shapes: dict[str, tuple[int, ...]], d_out: int, faults: list[str]) -> dict[str, Tensor]:
     """The tensors named in `shapes`, as float32. Shapes and types are checked in the header, before any is read."""
     try:
-        file = _open(path)
-    except UserError as error:
+        header = read_header(path, damaged).tensors
+    except CheckpointError as error:
         faults.append(error.message)
         return {}
     optional = {"whitening": (d_out, d_out), "whitening_mean": (d_out,)}
-    with file:
-        present = set(file.keys())
-        faults += [f"tensor {name} is missing" for name in shapes if name not in present]
-        faults += [f"unknown tensor {name}" for name in sorted(present - set(shapes) - set(optional))]
-        if len(present & set(optional)) == 1:
-            faults.append("whitening and whitening_mean belong together, but only one is there")
-        result: dict[str, Tensor] = {}
+    faults += [f"tensor {name} is missing" for name in shapes if name not in header]
+    faults += [f"unknown tensor {name}" for name in sorted(set(header) - set(shapes) - set(optional))]
+    if len(header.keys() & optional.keys()) == 1:
+        faults.append("whitening and whitening_mean belong together, but only one is there")
+    result: dict[str, Tensor] = {}
+    with safe_open(path, framework="pt", device="cpu") as file:
         for name, expected in {**shapes, **optional}.items():
-            if name not in present:
+            if name not in header:
                 continue
-            header = file.get_slice(name)
-            shape = tuple(header.get_shape())
-            if shape != expected:
-                faults.append(f"{name} has shape {list(shape)}, expected {list(expected)}")
-            elif header.get_dtype() not in _FLOATS:
-                faults.append(f"{name} has type {header.get_dtype()}, expected a floating point type")
-            elif math.prod(shape) > MAX_ELEMENTS:
-                faults.append(f"{name} has {math.prod(shape)} elements, more than {MAX_ELEMENTS}")
+            entry = header[name]
+            if entry.shape != expected:
+                faults.append(f"{name} has shape {list(entry.shape)}, expected {list(expected)}")
+            elif entry.dtype not in _FLOATS:
+                faults.append(f"{name} has type {entry.dtype}, expected a floating point type")
+            elif math.prod(entry.shape) > MAX_ELEMENTS:
+                faults.append(f"{name} has {math.prod(entry.shape)} elements, more than {MAX_ELEMENTS}")
             else:
                 tensor = file.get_tensor(name).to(torch.float32)
                 bad = int(tensor.numel() - torch.isfinite(tensor).sum())

@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from saescope.checkpoints.assembling import assemble
+from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions
-from saescope.checkpoints.formats.registry import CheckpointFormat, Loaded
+from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.metadata import metadata
 from saescope.checkpoints.tensors.files import CheckpointFiles
 from saescope.checkpoints.tensors.weights import Weights
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 _HOOKS = {
     "mlp_post_act": "mlp.hook_post",
@@ -34,7 +34,7 @@ def recognise(files: CheckpointFiles) -> bool:
 
 def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     if files.single is None:
-        raise UserError(f"{files.path} holds no single weights file", "give the .pt file itself")
+        raise CheckpointError(f"{files.path} holds no single weights file", "give the .pt file itself")
     content = files.content(files.single)
     weights = Weights(str(files.single), content)
     encoder = weights.take("encoder.weight", "n_features", "d_in")
@@ -55,7 +55,7 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
         fields["k"] = assume.need("k", recorded, str(files.single))
         post = state.get("postact_fn", "ReLU") if isinstance(state, dict) else "ReLU"
         if post not in ("ReLU", "Identity"):
-            raise UserError(f"{files.single} has the function {post!r} after its top-k", "known: ReLU, Identity")
+            raise CheckpointError(f"{files.single} has the function {post!r} after its top-k", "known: ReLU, Identity")
         if post == "Identity":
             fields["signed"] = True
         fields["input_normalization"] = "layer_norm"
@@ -63,7 +63,7 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     elif activation == "ReLU":
         name = "relu"
     else:
-        raise UserError(f"{files.single} has the activation function {activation!r}", "known: ReLU, TopK")
+        raise CheckpointError(f"{files.single} has the activation function {activation!r}", "known: ReLU, TopK")
     return Loaded(assemble(name, tensors, **fields), _metadata(files.origin))
 
 

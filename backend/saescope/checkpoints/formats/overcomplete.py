@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from saescope.autoencoders.batchtopk import UNCALIBRATED
-from saescope.checkpoints.assembling import assemble
+from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions, how_to_assume
-from saescope.checkpoints.formats.registry import CheckpointFormat, Loaded
+from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.tensors.files import CheckpointFiles
 from saescope.checkpoints.tensors.weights import Weights
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 DELTA = 1.0
 """Largest norm of a row of Relax, the library's default: it is not stored."""
@@ -36,14 +36,14 @@ def recognise(files: CheckpointFiles) -> bool:
 
 def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     if files.single is None:
-        raise UserError(f"{files.path} holds no single weights file", "give the file itself")
+        raise CheckpointError(f"{files.path} holds no single weights file", "give the file itself")
     content = files.content(files.single)
     if any(name.startswith("encoder.mlp_blocks") for name in content.tensors):
-        raise UserError(f"{files.single} has an encoder of several layers", "the encoder 'linear' can be read")
+        raise CheckpointError(f"{files.single} has an encoder of several layers", "the encoder 'linear' can be read")
     weights = Weights(str(files.single), content)
     prefix = next((p for p in ("encoder.final_block.0", "encoder") if weights.has(f"{p}.weight")), None)
     if prefix is None:
-        raise UserError(f"{files.single} has no linear encoder", "the encoder 'linear' can be read")
+        raise CheckpointError(f"{files.single} has no linear encoder", "the encoder 'linear' can be read")
     tensors = {
         "W_enc": weights.take(f"{prefix}.weight", "n_features", "d_in").T,
         "b_enc": weights.take(f"{prefix}.bias", "n_features"),
@@ -66,7 +66,7 @@ def _with_activation(tensors: dict[str, Tensor], logarithms: Tensor | None, assu
         return Loaded(assemble("jumprelu", tensors))
     activation = assume.get("activation")
     if activation not in ("relu", "topk", "batchtopk"):
-        raise UserError(
+        raise CheckpointError(
             f"{where} may hold an SAE (ReLU), a TopKSAE or a BatchTopKSAE of Overcomplete: their tensors have the same "
             "names",
             how_to_assume("activation") + " or relu or batchtopk, and k=K where it has one",
@@ -100,10 +100,12 @@ def _batch_norm(weights: Weights, where: str) -> tuple[Tensor | None, Tensor | N
     if gamma is None and beta is None:
         return None, None
     if mean is None or variance is None:
-        raise UserError(f"{where} has a LayerNorm over features in its encoder", "the encoder 'linear' can be read")
+        raise CheckpointError(
+            f"{where} has a LayerNorm over features in its encoder", "the encoder 'linear' can be read"
+        )
     if gamma is None or beta is None or weights.faults:
         weights.check()
-        raise UserError(f"{where}: the normalisation of its encoder is not complete")
+        raise CheckpointError(f"{where}: the normalisation of its encoder is not complete")
     scale = gamma / torch.sqrt(variance + BATCH_NORM_EPSILON)
     return scale, beta - mean * scale
 

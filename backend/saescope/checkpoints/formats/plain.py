@@ -19,16 +19,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from saescope.checkpoints.assembling import assemble
+from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions
 from saescope.checkpoints.formats.layers import is_deep, load_deep
-from saescope.checkpoints.formats.registry import CheckpointFormat, Loaded
+from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.metadata import layer_of, metadata
 from saescope.checkpoints.scaling import fold_decoder_norms, scale_input
+from saescope.checkpoints.tensors.content import Content
 from saescope.checkpoints.tensors.files import CheckpointFiles
-from saescope.checkpoints.tensors.reading import Content
 from saescope.checkpoints.tensors.weights import Weights
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 _MODULES = (
     ("encoder", "decoder"),
@@ -67,14 +67,14 @@ def recognise(files: CheckpointFiles) -> bool:
 
 def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     if files.single is None:
-        raise UserError(f"{files.path} holds no single weights file", "give the file itself")
+        raise CheckpointError(f"{files.path} holds no single weights file", "give the file itself")
     where = str(files.single)
     content, hook = _without_hook(files.content(files.single))
     if is_deep(content.tensors):
         return load_deep(content, assume, where)
     names = _names(content.tensors)
     if names is None:
-        raise UserError(
+        raise CheckpointError(
             f"{where} holds no encoder and decoder that are known by name: {', '.join(sorted(content.tensors)[:8])}",
             "known: encoder.weight and decoder.weight, or W_enc and W_dec, each with its bias",
         )
@@ -158,10 +158,10 @@ def _matrices(
     if names.b_dec is not None and names.b_pre is not None:
         pre = weights.take(names.b_pre, "d_in")
         if not weights.faults and not torch.equal(pre, result["b_dec"]):
-            raise UserError(f"{where} has a {names.b_pre} for its input and another {names.b_dec} for its output")
+            raise CheckpointError(f"{where} has a {names.b_pre} for its input and another {names.b_dec} for its output")
     encoder = tensors[names.encoder]
     if encoder.ndim != 2:
-        raise UserError(f"{where}: {names.encoder} has shape {list(encoder.shape)}, expected two dimensions")
+        raise CheckpointError(f"{where}: {names.encoder} has shape {list(encoder.shape)}, expected two dimensions")
     n_features = len(result["b_enc"]) if "b_enc" in result else None
     d_in = len(result["b_dec"]) if "b_dec" in result else None
     rows = _is_features_by_inputs(encoder, n_features, d_in, names.linear, assume, where)
@@ -193,7 +193,7 @@ def _is_features_by_inputs(
             return True
         turned = assume.get("transposed")
         if turned is None:
-            raise UserError(
+            raise CheckpointError(
                 f"{where}: the matrices are square, so that their shapes do not say which way round they are stored",
                 "add --assume transposed=no for W_enc [d_in, n_features] and W_dec [n_features, d_in] (SAELens), or "
                 "transposed=yes for the other way round (Qwen Scope)",
@@ -240,7 +240,7 @@ def _activation(
             threshold = -1.0
         tensors["threshold"] = torch.tensor(float(threshold))
     if name == "jumprelu" and "threshold" not in tensors:
-        raise UserError(f"{where} has no thresholds, which activation=jumprelu needs")
+        raise CheckpointError(f"{where} has no thresholds, which activation=jumprelu needs")
     return ("kl" if name == "sigmoid" else str(name)), fields, notes
 
 
@@ -260,7 +260,7 @@ def _subtracts(names: _Names, tensors: dict[str, Tensor], assume: Assumptions, w
         return True
     if names.linear or not bool(tensors["b_dec"].any()):
         return False
-    raise UserError(
+    raise CheckpointError(
         f"{where} may be read in two ways: with b_dec subtracted from the input (as SAELens' standard and TopK SAEs, "
         "saev 0.1 and the BatchTopK repository do), or not (as Gemma Scope, Qwen Scope and JumpReLU SAEs of "
         "dictionary_learning do)",

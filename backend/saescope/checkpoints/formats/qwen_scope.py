@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 
-from saescope.checkpoints.assembling import assemble
+from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions
-from saescope.checkpoints.formats.registry import CheckpointFormat, Loaded
+from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.metadata import metadata
 from saescope.checkpoints.tensors.files import CheckpointFiles
 from saescope.checkpoints.tensors.weights import Weights
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 _FILE = re.compile(r"layer(\d+)\.sae\.pt")
 _REPOSITORY = re.compile(r"SAE-Res-(.+?)-W(\d+)K-L0_(\d+)")
@@ -30,7 +30,7 @@ def recognise(files: CheckpointFiles) -> bool:
 
 def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     if files.single is None:
-        raise UserError(f"{files.path} holds no single weights file", "give the file of one layer, layerN.sae.pt")
+        raise CheckpointError(f"{files.path} holds no single weights file", "give the file of one layer, layerN.sae.pt")
     weights = Weights(str(files.single), files.content(files.single))
     tensors = weights.take_linear_layers("W_enc", "b_enc", "W_dec", "b_dec")
     weights.check()

@@ -22,15 +22,15 @@ import torch
 from torch import Tensor
 
 from saescope.autoencoders.batchtopk import UNCALIBRATED
-from saescope.checkpoints.assembling import assemble
+from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions
-from saescope.checkpoints.formats.registry import CheckpointFormat, Loaded
+from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.metadata import layer_of, metadata, text_of
 from saescope.checkpoints.scaling import scale_input
+from saescope.checkpoints.tensors.content import read_json, read_safetensors
 from saescope.checkpoints.tensors.files import CheckpointFiles
-from saescope.checkpoints.tensors.reading import read_json, read_safetensors
 from saescope.checkpoints.tensors.weights import Weights
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 CONFIG_NAME = "cfg.json"
 WEIGHTS_NAME = "sae_weights.safetensors"
@@ -77,7 +77,7 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     path, raw = files.find(WEIGHTS_NAME), files.config(CONFIG_NAME)
     if path is None or raw is None:
         missing = CONFIG_NAME if raw is None else WEIGHTS_NAME
-        raise UserError(
+        raise CheckpointError(
             f"{missing} is missing in {files.folder}", f"a SAELens checkpoint holds {CONFIG_NAME} and {WEIGHTS_NAME}"
         )
     config = _upgraded(raw)
@@ -127,9 +127,9 @@ def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
 def _architecture(config: dict[str, Any], path: Any) -> str:
     called = config["architecture"]
     if called in _REFUSED:
-        raise UserError(f"{path}: a SAELens SAE of architecture {called} cannot be read: {_REFUSED[called]}")
+        raise CheckpointError(f"{path}: a SAELens SAE of architecture {called} cannot be read: {_REFUSED[called]}")
     if called not in _ARCHITECTURES:
-        raise UserError(
+        raise CheckpointError(
             f"cfg.json has architecture {called!r}, which is none of SAELens'", f"known: {', '.join(_ARCHITECTURES)}"
         )
     own = "topk" if called == "topk" else "relu"
@@ -137,7 +137,7 @@ def _architecture(config: dict[str, Any], path: Any) -> str:
     if called == "standard" and activation == "tanh-relu":
         return "tanhrelu"
     if activation != own:
-        raise UserError(
+        raise CheckpointError(
             f"cfg.json has architecture {called} with the activation function {activation!r}",
             "known: relu, topk and tanh-relu with standard, topk with topk, relu with the others",
         )
@@ -147,7 +147,7 @@ def _architecture(config: dict[str, Any], path: Any) -> str:
 def _size(config: dict[str, Any], name: str) -> int | None:
     value = config.get(name)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise UserError(f"cfg.json has {name} {value!r}, expected a whole number, at least 1")
+        raise CheckpointError(f"cfg.json has {name} {value!r}, expected a whole number, at least 1")
     return value
 
 
@@ -156,7 +156,7 @@ def _flag(config: dict[str, Any], name: str, default: bool) -> bool:
     if value is None:
         return default
     if not isinstance(value, bool):
-        raise UserError(f"cfg.json has {name} {value!r}, expected true or false")
+        raise CheckpointError(f"cfg.json has {name} {value!r}, expected true or false")
     return value
 
 
@@ -164,7 +164,7 @@ def _check_kind(name: str, weights: Weights, called: str) -> None:
     """Refuse weights that are those of another architecture than cfg.json says."""
     for kind, telling in _TELLING.items():
         if weights.has(*telling) and name not in (kind, "batchtopk", "matryoshka"):
-            raise UserError(
+            raise CheckpointError(
                 f"cfg.json says architecture {called}, but {', '.join(telling)} are tensors of a {kind} SAE",
                 "correct architecture in cfg.json",
             )
@@ -208,7 +208,9 @@ def _tensors(
     weights.check()
     if scale is not None and not torch.allclose(scale, torch.ones_like(scale)):
         if not config.get("finetuning_scaling_factor") and not config.get("finetuning_method"):
-            raise UserError("scaling_factor is not 1 everywhere, but cfg.json does not say finetuning_scaling_factor")
+            raise CheckpointError(
+                "scaling_factor is not 1 everywhere, but cfg.json does not say finetuning_scaling_factor"
+            )
         config["finetuning_scale"] = scale
     if name in ("topk", "abstopk", "batchtopk", "matryoshka"):
         fields["k"] = _k(config, int(tensors["W_dec"].shape[0]))
@@ -226,7 +228,7 @@ def _k(config: dict[str, Any], n_features: int) -> int:
     if isinstance(k, float) and config["architecture"].endswith("batchtopk"):
         return min(max(round(k), 1), n_features)  # a mean over positions need not be whole
     if not isinstance(k, int) or isinstance(k, bool):
-        raise UserError(f"cfg.json has k {k!r}, expected a whole number", "k is the number of features kept")
+        raise CheckpointError(f"cfg.json has k {k!r}, expected a whole number", "k is the number of features kept")
     return k
 
 
@@ -241,15 +243,15 @@ def _normalise(
     """Brings in `normalize_activations`; returns notes."""
     kind = config["normalize_activations"]
     if kind == "covariance_whitening":
-        raise UserError(
+        raise CheckpointError(
             "cfg.json says normalize_activations covariance_whitening: the whitening is not in the checkpoint",
             "save it with SAELens' save_inference_model, which folds the whitening into the weights",
         )
     if kind not in _NORMALIZATIONS:
-        raise UserError(f"cfg.json has normalize_activations {kind!r}", f"known: {', '.join(_NORMALIZATIONS)}")
+        raise CheckpointError(f"cfg.json has normalize_activations {kind!r}", f"known: {', '.join(_NORMALIZATIONS)}")
     if kind in ("layer_norm", "constant_norm_rescale"):
         if transcoder:
-            raise UserError(f"a transcoder with normalize_activations {kind} has no defined output scale")
+            raise CheckpointError(f"a transcoder with normalize_activations {kind} has no defined output scale")
         fields["input_normalization"] = _NORMALIZATIONS[kind]
     if kind != "expected_average_only_in":
         return []
@@ -289,7 +291,7 @@ def _scale_of_training(files: CheckpointFiles, before_6: bool) -> float | None:
     if scale is None:
         return 1.0
     if not isinstance(scale, int | float) or not 0 < scale < math.inf:
-        raise UserError(f"{path} has the scale {scale!r}, expected a number above 0")
+        raise CheckpointError(f"{path} has the scale {scale!r}, expected a number above 0")
     return float(scale)
 
 

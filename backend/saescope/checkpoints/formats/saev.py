@@ -18,15 +18,15 @@ from typing import Any
 
 import torch
 
-from saescope.checkpoints.assembling import assemble
+from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions
-from saescope.checkpoints.formats.registry import CheckpointFormat, Loaded
+from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.metadata import metadata
 from saescope.checkpoints.scaling import scale_input
+from saescope.checkpoints.tensors.content import read_torch_bytes
 from saescope.checkpoints.tensors.files import CheckpointFiles
-from saescope.checkpoints.tensors.reading import read_torch_bytes
 from saescope.checkpoints.tensors.weights import Weights
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 MAX_HEADER_BYTES = 2**20
 LATEST_SCHEMA = 5
@@ -39,7 +39,7 @@ def recognise(files: CheckpointFiles) -> bool:
         return False
     try:
         _header(files.single)
-    except UserError:
+    except CheckpointError:
         return False
     return True
 
@@ -53,21 +53,21 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
     except (OSError, ValueError, RecursionError):
         header = None
     if not isinstance(header, dict):
-        raise UserError(f"{path} does not begin with a line of JSON", "a file of saev begins with its header")
+        raise CheckpointError(f"{path} does not begin with a line of JSON", "a file of saev begins with its header")
     return header, len(line)
 
 
 def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     path = files.single
     if path is None:
-        raise UserError(f"{files.path} holds no single weights file", "give the file, sae.pt")
+        raise CheckpointError(f"{files.path} holds no single weights file", "give the file, sae.pt")
     header, start = _header(path)
     schema = header.get("schema")
     if schema is not None and (not isinstance(schema, int) or not 1 <= schema <= LATEST_SCHEMA):
-        raise UserError(f"{path} has schema {schema!r}, this program reads up to {LATEST_SCHEMA}")
+        raise CheckpointError(f"{path} has schema {schema!r}, this program reads up to {LATEST_SCHEMA}")
     config = header.get("cfg", header) if schema is not None else header
     if not isinstance(config, dict):
-        raise UserError(f"{path}: cfg of its header is a {type(config).__name__}, expected an object")
+        raise CheckpointError(f"{path}: cfg of its header is a {type(config).__name__}, expected an object")
     name, params = _activation(header, config, schema, path)
     d_in = config.get("d_model") or config.get("d_vit")
     n_features = config.get("d_sae") or (d_in or 0) * config.get("exp_factor", 0) or None
@@ -118,7 +118,7 @@ def _activation(
         called, params = header.get("cls", activation if isinstance(activation, str) else "Relu"), config
     name = _ACTIVATIONS.get(str(called).rpartition(".")[2].lower())
     if name is None or not isinstance(params, dict):
-        raise UserError(f"{path} has the activation function {called!r}", "known: Relu, TopK, BatchTopK")
+        raise CheckpointError(f"{path} has the activation function {called!r}", "known: Relu, TopK, BatchTopK")
     return name, params
 
 

@@ -12,14 +12,14 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Any
 
-from saescope.checkpoints.assembling import assemble
+from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions
-from saescope.checkpoints.formats.registry import CheckpointFormat, Loaded
+from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.metadata import layer_of, metadata
+from saescope.checkpoints.tensors.content import read_json
 from saescope.checkpoints.tensors.files import CheckpointFiles
-from saescope.checkpoints.tensors.reading import read_json
 from saescope.checkpoints.tensors.weights import Weights
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 CONFIG_NAME = "cfg.json"
 WEIGHTS_NAME = "sae.safetensors"
@@ -33,7 +33,9 @@ def recognise(files: CheckpointFiles) -> bool:
 def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     path = files.find(WEIGHTS_NAME)
     if path is None:
-        raise UserError(f"{WEIGHTS_NAME} is missing in {files.folder}", "a sparsify checkpoint holds it and cfg.json")
+        raise CheckpointError(
+            f"{WEIGHTS_NAME} is missing in {files.folder}", "a sparsify checkpoint holds it and cfg.json"
+        )
     found = files.config(CONFIG_NAME)
     config = found or {}
     d_in = config.get("d_in")
@@ -61,7 +63,7 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
 def _architecture(config: dict[str, Any]) -> str:
     activation = config.get("activation", "topk")
     if activation not in ("topk", "groupmax"):
-        raise UserError(f"cfg.json has activation {activation!r}, expected topk or groupmax")
+        raise CheckpointError(f"cfg.json has activation {activation!r}, expected topk or groupmax")
     return "abstopk" if config.get("signed") else activation
 
 
@@ -73,7 +75,7 @@ def _metadata(files: CheckpointFiles, config: dict[str, Any]) -> dict[str, Any]:
     above = files.folder.resolve().parent / "config.json"
     try:
         training = read_json(above) if above.is_file() else {}
-    except UserError:
+    except CheckpointError:
         training = {}
     layer = layer_of(hook)
     known = layer is not None or hook in ("embed_tokens", "wte")

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from saescope.checkpoints.tensors.reading import Content, read_json, read_weights
-from saescope.store.errors import UserError
+from saescope.checkpoints.tensors.content import Content, read_json, read_weights
+from saescope.store.errors import CheckpointError
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".npz", ".bin", ".ckpt")
 """Endings of files that may hold weights."""
@@ -27,7 +27,7 @@ class CheckpointFiles:
         self.path = path
         self.origin = origin or str(path.resolve())
         self._configs: dict[Path, dict[str, Any]] = {}
-        self._contents: dict[Path, Content | UserError] = {}
+        self._contents: dict[Path, Content | CheckpointError] = {}
 
     def is_inside(self, pattern: str) -> bool:
         """Whether one of the last folders on the way there has a name like this."""
@@ -46,7 +46,8 @@ class CheckpointFiles:
         return there[0] if there else None
 
     def config(self, *names: str) -> dict[str, Any] | None:
-        """The first of these JSON files that is there; None where none is. `UserError` where it cannot be read."""
+        """The first of these JSON files that is there; None where none is. `CheckpointError` where it cannot be
+        read."""
         path = self.find(*names)
         if path is None:
             return None
@@ -58,7 +59,7 @@ class CheckpointFiles:
         """`config` for recognising a format: empty where there is none, or a damaged one."""
         try:
             return self.config(*names) or {}
-        except UserError:
+        except CheckpointError:
             return {}
 
     @cached_property
@@ -70,14 +71,14 @@ class CheckpointFiles:
         return found[0] if len(found) == 1 else None
 
     def content(self, path: Path) -> Content:
-        """What a weights file holds. `UserError` where it cannot be read safely."""
+        """What a weights file holds. `CheckpointError` where it cannot be read safely."""
         if path not in self._contents:
             try:
                 self._contents[path] = read_weights(path)
-            except UserError as error:
+            except CheckpointError as error:
                 self._contents[path] = error
         found = self._contents[path]
-        if isinstance(found, UserError):
+        if isinstance(found, CheckpointError):
             raise found
         return found
 
@@ -96,7 +97,7 @@ class CheckpointFiles:
             return Content({})
         try:
             return self.content(path)
-        except UserError:
+        except CheckpointError:
             return Content({})
 
     @property

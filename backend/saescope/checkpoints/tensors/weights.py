@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from saescope.checkpoints.tensors.reading import Content
-from saescope.store.errors import FaultsError
+from saescope.checkpoints.tensors.content import Content
+from saescope.store.errors import CheckpointFaults
 
 
 class Weights:
@@ -104,11 +104,11 @@ class Weights:
         self._left = {n for n in self._left if not any(fnmatch.fnmatchcase(n, p) for p in patterns)}
 
     def check(self) -> None:
-        """Raises `FaultsError` for all faults so far, tensors that nobody asked for among them."""
+        """Raises `CheckpointFaults` for all faults so far, tensors that nobody asked for among them."""
         unknown = [f"unknown tensor {name}" for name in sorted(self._left)]
         self._left = set()
         if self.faults or unknown:
-            raise FaultsError(f"checkpoint {self._subject}", [*self.faults, *unknown])
+            raise CheckpointFaults(f"checkpoint {self._subject}", [*self.faults, *unknown])
 
 
 def _spelled(shape: tuple[str | int, ...], known: list[int | None]) -> str:

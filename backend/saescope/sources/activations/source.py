@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 from jaxtyping import Bool, Float, Int64
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from saescope.progress import SILENT, Progress
@@ -25,21 +23,11 @@ from saescope.sources.options import SourceOptions
 from saescope.sources.protocol import ActivationBatch, ActivationTable
 from saescope.sources.targets import SideBySide
 from saescope.store.errors import UserError
+from saescope.store.format.safetensors import NUMPY_DTYPES, TensorEntry, looks_like_safetensors, read_header
 
 _EXPECTED = "expected an array of activations, [item, d_in] or [item, position, d_in], in .npy, .npz or .safetensors"
 _NAMES = ("activations", "acts", "activation", "hidden_states", "x", "data", "arr_0")
 _LABEL_NAMES = ("labels", "label", "y", "targets")
-_SAFETENSORS_DTYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "<u2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "i1",
-    "U8": "u1",
-}
 
 
 class _Loaded(NamedTuple):
@@ -280,41 +268,31 @@ def _load(path: Path, options: SourceOptions) -> _Loaded:
         label = _label_name(names, options.label_key, path)
         labels = None if label is None else arrays.read_npz(path, label)[0]
         return _Loaded(_native(arrays.read_npz(path, name)[0], path), labels, "npz")
-    if path.suffix.lower() == ".safetensors" or head[8:9] == b"{":
+    if path.suffix.lower() == ".safetensors" or looks_like_safetensors(head):
         return _load_safetensors(path, options)
     raise UserError(f"{path}: not a known file of activations (it starts with bytes {head[:8].hex(' ')})", _EXPECTED)
 
 
 def _load_safetensors(path: Path, options: SourceOptions) -> _Loaded:
-    try:
-        with safe_open(path, framework="np") as file:  # checks the header and the file's length
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-        wide = [name for name, shape in shapes.items() if len(shape) in (2, 3)]
-        name = _chosen(wide, options.data_key, path)
-        label = _label_name(list(shapes), options.label_key, path)
-        values, is_bfloat16 = _map_tensor(path, name)
-        labels = None if label is None else _map_tensor(path, label)[0]
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path}: not a whole .safetensors file ({error})", "it may be truncated: write or copy it again"
-        ) from error
-    return _Loaded(values, labels, "safetensors", is_bfloat16)
+    tensors = read_header(
+        path,
+        lambda message: UserError(
+            f"{path}: not a whole .safetensors file ({message})", "it may be truncated: write or copy it again"
+        ),
+    ).tensors
+    name = _chosen([name for name, entry in tensors.items() if len(entry.shape) in (2, 3)], options.data_key, path)
+    label = _label_name(list(tensors), options.label_key, path)
+    labels = None if label is None else _map_tensor(path, label, tensors[label])
+    return _Loaded(_map_tensor(path, name, tensors[name]), labels, "safetensors", tensors[name].dtype == "BF16")
 
 
-def _map_tensor(path: Path, name: str) -> tuple[np.ndarray, bool]:
-    """A tensor of a checked .safetensors file (header length, header in JSON, values), and if it is bfloat16."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        entry = json.loads(file.read(length))[name]
-    dtype = _SAFETENSORS_DTYPES.get(entry["dtype"])
+def _map_tensor(path: Path, name: str, entry: TensorEntry) -> np.ndarray:
+    dtype = NUMPY_DTYPES.get(entry.dtype)
     if dtype is None:
-        known = ", ".join(_SAFETENSORS_DTYPES)
-        raise UserError(f"{path}: tensor {name!r} is {entry['dtype']}; expected one of {known}")
-    shape = tuple(entry["shape"])
-    if 0 in shape:
-        return np.zeros(shape, dtype), False
-    array = map_array(path, np.dtype(dtype), shape, 8 + length + entry["data_offsets"][0])
-    return array, entry["dtype"] == "BF16"
+        raise UserError(f"{path}: tensor {name!r} is {entry.dtype}; expected one of {', '.join(NUMPY_DTYPES)}")
+    if 0 in entry.shape:
+        return np.zeros(entry.shape, dtype)
+    return map_array(path, np.dtype(dtype), entry.shape, entry.start)
 
 
 def _native(array: np.ndarray, path: Path) -> np.ndarray:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from saescope.models.cache import file_sha256
+from saescope.models.cache import remembered_sha256
 from saescope.sources.images.picture_folder import natural_key
 from saescope.sources.options import Split
 from saescope.store.errors import UserError
@@ -55,7 +55,7 @@ def _sha256(path: Path) -> str:
     """Of a file's bytes; that of a large file is remembered in the cache folder."""
     try:
         if path.stat().st_size > _SMALL:
-            return file_sha256(path)
+            return remembered_sha256(path)
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error

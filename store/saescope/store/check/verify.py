@@ -6,7 +6,6 @@ what the tables say about each other (see `consistency`). The index is a cache a
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +15,13 @@ import pyarrow as pa
 from saescope.store.check.consistency import table_faults
 from saescope.store.check.fault import Fault
 from saescope.store.errors import StoreError, StoreFaults, UnknownEntry
+from saescope.store.format.hashing import file_sha256
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.marker import read_marker
 from saescope.store.format.paths import SAE_ID_PATTERN, EntryPaths, StorePaths, VersionPaths
 from saescope.store.format.schema import TABLES
 from saescope.store.format.tables import read_parquet
-from saescope.store.read.atoms import read_header
+from saescope.store.read.atoms import read_weights_header
 from saescope.store.write.atomic import is_temporary
 from saescope.store.write.writer import read_current
 
@@ -110,9 +110,8 @@ def _file_problem(version: VersionPaths, name: str, sha256: str, n_bytes: int) -
             return "missing"
         if path.stat().st_size != n_bytes:
             return f"has {path.stat().st_size:,} bytes, the manifest says {n_bytes:,}"
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                return "its sha256 is not the manifest's: the content has changed"
+        if file_sha256(path) != sha256:
+            return "its sha256 is not the manifest's: the content has changed"
     except (OSError, StoreError) as error:
         return f"cannot be read: {error}"
     return None
@@ -136,7 +135,7 @@ def _checkpoint_faults(version: VersionPaths, manifest: Manifest, sound: list[st
         yield "manifest.json", "weights_sha256 is not the sha256 of sae/sae.safetensors"
     if weights in sound:
         try:
-            header = read_header(version.weights)
+            header = read_weights_header(version.weights).tensors
         except StoreError as error:
             yield weights, error.message
         else:

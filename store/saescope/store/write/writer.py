@@ -24,6 +24,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from saescope.store.errors import StoreError
+from saescope.store.format.hashing import file_sha256
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.marker import create_store
 from saescope.store.format.paths import EntryPaths, VersionPaths
@@ -66,9 +67,7 @@ def read_current(entry: EntryPaths) -> str | None:
 
 def hash_file(path: Path) -> dict[str, Any]:
     """What a manifest says of a file: "sha256" and "bytes"."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"sha256": digest, "bytes": file.tell()}
+    return {"sha256": file_sha256(path), "bytes": path.stat().st_size}
 
 
 def _lock(entry: EntryPaths, sae_id: str) -> int:

@@ -22,7 +22,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
+from saescope.store.format.safetensors import SUFFIX, looks_like_safetensors, read_header
 
 MAX_ELEMENTS = 2**36
 """No tensor of a sane SAE is larger (256 GB in float32): a larger size in a header is a fault, not a wish."""
@@ -50,63 +51,67 @@ class Content:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. `UserError` where it is missing, too large, or no object."""
+    """The JSON object in a file. `CheckpointError` where it is missing, too large, or no object."""
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
-            raise UserError(f"{path} has {path.stat().st_size} bytes, too many for a config")
+            raise CheckpointError(f"{path} has {path.stat().st_size} bytes, too many for a config")
         found = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
+        raise CheckpointError(f"{path} is missing") from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}", _DAMAGED) from None
+        raise CheckpointError(f"{path} is not valid JSON: {error}", _DAMAGED) from None
     if not isinstance(found, dict):
-        raise UserError(f"{path} holds a JSON {type(found).__name__}, not an object")
+        raise CheckpointError(f"{path} holds a JSON {type(found).__name__}, not an object")
     return found
 
 
 def read_weights(path: Path) -> Content:
-    """The content of a weights file, told by its first bytes. `UserError` for all that cannot be read safely."""
+    """The content of a weights file, told by its first bytes. `CheckpointError` for all that cannot be read safely."""
     try:
         with path.open("rb") as file:
             start = file.read(16)
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
     if not start:
-        raise UserError(f"{path} is empty", _DAMAGED)
-    if path.suffix == ".safetensors":
+        raise CheckpointError(f"{path} is empty", _DAMAGED)
+    if path.suffix == SUFFIX:
         return read_safetensors(path)
     if start[:2] == b"PK":
         try:
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
         except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
-            raise UserError(f"cannot read {path}: {error}", _DAMAGED) from None
+            raise CheckpointError(f"cannot read {path}: {error}", _DAMAGED) from None
         if names and all(name.endswith(".npy") for name in names):
             return read_npz(path)
         return read_torch(path, path)
     if start[:1] == b"\x80":
         return read_torch(path, path)
     if start[:2] == b"\x1f\x8b":
-        raise UserError(f"{path} is compressed with gzip", "unpack it first (gunzip) and give the unpacked file")
-    if start[8:9] == b"{":
+        raise CheckpointError(f"{path} is compressed with gzip", "unpack it first (gunzip) and give the unpacked file")
+    if looks_like_safetensors(start):
         return read_safetensors(path)
-    raise UserError(
+    raise CheckpointError(
         f"{path} is no weights file that can be read", "expected .safetensors, a torch .pt or .pth file, or .npz"
     )
 
 
 def read_safetensors(path: Path) -> Content:
     """The tensors of a safetensors file, mapped from it."""
+    for name, entry in read_header(path, damaged).tensors.items():
+        _check_size(path, name, entry.shape)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            names = list(file.keys())
-            for name in names:
-                _check_size(path, name, file.get_slice(name).get_shape())
-            return Content({name: file.get_tensor(name) for name in names})
+            return Content({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - it is no mapping
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"cannot read {path}: {error}", _DAMAGED) from None
+        raise damaged(f"cannot read {path}: {error}") from None
+
+
+def damaged(message: str) -> CheckpointError:
+    """What is said of a file that is not whole."""
+    return CheckpointError(message, _DAMAGED)
 
 
 def read_npz(path: Path) -> Content:
@@ -120,18 +125,20 @@ def read_npz(path: Path) -> Content:
                 with archive.open(member) as file:
                     shape, dtype, n_header = _npy_header(file)
                 if dtype.hasobject:
-                    raise UserError(f"{path}: array {name!r} holds Python objects, which could run code")
+                    raise CheckpointError(f"{path}: array {name!r} holds Python objects, which could run code")
                 if dtype.kind not in "fiu":
-                    raise UserError(f"{path}: array {name!r} has type {dtype}, expected numbers")
+                    raise CheckpointError(f"{path}: array {name!r} has type {dtype}, expected numbers")
                 _check_size(path, name, shape)
                 if n_header + int(np.prod(shape, dtype=object)) * dtype.itemsize != member.file_size:
-                    raise UserError(f"{path}: array {name!r} does not fit its declared shape {list(shape)}", _DAMAGED)
+                    raise CheckpointError(
+                        f"{path}: array {name!r} does not fit its declared shape {list(shape)}", _DAMAGED
+                    )
                 with archive.open(member) as file:
                     array = np.lib.format.read_array(file, allow_pickle=False)
                 native = array.dtype.newbyteorder("=") if dtype.kind == "f" else np.dtype(np.int64)
                 tensors[name] = torch.from_numpy(np.ascontiguousarray(array.astype(native, copy=False)))
     except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, TypeError) as error:
-        raise UserError(f"cannot read {path}: {error}", _DAMAGED) from None
+        raise CheckpointError(f"cannot read {path}: {error}", _DAMAGED) from None
     return Content(tensors)
 
 
@@ -142,11 +149,11 @@ def read_torch(source: Path | BinaryIO, path: Path) -> Content:
             with zipfile.ZipFile(source) as archive:
                 _check_growth(path, archive)
                 if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                    raise UserError(
+                    raise CheckpointError(
                         f"{path} is a TorchScript archive: it holds a program, not a state dict", _rewrite()
                     )
         except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
-            raise UserError(f"cannot read {path}: {error}", _DAMAGED) from None
+            raise CheckpointError(f"cannot read {path}: {error}", _DAMAGED) from None
         mapped = True
     else:
         mapped = False
@@ -157,7 +164,7 @@ def read_torch(source: Path | BinaryIO, path: Path) -> Content:
     except pickle.UnpicklingError as error:
         raise _refused(path, error) from None
     except Exception as error:  # damaged pickles fail in every way there is, and none of them says more than that
-        raise UserError(f"cannot read {path}: {_first_line(error)}", _DAMAGED) from None
+        raise CheckpointError(f"cannot read {path}: {_first_line(error)}", _DAMAGED) from None
     return _content(path, found)
 
 
@@ -168,9 +175,11 @@ def read_torch_bytes(data: bytes, path: Path) -> Content:
 
 def _content(path: Path, found: Any) -> Content:
     if isinstance(found, Tensor):
-        raise UserError(f"{path} holds a single tensor, not the weights of an SAE", "save its state_dict()")
+        raise CheckpointError(f"{path} holds a single tensor, not the weights of an SAE", "save its state_dict()")
     if not isinstance(found, dict):
-        raise UserError(f"{path} holds a {type(found).__name__}, not the weights of an SAE", "save its state_dict()")
+        raise CheckpointError(
+            f"{path} holds a {type(found).__name__}, not the weights of an SAE", "save its state_dict()"
+        )
     outer: dict[str, Any] = {}
     for wrapper in WRAPPERS:
         inner = found.get(wrapper)
@@ -187,12 +196,12 @@ def _content(path: Path, found: Any) -> Content:
 
 def _check_tensor(path: Path, name: str, tensor: Tensor) -> None:
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
-        raise UserError(f"{path}: tensor {name!r} is sparse, quantised or without data; expected plain numbers")
+        raise CheckpointError(f"{path}: tensor {name!r} is sparse, quantised or without data; expected plain numbers")
     if tensor.dtype not in (*_FLOATS, *_INTEGERS):
-        raise UserError(f"{path}: tensor {name!r} has type {tensor.dtype}, expected floating point numbers")
+        raise CheckpointError(f"{path}: tensor {name!r} has type {tensor.dtype}, expected floating point numbers")
     _check_size(path, name, tensor.shape)
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise UserError(
+        raise CheckpointError(
             f"{path}: tensor {name!r} has shape {list(tensor.shape)}, but the file holds only "
             f"{tensor.untyped_storage().nbytes()} bytes of it",
             _DAMAGED,
@@ -212,7 +221,7 @@ def _check_size(path: Path, name: str, shape: Any) -> None:
     for size in shape:
         n *= int(size)
     if n > MAX_ELEMENTS:
-        raise UserError(f"{path}: tensor {name!r} declares {n} elements, more than {MAX_ELEMENTS}", _DAMAGED)
+        raise CheckpointError(f"{path}: tensor {name!r} declares {n} elements, more than {MAX_ELEMENTS}", _DAMAGED)
 
 
 def _check_growth(path: Path, archive: zipfile.ZipFile) -> None:
@@ -220,7 +229,7 @@ def _check_growth(path: Path, archive: zipfile.ZipFile) -> None:
     packed = path.stat().st_size
     unpacked = sum(member.file_size for member in archive.infolist())
     if unpacked > max(SMALL_BYTES, MAX_GROWTH * packed):
-        raise UserError(
+        raise CheckpointError(
             f"{path} has {packed} bytes but unpacks to {unpacked}: no weights shrink so much",
             "get the file from a source that you trust",
         )
@@ -233,17 +242,17 @@ def _npy_header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     return shape, dtype, file.tell()
 
 
-def _refused(path: Path, error: Exception) -> UserError:
+def _refused(path: Path, error: Exception) -> CheckpointError:
     """Why the restricted unpickler stopped: a name that would be code, or damage."""
     named = re.search(r"(?:GLOBAL|class|global) ([\w.]+(?:\.[\w<>]+)+)", str(error))
     if named is None and "Unsupported operand" in str(error):
-        return UserError(
+        return CheckpointError(
             f"{path} is a pickle that torch.save did not write: it could run code, so it is refused", _rewrite()
         )
     if named is None:  # torch's own message would advise to load it unsafely
         reason = re.search(r"WeightsUnpickler error: (.+)", str(error))
-        return UserError(f"cannot read {path}{': ' + reason[1] if reason else ''}", _DAMAGED)
-    return UserError(
+        return CheckpointError(f"cannot read {path}{': ' + reason[1] if reason else ''}", _DAMAGED)
+    return CheckpointError(
         f"{path} is a pickle that names {named[1]}: loading it would run code, so it is refused", _rewrite()
     )
 

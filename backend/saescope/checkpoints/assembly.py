@@ -14,7 +14,7 @@ def assemble(name: str, tensors: dict[str, Tensor], **fields: Any) -> Autoencode
     """The SAE of architecture `name` with these tensors (W_enc [d_in, n_features], W_dec [n_features, d_out], b_dec,
     ..., checked before) and these fields beside its widths, which the tensors have. A missing b_enc is 0.
 
-    Raises `UserError` where the fields do not fit.
+    Raises `CheckpointError` where the fields do not fit.
     """
     d_in, n_features = tensors["W_enc"].shape
     d_out = tensors["W_dec"].shape[1]

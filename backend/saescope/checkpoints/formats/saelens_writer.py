@@ -26,7 +26,7 @@ from saescope.autoencoders.batchtopk import BatchtopkAutoencoder
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.checkpoints.formats.saelens import CONFIG_NAME, WEIGHTS_NAME
 from saescope.checkpoints.scaling import fold_decoder_norms
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 from saescope.store.write import atomic
 
 SAELENS_VERSION = "6.0.0"
@@ -51,7 +51,7 @@ _METADATA = {
 
 
 def save(sae: Autoencoder, folder: Path, metadata: dict[str, Any]) -> None:
-    """Writes cfg.json and sae_weights.safetensors to an existing folder. Raises `UserError` where SAELens has no
+    """Writes cfg.json and sae_weights.safetensors to an existing folder. Raises `CheckpointError` where SAELens has no
     architecture that computes the same."""
     name, tensors, fields = _translated(sae)
     with atomic.replacing(folder / WEIGHTS_NAME) as temporary:
@@ -117,5 +117,5 @@ def _transcoder(kind: str, sae: LinearAutoencoder) -> str:
     return name.replace("transcoder", "skip_transcoder") if config.skip else name
 
 
-def _impossible(kind: str, why: str) -> UserError:
-    return UserError(f"SAELens has nothing that computes the same as this {kind} SAE: {why}", "use --to native")
+def _impossible(kind: str, why: str) -> CheckpointError:
+    return CheckpointError(f"SAELens has nothing that computes the same as this {kind} SAE: {why}", "use --to native")

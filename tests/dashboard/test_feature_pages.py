@@ -11,7 +11,9 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from saescope.dashboard.formats import density, significant
-from saescope.store import Entry, FeatureStore
+from saescope.dashboard.state import reads
+from saescope.store import FeatureStore
+from saescope.store.annotations import Annotations
 from saescope.store.errors import StorageError
 from tests.dashboard.conftest import OpenPage, texts
 
@@ -115,7 +117,7 @@ def test_a_label_that_cannot_be_kept_is_told(
         raise StorageError("the disk is full", "make room")
 
     app = open_page(own_store, "feature", sae=SAE, feature=5)
-    monkeypatch.setattr(Entry, "star", full)
+    monkeypatch.setattr(Annotations, "star", full)
     app.button(key="_feature_star").click().run()
     assert "The disk is full" in texts(app)
     assert "0005" in texts(app)
@@ -213,8 +215,9 @@ def test_an_item_outside_the_sample_is_told_honestly(digits_store: Path, open_pa
 def test_a_source_without_pictures_gets_lists_and_strips(
     digits_store: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with_pictures = Entry.items
-    monkeypatch.setattr(Entry, "items", lambda entry, ids: with_pictures(entry, ids).drop_columns(["image"]))
+    entry = reads.open_store(str(digits_store))[SAE]
+    with_pictures = entry.items
+    monkeypatch.setattr(entry, "items", lambda ids: with_pictures(ids).drop_columns(["image"]))
     monkeypatch.setattr("saescope.dashboard.presentation.atoms.atom_shape", lambda source, d_out: None)
     monkeypatch.setattr("saescope.dashboard.presentation.rebuilding.image_shape", lambda source: None)
     st.cache_data.clear()  # sprites of the same atoms, drawn as pictures

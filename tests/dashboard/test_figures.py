@@ -15,7 +15,7 @@ from saescope.dashboard.components.feature_scatter import Box
 from saescope.dashboard.components.sparkline import svg
 from saescope.dashboard.metrics import METRICS
 from saescope.dashboard.views.health import curve_figure, density_bins, density_figure
-from saescope.store.read.browse import Scatter
+from saescope.store.read.queries import Scatter
 
 
 def _points(n: int, seed: int) -> list[tradeoff.Point]:

@@ -16,6 +16,7 @@ from saescope.dashboard import theme
 from saescope.dashboard.components.position_codes import Code, Overall, overall
 from saescope.dashboard.components.token_strips import Strip
 from saescope.dashboard.formats import significant
+from saescope.dashboard.state import reads
 from saescope.dashboard.views.probe import MAX_LINK_BYTES, in_link
 from saescope.store import FeatureStore
 from saescope.store.read.entry import Entry
@@ -178,7 +179,8 @@ def test_positions_without_a_code_keep_their_place(
 ) -> None:
     item = max(entry.sample_item_ids(), key=lambda i: len(entry.item_codes(i)))
     codes = entry.item_codes(item)
-    monkeypatch.setattr(Entry, "item_codes", lambda entry, item_id: [codes[1], *codes[3:]])  # as where BOS is left out
+    shown_entry = reads.open_store(str(texts_store))[SAE]
+    monkeypatch.setattr(shown_entry, "item_codes", lambda item_id: [codes[1], *codes[3:]])  # as where BOS is left out
     shown = component(open_page(texts_store, "reconstructions", sae=SAE, item=item), "_item_codes")
     assert shown["off"] == [0, 2]
     assert [ids for ids, _, _ in shown["codes"]] == [

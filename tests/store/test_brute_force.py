@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from saescope.store import Entry, FeatureStore
+from saescope.store.read.atoms import Weights
 from tests import reference
 from tests.store.digits_sae import Data, Floats, digits
 
@@ -16,7 +17,7 @@ def dense_codes(entry: Entry) -> tuple[Data, Floats, Floats]:
     """The data of an entry, its dense codes and reconstruction, computed from the published weights."""
     source = entry.manifest.source
     data = digits(source["patch"], source["stride"])
-    weights = entry._weights
+    weights = Weights(entry.paths.weights)
     z = np.maximum(data.x @ weights.tensor("W_enc") + weights.tensor("b_enc"), 0)
     if entry.manifest.architecture == "topk":
         k = entry.table("item_codes")["feature_ids"].to_pylist()

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from saescope.store import Entry, FeatureStore, QueryError, StoreError, UnknownEntry, UnknownFeature, UserError
-from saescope.store.read.browse import SORTS
+from saescope.store.read.queries import SORTS
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -285,5 +285,5 @@ def test_sql_is_read_only_and_shut_in(entry: Entry, tmp_path: Path) -> None:
         "INSTALL httpfs",
     ):
         with pytest.raises(duckdb.Error):
-            entry._cursor().execute(statement)
+            entry.sql(statement)
     assert [p.name for p in tmp_path.iterdir()] == ["secret.csv"]

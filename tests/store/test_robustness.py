@@ -220,9 +220,10 @@ with FeatureStore(sys.argv[1]) as store:
 @pytest.mark.parametrize("content", [b"", b"not a database", b"\0" * 20_000])
 def test_a_damaged_index_is_rebuilt(digits_store: Path, tmp_path: Path, content: bytes) -> None:
     root = _copy(digits_store, tmp_path / "store")
-    entry = FeatureStore(root)["digits-relu"]
+    store = FeatureStore(root)
+    entry = store["digits-relu"]
     before = entry.feature(3)
-    entry._store.close()
+    store.close()
     (path,) = entry.paths.root.glob("index-*.duckdb")
     path.chmod(0o644)
     path.write_bytes(content)

@@ -15,7 +15,7 @@ from saescope.dashboard.formats import count, density, significant
 from saescope.store.token_text import visible
 
 if TYPE_CHECKING:
-    from saescope.store.read.browse import Scatter
+    from saescope.store.read.queries import Scatter
 
 LOG = frozenset({"density", "n_firing", "std_activation"})
 LOG_UNLESS_SIGNED = frozenset({"max_activation", "mean_activation"})

@@ -81,7 +81,7 @@ def feature_table(
     if entry.has_table("top_tokens"):
         tokens = entry.first_tokens([row["feature_id"] for row in rows])
         columns.insert(1, Column("top token", "the token with the most firings", "left"))
-    shape = pictures.atom_shape(entry.manifest.source, entry.manifest.d_out) if reads.has_atoms(entry) else None
+    shape = pictures.atom_shape(entry.manifest.source, entry.manifest.d_out) if entry.has_atoms else None
     sprite, scale = None, 1
     if shape is not None and rows:
         ids = tuple(int(row["feature_id"]) for row in rows)

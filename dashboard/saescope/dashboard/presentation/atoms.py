@@ -18,7 +18,6 @@ from saescope.dashboard.components.pictures import (
     atom_sprite,
     barcode_sprite,
 )
-from saescope.dashboard.state import reads
 
 if TYPE_CHECKING:
     from saescope.store import Entry
@@ -42,7 +41,7 @@ class AtomLook:
 
 def look(entry: Entry) -> AtomLook | None:
     """How to draw the atoms of `entry`; None where it has none (a decoder that is not linear)."""
-    if not reads.has_atoms(entry):
+    if not entry.has_atoms:
         return None
     manifest = entry.manifest
     shape = atom_shape(manifest.source, manifest.d_out)

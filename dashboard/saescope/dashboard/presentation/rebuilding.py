@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from saescope.dashboard.components.pictures import image_pixels, image_shape
-from saescope.store.errors import StoreError
 
 if TYPE_CHECKING:
     from saescope.store import Entry
@@ -111,9 +110,7 @@ def _code(entry: Entry, item_id: int) -> tuple[npt.NDArray[np.int64], Floats, Fl
     codes = np.zeros((len(positions), len(features)))
     codes[rows, column] = values
     strongest = codes[np.abs(codes).argmax(axis=0), np.arange(len(features))]
-    try:
-        parts = shares(codes, entry.atoms(features).astype(np.float64))
-    except StoreError:  # a decoder that is not linear: no atoms, no shares
-        parts = np.zeros(len(features))
+    linear = entry.has_atoms  # else there are no shares
+    parts = shares(codes, entry.atoms(features).astype(np.float64)) if linear else np.zeros(len(features))
     order = np.lexsort((features, -np.abs(parts)))
     return features[order], parts[order], strongest[order], len(ids), len(positions)

@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from saescope.store import Entry, FeatureStore
-from saescope.store.errors import StoreError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,20 +52,6 @@ def table(entry: Entry, name: str) -> pa.Table:
 def atoms(entry: Entry, feature_ids: tuple[int, ...]) -> np.ndarray:
     """Atoms of some features, float32 [n, d_out], in the order given."""
     return entry.atoms(list(feature_ids))
-
-
-@per_version(64)
-def _has_atoms(entry: Entry) -> bool:
-    try:
-        entry.atoms([0])
-    except StoreError:
-        return False
-    return True
-
-
-def has_atoms(entry: Entry) -> bool:
-    """Whether the decoder is linear, so that features have atoms."""
-    return entry.n_features > 0 and _has_atoms(entry)
 
 
 @per_version(256)

@@ -18,7 +18,7 @@ from saescope.dashboard.formats import count, plain
 from saescope.dashboard.presentation import texts
 from saescope.dashboard.state import controls, links, reads
 from saescope.store.errors import QueryError
-from saescope.store.read.browse import RELEVANCE
+from saescope.store.read.queries import RELEVANCE
 from saescope.store.search.condition import is_ranked
 
 if TYPE_CHECKING:

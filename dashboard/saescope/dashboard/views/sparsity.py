@@ -121,7 +121,7 @@ def _atom_ids(entries: list[Entry], order: str) -> list[list[int]]:
 
 def _atoms(entries: list[Entry]) -> None:
     """The atoms of each picked SAE side by side, sparsest first."""
-    linear = [e for e in entries if reads.has_atoms(e)]
+    linear = [e for e in entries if e.has_atoms]
     drawable = [e for e in linear if pictures.atom_shape(e.manifest.source, e.manifest.d_out) is not None]
     if not drawable:
         panels.empty(

@@ -114,8 +114,18 @@ class Manifest:
     @staticmethod
     def read(path: Path) -> Manifest:
         """Read a manifest file. Raises `StoreError`, `StoreFaults` among them."""
+        manifest = Manifest.find(path)
+        if manifest is None:
+            raise StoreError(f"cannot read {path}: there is no such file", "restore it or build the entry again")
+        return manifest
+
+    @staticmethod
+    def find(path: Path) -> Manifest | None:
+        """The same; None where there is no such file."""
         try:
             text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
         except (OSError, UnicodeDecodeError) as error:
             raise StoreError(f"cannot read {path}: {error}", "restore it or build the entry again") from error
         return Manifest.from_json(text, str(path))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,9 @@ from saescope.store.read.entry import Entry
 from saescope.store.read.index import IndexPool
 from saescope.store.write.atomic import storage_errors
 from saescope.store.write.writer import read_current
+
+_MOST_REPLACEMENTS = 4
+"""A version may be replaced, and swept, between reading CURRENT and its manifest: so often is it looked for again."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,6 @@ def source_key(source: dict[str, Any]) -> tuple[Any, ...]:
     """What tells sources apart: kind, data, split, and how the data is cut into positions."""
     names = ("kind", "data_sha256", "split", "patch", "stride", "image_mode", "model", "hook", "context")
     return tuple(str(source.get(name)) for name in names)
-
-
-class _Gone(StoreError):
-    """A version that was swept between two reads."""
 
 
 class FeatureStore:
@@ -112,12 +110,14 @@ class FeatureStore:
         """The live version of an entry. Raises `UnknownEntry`, or `StoreError` where it cannot be read."""
         if not isinstance(sae_id, str) or not SAE_ID_PATTERN.fullmatch(sae_id):
             raise UnknownEntry(f"not a valid sae_id: {sae_id!r}", self._known())
-        for _ in range(3):  # a version may be replaced twice, and swept, between reading CURRENT and its manifest
-            with suppress(_Gone):
-                return self._live(sae_id)
-        return self._live(sae_id)
+        for _ in range(_MOST_REPLACEMENTS):
+            entry = self._live(sae_id)
+            if entry is not None:
+                return entry
+        raise StoreError(f"{sae_id} is replaced faster than it can be opened", "try again")
 
-    def _live(self, sae_id: str) -> Entry:
+    def _live(self, sae_id: str) -> Entry | None:
+        """The live version; None where it was swept between reading CURRENT and its manifest."""
         paths = self.paths.entry(sae_id)
         version = read_current(paths)
         if version is None:
@@ -127,12 +127,10 @@ class FeatureStore:
         if entry is not None and entry.version == version:
             return entry
         files = paths.version(version)
-        try:
-            entry = Entry(self, files, Manifest.read(files.manifest))
-        except StoreError as error:
-            if files.manifest.exists():
-                raise
-            raise _Gone(error.message, error.hint) from error
+        manifest = Manifest.find(files.manifest)
+        if manifest is None:
+            return None
+        entry = Entry(files, manifest, self.indexes, self.annotations)
         if (entry.sae_id, entry.version) != (sae_id, version):
             raise StoreError(f"{files.manifest} is of {entry.sae_id}, version {entry.version}", "run saescope verify")
         with self._lock:

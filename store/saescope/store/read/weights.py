@@ -1,0 +1,75 @@
+"""The atoms of one version, read from its checkpoint without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from saescope.store.errors import StoreError
+from saescope.store.read.atoms import Weights
+from saescope.store.read.connection import Connection
+
+
+class WeightReader:
+    """Reads of the weights file. It is opened by the first of them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @cached_property
+    def _weights(self) -> Weights:
+        return Weights(self._connection.paths.weights)
+
+    @cached_property
+    def _unit_atoms(self) -> bool:
+        """Whether codes carry the norms of W_dec's rows, so that what a code of 1 adds has norm 1."""
+        try:
+            return json.loads(self._connection.paths.config.read_bytes()).get("rescale_by_decoder_norm") is True
+        except (OSError, ValueError, AttributeError) as error:
+            raise StoreError(f"cannot read {self._connection.paths.config}: {error}", "run saescope verify") from error
+
+    @property
+    def has_atoms(self) -> bool:
+        """Whether features have atoms that can be read: the decoder is linear, and the file is not damaged."""
+        try:
+            return self._weights.shape("W_dec") == self._atoms_shape
+        except StoreError:
+            return False
+
+    @property
+    def _atoms_shape(self) -> tuple[int, int]:
+        return self._connection.manifest.n_features, self._connection.manifest.d_out
+
+    def atoms(self, feature_ids: Sequence[int] | npt.NDArray[np.integer] | None = None) -> npt.NDArray[np.float32]:
+        """Decoder directions [feature, d_out] of the given features (None: all), as float32: what a code of 1 adds.
+
+        Only the wanted rows of the weights file are read. Raises `UnknownFeature`, `StoreError`.
+        """
+        shape = self._weights.shape("W_dec")
+        if shape is None:
+            raise StoreError(f"{self._connection.sae_id} has no atoms: its decoder is not linear")
+        if shape != self._atoms_shape:
+            raise StoreError(
+                f"W_dec of {self._connection.sae_id} has shape {list(shape)}, expected {list(self._atoms_shape)}",
+                "run saescope verify",
+            )
+        if feature_ids is None:
+            return self._as_atoms(self._weights.tensor("W_dec"))
+        ids = np.asarray(feature_ids, dtype=np.int64).reshape(-1)
+        outside = ids[(ids < 0) | (ids >= shape[0])]
+        if len(outside):
+            self._connection.check_feature(int(outside[0]))
+        return self._as_atoms(self._weights.tensor("W_dec", ids))
+
+    def _as_atoms(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        if not self._unit_atoms:
+            return rows
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
+
+    def decoder_bias(self) -> npt.NDArray[np.float32] | None:
+        """`b_dec` [d_out], what a zero code decodes to; None where there is none."""
+        return None if self._weights.shape("b_dec") is None else self._weights.tensor("b_dec")

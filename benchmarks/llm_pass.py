@@ -46,6 +46,7 @@ from saescope.sources import SourceOptions, open_source
 from saescope.sources.hooked.windows import POSITIONS
 from saescope.sources.protocol import ActivationBatch, ActivationTable, TokenSource
 from saescope.store import FeatureStore
+from saescope.store.format.source import TextDescription
 
 TABLES = ("features", "examples", "top_logits", "top_tokens")
 SAMPLE = 4096
@@ -277,8 +278,8 @@ class Stream:
     def metadata(self) -> dict[str, Any]:
         return {}
 
-    def describe(self) -> dict[str, Any]:
-        return {"kind": self.kind, "n_items": self.n_items, "n_positions": self.n_items * 128, "data_sha256": "0" * 64}
+    def describe(self) -> TextDescription:
+        return TextDescription(n_items=self.n_items, n_positions=self.n_items * 128, data_sha256="0" * 64)
 
 
 def memory_child(n_items: int) -> None:

@@ -32,6 +32,7 @@ from saescope.precompute import build_entry
 from saescope.precompute.one_pass.run import PassOptions, run_pass
 from saescope.sources import SourceOptions, open_source
 from saescope.sources.protocol import ActivationBatch, ActivationTable
+from saescope.store.format.source import ActivationDescription
 
 BATCHES = (512, 1024, 2048, 4096, 8192)
 MEMORY_ITEMS = (8_000, 32_000, 128_000)
@@ -158,8 +159,9 @@ class Stream:
     def metadata(self) -> dict[str, Any]:
         return {}
 
-    def describe(self) -> dict[str, Any]:
-        return {"kind": self.kind, "n_items": self.n_items, "n_positions": self.n_items * 16, "data_sha256": "0" * 64}
+    def describe(self) -> ActivationDescription:
+        n_positions = self.n_items * 16
+        return ActivationDescription(n_items=self.n_items, n_positions=n_positions, data_sha256="0" * 64)
 
 
 def memory_child(n_items: int) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from saescope.models import HookedModel, LoadedModel, ModelOptions
 from saescope.sources.protocol import ActivationBatch, ActivationTable, flat_positions
+from saescope.store.format.source import TextDescription
 from tests.models import small_models
 from tests.training.arrays import ArrayTable
 
@@ -125,5 +126,5 @@ class MemoryTexts:
     def metadata(self) -> dict[str, Any]:
         return {"kind": pa.array(self.kinds.tolist())}
 
-    def describe(self) -> dict[str, Any]:
-        return {"kind": self.kind, "model": self.family, "hook": self.hook, "n_items": self.n_items, "data_sha256": "1"}
+    def describe(self) -> TextDescription:
+        return TextDescription(model=self.family, hook=self.hook, n_items=self.n_items, data_sha256="1")

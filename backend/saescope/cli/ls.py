@@ -8,6 +8,7 @@ import click
 
 from saescope.cli.report import count, json_object, json_option, line, metric, number, table
 from saescope.cli.store_option import open_store, readable_entries, store_option
+from saescope.store.format.source import PatchDescription, SourceDescription, VisionDescription
 
 
 @click.command()
@@ -50,7 +51,7 @@ def command(store: Path, as_json: bool) -> None:
             number(e.metrics.get("l0")),
             number(e.metrics.get("fvu")),
             metric("n_dead", e.metrics.get("n_dead")),
-            source_summary(e.manifest.source),
+            source_summary(e.source),
             e.manifest.created_at[:16].replace("T", " "),
         )
         for e in entries
@@ -58,10 +59,11 @@ def command(store: Path, as_json: bool) -> None:
     table(header, rows, right=(2, 3, 4, 5))
 
 
-def source_summary(source: dict[str, object]) -> str:
+def source_summary(source: SourceDescription) -> str:
     """A source in a few words: its data and, for patches, their size."""
-    name = Path(str(source.get("path") or source.get("kind") or "-")).name
-    patch = source.get("patch")
-    split = source.get("split")
-    words = [name, f"{patch} x {patch} patches" if patch else "", str(split) if split and split != "all" else ""]
+    name = Path(source.path or source.kind or "-").name
+    patches = (
+        f"{source.patch} x {source.patch} patches" if isinstance(source, PatchDescription | VisionDescription) else ""
+    )
+    words = [name, patches, source.split if source.split and source.split != "all" else ""]
     return ", ".join(w for w in words if w)

@@ -46,6 +46,7 @@ from saescope.sources.protocol import Source, TokenSource
 from saescope.store.errors import UserError
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.schema import schema_of
+from saescope.store.format.source import PixelDescription, SourceDescription
 from saescope.store.format.version import program_version
 from saescope.store.write.writer import EntryWriter
 
@@ -170,7 +171,7 @@ class _Build:
 
     sae: Autoencoder
     source: Source
-    about: dict[str, Any]
+    about: SourceDescription
     config: dict[str, Any]
     options: BuildOptions
     writer: EntryWriter
@@ -234,7 +235,7 @@ class _Build:
                 self._write_relations(spill, postings, state, tokens)
         if not has("item_codes"):
             write("item_codes", item_codes(sampled, spill))
-        if not has("reconstructions") and self.about["kind"] in ("pixels", "patches"):
+        if not has("reconstructions") and isinstance(self.about, PixelDescription):
             write("reconstructions", reconstructions(self.sae, source, sampled))
         if not has("metrics"):
             write("metrics", metric_table(evaluation))
@@ -257,7 +258,7 @@ class _Build:
             write("top_tokens", top_tokens(counts, state.n_firing, result.n_positions, tokens.vocabulary))
         labels = label_features(
             self.source.metadata(),
-            self.about.get("label_words") or {},
+            self.about.label_words,
             spill.items,
             postings,
             state.n_firing,
@@ -341,7 +342,7 @@ def metric_table(evaluation: Evaluation) -> pa.Table:
 def _key(
     checkpoint: Path,
     config: Mapping[str, Any],
-    about: Mapping[str, Any],
+    about: SourceDescription,
     options: BuildOptions,
     sweep: Mapping[str, Any] | None,
     baselines: pa.Table | None,
@@ -352,7 +353,7 @@ def _key(
         "program": program_version(),
         "config": dict(config),
         "weights": native.weights_sha256(checkpoint),
-        "source": dict(about),
+        "source": about,
         "options": options.deciding(),
         "sweep": sweep,
         "baselines": None if baselines is None else baselines.to_pydict(),

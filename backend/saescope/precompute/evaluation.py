@@ -20,6 +20,7 @@ from saescope.precompute.tables.tokens import as_tokens
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source
 from saescope.sources.split import held_out_items
+from saescope.store.format.source import TextDescription
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ def metric_items(config: Mapping[str, Any], source: Source) -> tuple[Bool[np.nda
     training = config.get("training") or {}
     same = training.get("data_sha256") == source.data_sha256
     corpus = (training.get("source") or {}).get("corpus_sha256")
-    if not same and (corpus is None or corpus != source.describe().get("corpus_sha256")):
+    about = source.describe()
+    here = about.corpus_sha256 if isinstance(about, TextDescription) else None
+    if not same and (corpus is None or corpus != here):
         return None, False
     rule = training.get("held_out")
     if not rule or not (same or rule.get("by_hash")):

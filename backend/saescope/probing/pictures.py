@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from saescope.sources.images.pictures import pixels_of
 from saescope.sources.images.pixels import PixelSource
 from saescope.sources.images.png import encode_png
 from saescope.store.errors import UserError
+from saescope.store.format.source import PatchDescription, PixelDescription, VisionDescription
 
 
 class _PictureProbe(Probe):
@@ -33,15 +33,15 @@ class _PictureProbe(Probe):
 
 
 class PixelProbe(_PictureProbe):
-    """For sources of kind 'pixels' and 'patches'. A picture is cropped about its middle to the shape of the source's
+    """For images as pixels, whole or in patches. A picture is cropped about its middle to the shape of the source's
     images, brought to their size and number of channels, and its 0..255 to the range of their values."""
 
-    def __init__(self, sae: Autoencoder, source: Mapping[str, Any], device: str) -> None:
-        super().__init__(sae, source, device)
-        self._shape = tuple(int(n) for n in source["input_shape"])
+    def __init__(self, sae: Autoencoder, source: PixelDescription, device: str) -> None:
+        super().__init__(sae, device)
+        self._source = source
 
     def picture(self, image: Image.Image) -> ProbeResult:
-        height, width, channels = self._shape
+        height, width, channels = self._source.input_shape
         pixels = _fitted(pixels_of(image, mode_of(channels), "the picture"), height, width)
         (batch,) = self._as_source(pixels).batches()
         ids, values = self._codes(batch.activations[0])
@@ -51,45 +51,46 @@ class PixelProbe(_PictureProbe):
         """The picture as the only item of a source like the SAE's."""
         stack = ArrayStack(*self._values(pixels[None]))
         about: dict[str, Any] = {"path": "the picture", "format": "picture", "split": None}
-        if self._source["kind"] == "pixels":
-            return PixelSource(ImageSet(stack), **about)
-        return PatchSource(ImageSet(stack), patch=self._source["patch"], stride=self._source["stride"], **about)
+        if isinstance(self._source, PatchDescription):
+            return PatchSource(ImageSet(stack), patch=self._source.patch, stride=self._source.stride, **about)
+        return PixelSource(ImageSet(stack), **about)
 
     def _values(
         self, pixels: UInt8[np.ndarray, "item height width channels"]
     ) -> tuple[Num[np.ndarray, "item height width channels"], tuple[float, float] | None]:
         """Values and the range that stands for 0..1, as the source has them: 8-bit ones are scaled to 0..1; floats that
         are taken as they are reach from the lowest to the highest of the source's values."""
-        if self._source.get("stored_range") is not None:
+        if self._source.stored_range is not None:
             return pixels, (0.0, 255.0)
-        low, high = self._source["value_range"]
+        low, high = self._source.value_range
         return (low + pixels.astype(np.float32) / np.float32(255) * (high - low)).astype(np.float32), None
 
 
 class VisionProbe(_PictureProbe):
-    """For sources of kind 'vision': the picture goes through the model's image processor and the model."""
+    """For images through a model: the picture goes through the model's image processor and the model."""
 
-    def __init__(self, sae: Autoencoder, source: Mapping[str, Any], device: str) -> None:
-        super().__init__(sae, source, device)
+    def __init__(self, sae: Autoencoder, source: VisionDescription, device: str) -> None:
+        super().__init__(sae, device)
+        self._source = source
         options = model_options(source, device)
         loaded = load_model(options)
-        self._hooked = HookedModel(loaded, source["hook"])
+        self._hooked = HookedModel(loaded, source.hook)
         check_model(source, loaded.fingerprint, self._hooked.width, sae)
         self._inputs = PictureInputs.of(options)
 
     def picture(self, image: Image.Image) -> ProbeResult:
-        channels = (self._source.get("stored_shape") or [0, 0, 3])[2]
+        channels = 3 if self._source.stored_shape is None else self._source.stored_shape[2]
         pixels = pixels_of(image, mode_of(channels), "the picture")
         values = self._inputs.prepare(pixels[None])
-        if list(values.shape[2:]) != list(self._source["input_shape"][:2]):
-            height, width = self._source["input_shape"][:2]
+        height, width, _ = self._source.input_shape
+        if tuple(values.shape[2:]) != (height, width):
             raise UserError(
                 f"the model sees pictures of {height} x {width} pixels in this store, but this one as "
                 f"{values.shape[2]} x {values.shape[3]}",
                 "crop the picture to the shape of the store's pictures",
             )
         ids, codes = self._codes(self._hooked.activations(values)[0])
-        n_prefix = 0 if self._source.get("special_positions") == "in" else int(self._source["prefix_positions"])
+        n_prefix = 0 if self._source.special_positions == "in" else self._source.prefix_positions
         evaluated = [position >= n_prefix for position in range(len(ids))]
         return ProbeResult(None, None, evaluated, ids, codes, encode_png(self._inputs.shown(values)[0]))
 

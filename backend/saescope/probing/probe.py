@@ -6,7 +6,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from jaxtyping import Float
 from PIL import Image
@@ -15,9 +15,18 @@ from torch import Tensor
 from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.device import choose_device
 from saescope.checkpoints import load_sae
-from saescope.models.options import ModelOptions
+from saescope.models.options import DType, ModelOptions
 from saescope.probing.result import ProbeResult, firing_features
 from saescope.store.errors import UserError
+from saescope.store.format.source import (
+    ActivationDescription,
+    HookedDescription,
+    PixelDescription,
+    SourceDescription,
+    TextDescription,
+    VisionDescription,
+    read_source,
+)
 
 Takes = Literal["text", "picture"]
 
@@ -27,9 +36,9 @@ class Probe(ABC):
 
     takes: Takes
 
-    def __init__(self, sae: Autoencoder, source: Mapping[str, Any], device: str) -> None:
+    def __init__(self, sae: Autoencoder, device: str) -> None:
         self._device = choose_device(device)
-        self._sae, self._source = sae.to(self._device), source
+        self._sae = sae.to(self._device)
 
     @staticmethod
     def open(checkpoint: Path, source: Mapping[str, Any], device: str = "auto") -> Probe:
@@ -38,16 +47,19 @@ class Probe(ABC):
         Loads the model where there is one. Raises `UserError` where a file of activations is all that is known, or the
         model is not there, is another one, or does not fit the SAE.
         """
-        kind = str(source.get("kind"))
-        if kind not in _CLASSES:
-            raise UserError(
-                f"this SAE was built from {_OTHER_KINDS.get(kind, f'a source of kind {kind!r}')}, so there is no way "
-                "from a prompt or picture to its input",
-                "build it from texts or images, with the model where there is one",
-            )
-        module, name = _CLASSES[kind]
-        chosen: type[Probe] = getattr(importlib.import_module(f"saescope.probing.{module}"), name)
-        return chosen(load_sae(checkpoint), source, device)
+        described = source if isinstance(source, SourceDescription) else read_source(source)
+        for described_as in type(described).__mro__:
+            if described_as in _CLASSES:
+                module, name = _CLASSES[described_as]
+                chosen: Any = getattr(importlib.import_module(f"saescope.probing.{module}"), name)
+                probe: Probe = chosen(load_sae(checkpoint), described, device)
+                return probe
+        cached = isinstance(described, ActivationDescription)
+        raise UserError(
+            f"this SAE was built from {'a file of activations' if cached else f'a source of kind {described.kind!r}'}, "
+            "so there is no way from a prompt or picture to its input",
+            "build it from texts or images, with the model where there is one",
+        )
 
     @abstractmethod
     def text(self, prompt: str) -> ProbeResult:
@@ -62,37 +74,35 @@ class Probe(ABC):
         return firing_features(self._sae, x.to(self._device))
 
 
-_CLASSES = {
-    "pixels": ("pictures", "PixelProbe"),
-    "patches": ("pictures", "PixelProbe"),
-    "vision": ("pictures", "VisionProbe"),
-    "tokens": ("texts", "TextProbe"),
+_CLASSES: dict[type, tuple[str, str]] = {
+    PixelDescription: ("pictures", "PixelProbe"),
+    VisionDescription: ("pictures", "VisionProbe"),
+    TextDescription: ("texts", "TextProbe"),
 }
-"""Kind of source -> module of this package, and class: imported when asked for, as transformers takes seconds."""
-_OTHER_KINDS = {"activations": "a file of activations"}
+"""What describes a source -> module of this package, and class: imported when asked for, as transformers takes
+seconds."""
 
 
-def model_options(source: Mapping[str, Any], device: str) -> ModelOptions:
+def model_options(source: HookedDescription, device: str) -> ModelOptions:
     """The model that a manifest tells of, in the arithmetic that it was used in."""
     return ModelOptions(
-        name=source["model"],
-        revision=source.get("revision"),
-        dtype=source.get("dtype") or "auto",
+        name=source.model,
+        revision=source.revision,
+        dtype=cast("DType", source.dtype or "auto"),
         device=device,
-        centred=bool(source.get("centred")),
+        centred=source.centred,
     )
 
 
-def check_model(source: Mapping[str, Any], fingerprint: str, width: int, sae: Autoencoder) -> None:
+def check_model(source: HookedDescription, fingerprint: str, width: int, sae: Autoencoder) -> None:
     """Refuse a model that is not the one that the store was built from, or whose hook has another width."""
-    recorded = source.get("fingerprint")
-    if recorded is not None and recorded != fingerprint:
+    if source.fingerprint is not None and source.fingerprint != fingerprint:
         raise UserError(
-            f"{source['model']} has other weights than the model that this SAE was built from",
+            f"{source.model} has other weights than the model that this SAE was built from",
             "put the model of that time in its place, or build the SAE again",
         )
     if width != sae.d_in:
         raise UserError(
-            f"the SAE takes activations of width {sae.d_in}, but {source['hook']} of {source['model']} has {width}",
+            f"the SAE takes activations of width {sae.d_in}, but {source.hook} of {source.model} has {width}",
             "build the SAE again with the hook that it was trained on",
         )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from jaxtyping import Bool, Float
 from PIL import Image
@@ -20,33 +17,35 @@ from saescope.sources.texts.framing import excluded_tokens, frame_of, tokenizer_
 from saescope.sources.texts.source import longest_context
 from saescope.sources.texts.vocabulary import token_texts
 from saescope.store.errors import UserError
+from saescope.store.format.source import TextDescription
 
 MOST_TOKENS = 2048
 """Tokens of a prompt at most, what is added at its ends included: attention over more takes too long to wait for."""
 
 
 class TextProbe(Probe):
-    """For sources of kind 'tokens'. A prompt is one item: what the source adds at an item's ends (BOS) is added here,
+    """For texts. A prompt is one item: what the source adds at an item's ends (BOS) is added here,
     and what counts there counts here."""
 
     takes = "text"
 
-    def __init__(self, sae: Autoencoder, source: Mapping[str, Any], device: str) -> None:
-        super().__init__(sae, source, device)
+    def __init__(self, sae: Autoencoder, source: TextDescription, device: str) -> None:
+        super().__init__(sae, device)
+        self._source = source
         options = model_options(source, device)
         self._tokenizer = load_tokenizer(options)
-        if tokenizer_sha256(self._tokenizer) != source["tokenizer_sha256"]:
+        if tokenizer_sha256(self._tokenizer) != source.tokenizer_sha256:
             raise UserError(
                 f"the tokenizer of {options.name} is not the one that this store's texts were read with",
                 "put the tokenizer of that time in its place, or build the SAE again",
             )
         loaded = load_model(options)
-        self._hooked = HookedModel(loaded, source["hook"])
+        self._hooked = HookedModel(loaded, source.hook)
         check_model(source, loaded.fingerprint, self._hooked.width, sae)
-        self._frame = frame_of(self._tokenizer, "auto" if source["bos"] or source["eos"] else "no")
+        self._frame = frame_of(self._tokenizer, "auto" if source.bos or source.eos else "no")
         n_tokens = max(loaded.model.get_input_embeddings().weight.shape[0], len(self._tokenizer))
         self._texts = token_texts(self._tokenizer, n_tokens)
-        self._excluded = excluded_tokens(self._tokenizer, source["exclude_tokens"], self._frame, n_tokens)
+        self._excluded = excluded_tokens(self._tokenizer, source.exclude_tokens, self._frame, n_tokens)
         self._most = min(longest_context(self._hooked) or MOST_TOKENS, MOST_TOKENS)
 
     def text(self, prompt: str) -> ProbeResult:
@@ -58,7 +57,7 @@ class TextProbe(Probe):
         if len(ids) > self._most:
             raise UserError(f"the prompt has {len(ids):,} tokens; at most {self._most:,} are read", "shorten it")
         x = self._hooked.activations(torch.tensor([ids]))[0]
-        if self._source.get("activation_dtype") == "float16":
+        if self._source.activation_dtype == "float16":
             x = x.half().float()
         features, values = self._codes(x)
         counts = ~torch.from_numpy(self._excluded[ids]) & ~self._outliers(x).cpu()
@@ -69,7 +68,7 @@ class TextProbe(Probe):
 
     def _outliers(self, x: Float[Tensor, "position d_in"]) -> Bool[Tensor, " position"]:
         """Positions that the source leaves out for their norm."""
-        limit = self._source.get("excluded_norm")
+        limit = self._source.excluded_norm
         if limit is None:
             return torch.zeros(len(x), dtype=torch.bool)
-        return torch.linalg.vector_norm(x, dim=1) > float(limit["threshold"])
+        return torch.linalg.vector_norm(x, dim=1) > limit.threshold

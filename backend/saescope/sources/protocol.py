@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
 
+from saescope.store.format.source import SourceDescription
+
 
 @dataclass(frozen=True)
 class ActivationBatch:
@@ -97,7 +99,7 @@ class Source(Protocol):
         """Metadata to label features by: column -> pyarrow array with one value per item (null = unknown)."""
         ...
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> SourceDescription:
         """The manifest's `source`: kind, data path and hash, n_items, n_positions, input_shape, patch, ..."""
         ...
 

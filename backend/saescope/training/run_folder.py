@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from saescope.training.run import Run
 STATE_VERSION = "3"
 
 
-def run_key(config: Recipe, description: dict[str, Any]) -> str:
+def run_key(config: Recipe, description: Mapping[str, Any]) -> str:
     """Hash of everything that decides a run's result: its resolved settings and its data."""
     decides = {
         "config": config.to_dict(),
@@ -48,8 +49,8 @@ def run_key(config: Recipe, description: dict[str, Any]) -> str:
 class RunFolder:
     """Reads and writes the files of one run."""
 
-    def __init__(self, root: Path, config: Recipe, description: dict[str, Any]) -> None:
-        self.root, self.config, self.description = root, config, description
+    def __init__(self, root: Path, config: Recipe, description: Mapping[str, Any]) -> None:
+        self.root, self.config, self.description = root, config, dict(description)
         self.key = run_key(config, description)
         self._check()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def train(
     config: TrainingConfig,
     out: Path,
     *,
-    description: dict[str, Any],
+    description: Mapping[str, Any],
     device: str = "auto",
     processes: Processes = ALONE,
     progress: Progress = SILENT,
@@ -57,7 +57,7 @@ def train_sweep(
     configs: Sequence[TrainingConfig],
     outs: Sequence[Path],
     *,
-    description: dict[str, Any],
+    description: Mapping[str, Any],
     device: str = "auto",
     processes: Processes = ALONE,
     progress: Progress = SILENT,

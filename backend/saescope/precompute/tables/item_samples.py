@@ -12,6 +12,7 @@ from saescope.precompute import kernels
 from saescope.precompute.one_pass.spill import Spill
 from saescope.sources.protocol import Source
 from saescope.store.format.schema import schema_of
+from saescope.store.format.source import PatchDescription, PixelDescription
 
 SAMPLE_SEED = 0
 ITEMS_AT_ONCE = 2**20
@@ -65,6 +66,7 @@ def reconstructions(sae: Autoencoder, source: Source, items: Int64[np.ndarray, "
     device = next(sae.parameters()).device
     n_positions = source.positions_per_item
     about = source.describe()
+    assert isinstance(about, PixelDescription)
     images, errors = [], []
     for at in range(len(items)):
         x = table.rows(np.arange(at * n_positions, (at + 1) * n_positions)).to(device)
@@ -72,7 +74,7 @@ def reconstructions(sae: Autoencoder, source: Source, items: Int64[np.ndarray, "
         errors.append(float(torch.mean((x - rebuilt).double() ** 2)))
         pieces = rebuilt.float().cpu().numpy()
         images.append(
-            pieces.reshape(-1) if about["patch"] is None else assemble(pieces, **_geometry(about)).reshape(-1)
+            assemble(pieces, about).reshape(-1) if isinstance(about, PatchDescription) else pieces.reshape(-1)
         )
     return pa.table(
         {
@@ -85,22 +87,15 @@ def reconstructions(sae: Autoencoder, source: Source, items: Int64[np.ndarray, "
 
 
 def assemble(
-    patches: Float32[np.ndarray, "position d_in"],
-    input_shape: tuple[int, int, int],
-    patch: int,
-    stride: int,
-    grid: tuple[int, int],
+    patches: Float32[np.ndarray, "position d_in"], about: PatchDescription
 ) -> Float32[np.ndarray, "height width channels"]:
     """An image from its patches (row by row over the grid): the mean where they overlap, NaN where there is none."""
-    height, width, channels = input_shape
+    height, width, channels = about.input_shape
+    patch, stride = about.patch, about.stride
     total = np.zeros((height, width, channels), np.float64)
     covered = np.zeros((height, width, 1), np.int64)
     for at, piece in enumerate(patches.reshape(-1, patch, patch, channels)):
-        row, column = (place * stride for place in divmod(at, grid[1]))
+        row, column = (place * stride for place in divmod(at, about.grid[1]))
         total[row : row + patch, column : column + patch] += piece
         covered[row : row + patch, column : column + patch] += 1
     return np.where(covered > 0, total / np.maximum(covered, 1), np.nan).astype(np.float32)
-
-
-def _geometry(about: dict) -> dict:
-    return {name: about[name] for name in ("input_shape", "patch", "stride", "grid")}

@@ -24,6 +24,7 @@ from saescope.sources.protocol import ActivationBatch, ActivationTable
 from saescope.sources.targets import SideBySide
 from saescope.store.errors import UserError
 from saescope.store.format.safetensors import NUMPY_DTYPES, TensorEntry, looks_like_safetensors, read_header
+from saescope.store.format.source import ActivationDescription
 
 _EXPECTED = "expected an array of activations, [item, d_in] or [item, position, d_in], in .npy, .npz or .safetensors"
 _NAMES = ("activations", "acts", "activation", "hidden_states", "x", "data", "arr_0")
@@ -151,33 +152,21 @@ class ActivationSource:
     def metadata(self) -> Mapping[str, Any]:
         return {} if self._labels is None else {LABEL: self._labels}
 
-    def describe(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "path": self._path,
-            "format": self._format,
-            "data_sha256": self.data_sha256,
-            "split": None,
-            "n_items": self.n_items,
-            "n_positions": self.n_items * self.positions_per_item,
-            "positions_per_item": self.positions_per_item,
-            "d_in": self.d_in,
-            **self._about_targets(),
-            "excluded": {},
-            "value_range": [self._scan.low, self._scan.high],
-            "label_words": {},
-            "input_shape": None,
-            "image_mode": None,
-            "patch": None,
-            "stride": None,
-            "grid": None,
-        }
-
-    def _about_targets(self) -> dict[str, Any]:
+    def describe(self) -> ActivationDescription:
         targets = self._targets
-        if targets is None:
-            return {}
-        return {"d_target": targets.d_in, "targets": targets._path, "targets_sha256": targets.data_sha256}
+        return ActivationDescription(
+            path=self._path,
+            format=self._format,
+            data_sha256=self.data_sha256,
+            n_items=self.n_items,
+            n_positions=self.n_items * self.positions_per_item,
+            positions_per_item=self.positions_per_item,
+            d_in=self.d_in,
+            d_target=self.d_target,
+            targets=None if targets is None else targets._path,
+            targets_sha256=None if targets is None else targets.data_sha256,
+            value_range=(self._scan.low, self._scan.high),
+        )
 
 
 class _Rows:

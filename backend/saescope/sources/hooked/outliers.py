@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from saescope.store.format.source import ExcludedNorm
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,10 @@ class NormLimit:
         """Where the norm is above the threshold."""
         return torch.linalg.vector_norm(activations, dim=-1) > self.threshold
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "times_median": self.times_median,
-            "median": self.median,
-            "threshold": self.threshold,
-            "n_measured": self.n_measured,
-        }
+    def describe(self) -> ExcludedNorm:
+        return ExcludedNorm(
+            times_median=self.times_median, median=self.median, threshold=self.threshold, n_measured=self.n_measured
+        )
 
 
 def measure_limit(

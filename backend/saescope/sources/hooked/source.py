@@ -6,6 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 from weakref import WeakValueDictionary
@@ -27,6 +28,7 @@ from saescope.sources.options import SourceOptions
 from saescope.sources.protocol import ActivationBatch, ActivationTable
 from saescope.sources.targets import Joined
 from saescope.store.errors import UserError
+from saescope.store.format.source import HookedDescription
 from saescope.store.write import atomic
 
 CACHE_LIMIT = 16 << 30
@@ -177,9 +179,12 @@ class HookedSource(ABC):
             return torch.ones(activations.shape[:-1], dtype=torch.bool, device=activations.device)
         return ~limit.exceeded(self._rounded(activations))
 
-    def describe(self) -> dict[str, Any]:
+    @abstractmethod
+    def describe(self) -> HookedDescription: ...
+
+    def _about(self) -> dict[str, Any]:
+        """Fields of a description that texts and images share."""
         return {
-            "kind": self.kind,
             "path": self._options.path,
             "data_sha256": self.data_sha256,
             "n_items": self.n_items,
@@ -188,7 +193,7 @@ class HookedSource(ABC):
             "d_in": self.d_in,
             **self.hooked.describe(),
             **self._about_targets(),
-            "excluded_norm": None if self._limit is None else self._limit.to_dict(),
+            "excluded_norm": None if self._limit is None else self._limit.describe(),
             "activation_dtype": self._options.cache_dtype,
             "activations_key": self._key,
         }
@@ -244,8 +249,7 @@ class HookedSource(ABC):
         limit = measure_limit(values[..., : self.d_in], self.evaluated(items), self._options.exclude_norm)
         if limit is not None:
             atomic.make_folder(path.parent)
-            kept = {name: v for name, v in limit.to_dict().items() if name != "threshold"}
-            atomic.write_text(path, json.dumps(kept))
+            atomic.write_text(path, json.dumps(asdict(limit)))
         self._first = values, self._counted(items, values, limit)
         return limit
 

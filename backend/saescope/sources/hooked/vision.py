@@ -26,6 +26,7 @@ from saescope.sources.images.pixels import PixelSource
 from saescope.sources.images.png import encode_png
 from saescope.sources.options import SourceOptions, Split
 from saescope.store.errors import UserError
+from saescope.store.format.source import VisionDescription
 
 _AT_ONCE = 32
 """Pictures that are brought to the model's size together, to be shown."""
@@ -126,23 +127,24 @@ class HookedImages(HookedSource):
     def inputs(self) -> dict[str, Any]:
         return {"processor": self._inputs.settings, "n_left_out": self._n_left_out}
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> VisionDescription:
         stored = self._pixels.describe()
         excluded = {"CLS and register tokens": self.n_items * self._n_left_out} if self._n_left_out else {}
-        return {
-            **super().describe(),
-            **{name: stored[name] for name in ("format", "split", "label_words")},
-            "stored_shape": None if self._is_fitted else stored["input_shape"],
-            "excluded": excluded,
-            "input_shape": list(self.input_shape),
-            "image_mode": "colour",
-            "value_range": [0.0, 1.0],
-            "patch": self.patch,
-            "stride": self.patch,
-            "grid": list(self.grid),
-            "prefix_positions": self.prefix_positions,
-            "special_positions": self._options.special_positions,
-        }
+        return VisionDescription(
+            **self._about(),
+            format=stored.format,
+            split=stored.split,
+            label_words=stored.label_words,
+            stored_shape=None if self._is_fitted else stored.input_shape,
+            excluded=excluded,
+            input_shape=self.input_shape,
+            image_mode="colour",
+            patch=self.patch,
+            stride=self.patch,
+            grid=self.grid,
+            prefix_positions=self.prefix_positions,
+            special_positions=self._options.special_positions,
+        )
 
     @property
     def _n_left_out(self) -> int:

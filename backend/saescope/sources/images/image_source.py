@@ -18,6 +18,7 @@ from saescope.sources.images.image_stack import BLOCK_VALUES, blocks, mode_of, t
 from saescope.sources.images.png import encode_png
 from saescope.sources.protocol import ActivationBatch, ActivationTable
 from saescope.store.errors import UserError
+from saescope.store.format.source import PixelDescription
 
 _RESERVED = frozenset({"item_id", "token_ids", "tokens", "image", LABEL})
 
@@ -143,11 +144,12 @@ class ImageSource(ABC):
         columns.update({_free_name(name): values for name, values in self._images.metadata.items()})
         return columns
 
-    def describe(self) -> dict[str, Any]:
-        height, width, channels = self.input_shape
-        low, high = (0.0, 1.0) if self._stack.value_range is not None else self._shown
+    @abstractmethod
+    def describe(self) -> PixelDescription: ...
+
+    def _about(self) -> dict[str, Any]:
+        """Fields of a description that whole images and patches share."""
         return {
-            "kind": self.kind,
             "path": self._path,
             "format": self._format,
             "data_sha256": self._sha256,
@@ -156,15 +158,11 @@ class ImageSource(ABC):
             "n_positions": self.n_items * self.positions_per_item,
             "positions_per_item": self.positions_per_item,
             "d_in": self.d_in,
-            "excluded": {},
-            "input_shape": [height, width, channels],
-            "image_mode": mode_of(channels),
-            "value_range": [low, high],
-            "stored_range": None if self._stack.value_range is None else list(self._stack.value_range),
             "label_words": dict(self._images.label_words),
-            "patch": None,
-            "stride": None,
-            "grid": None,
+            "input_shape": self.input_shape,
+            "image_mode": mode_of(self.input_shape[2]),
+            "value_range": (0.0, 1.0) if self._stack.value_range is not None else self._shown,
+            "stored_range": self._stack.value_range,
         }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, Num
@@ -14,6 +12,7 @@ from saescope.sources.images.image_data import ImageSet
 from saescope.sources.images.image_source import ImageSource
 from saescope.sources.images.image_stack import to_float
 from saescope.store.errors import UserError
+from saescope.store.format.source import PatchDescription
 
 
 class PatchSource(ImageSource):
@@ -80,16 +79,16 @@ class PatchSource(ImageSource):
         ]
         return to_float(picked, self._stack.value_range).reshape(len(positions), self.d_in)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> PatchDescription:
         height, width, _ = self.input_shape
         rows, columns = self.grid
-        return {
-            **super().describe(),
-            "patch": self.patch,
-            "stride": self.stride,
-            "grid": [rows, columns],
-            "uncovered": [
+        return PatchDescription(
+            **self._about(),
+            patch=self.patch,
+            stride=self.stride,
+            grid=self.grid,
+            uncovered=(
                 height - self.patch - (rows - 1) * self.stride,
                 width - self.patch - (columns - 1) * self.stride,
-            ],
-        }
+            ),
+        )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from saescope.sources.images.image_source import ImageSource
 from saescope.sources.images.image_stack import to_float
+from saescope.store.format.source import PixelDescription
 
 
 class PixelSource(ImageSource):
@@ -19,6 +20,9 @@ class PixelSource(ImageSource):
     @property
     def kind(self) -> str:
         return "pixels"
+
+    def describe(self) -> PixelDescription:
+        return PixelDescription(**self._about())
 
     @property
     def d_in(self) -> int:

@@ -21,6 +21,7 @@ from saescope.sources.texts.framing import Frame, excluded_tokens, tokenizer_sha
 from saescope.sources.texts.items import cut_into_items
 from saescope.sources.texts.vocabulary import token_texts
 from saescope.store.errors import UserError
+from saescope.store.format.source import TextDescription
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -155,27 +156,26 @@ class HookedTexts(HookedSource):
             "excluded": np.flatnonzero(self._excluded).tolist(),
         }
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> TextDescription:
         frame = self._frame
-        return {
-            **super().describe(),
-            "format": self._format,
-            "split": self._split,
-            "corpus_sha256": self._corpus.about["corpus_sha256"],
-            "n_documents": self._corpus.n_documents,
-            "n_empty_documents": self._corpus.about["n_empty"],
-            "n_tokens": self._corpus.n_tokens,
-            "max_tokens": self._options.max_tokens,
-            "context": self._options.context,
-            "context_stride": self._stride,
-            "packing": self._options.packing,
-            "bos": [self.vocabulary[token] for token in frame.before],
-            "eos": [self.vocabulary[token] for token in frame.after],
-            "exclude_tokens": self._options.exclude_tokens,
-            "excluded": self._left_out(),
-            "tokenizer_sha256": self._tokenizer_sha256,
-            "label_words": {},
-        }
+        return TextDescription(
+            **self._about(),
+            format=self._format,
+            split=self._split,
+            corpus_sha256=self._corpus.about["corpus_sha256"],
+            n_documents=self._corpus.n_documents,
+            n_empty_documents=self._corpus.about["n_empty"],
+            n_tokens=self._corpus.n_tokens,
+            max_tokens=self._options.max_tokens,
+            context=self._options.context,
+            context_stride=self._stride,
+            packing=self._options.packing,
+            bos=[self.vocabulary[token] for token in frame.before],
+            eos=[self.vocabulary[token] for token in frame.after],
+            exclude_tokens=self._options.exclude_tokens,
+            excluded=self._left_out(),
+            tokenizer_sha256=self._tokenizer_sha256,
+        )
 
     def _left_out(self) -> dict[str, int]:
         """Positions that count nowhere, by reason in words."""

@@ -40,6 +40,7 @@ from saescope.sources.split import hashes
 from saescope.sources.splitmix import mix
 from saescope.sources.toy.settings import ToySettings
 from saescope.store.errors import UserError
+from saescope.store.format.source import ToyDescription
 
 VERSION = 1
 """Raised when the same settings would give other rows."""
@@ -118,26 +119,18 @@ class ToySource:
         strongest = np.concatenate(parts)
         return pa.array(strongest, mask=strongest < 0).cast(pa.string())
 
-    def describe(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "path": self._path,
-            "format": "toy",
-            "data_sha256": self.data_sha256,
-            "split": None,
-            "n_items": self.n_items,
-            "n_positions": self.n_items,
-            "positions_per_item": 1,
-            "d_in": self.d_in,
-            "excluded": {},
-            "label_words": {LABEL: "true feature"},
-            "input_shape": None,
-            "image_mode": None,
-            "patch": None,
-            "stride": None,
-            "grid": None,
-            "toy": json.loads(json.dumps(self.settings.to_dict())),
-        }
+    def describe(self) -> ToyDescription:
+        return ToyDescription(
+            path=self._path,
+            format="toy",
+            data_sha256=self.data_sha256,
+            n_items=self.n_items,
+            n_positions=self.n_items,
+            positions_per_item=1,
+            d_in=self.d_in,
+            label_words={LABEL: "true feature"},
+            toy=json.loads(json.dumps(self.settings.to_dict())),
+        )
 
 
 class _Rows:

@@ -5,6 +5,7 @@ Each check names how many rows break it. A table with the wrong columns is not c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 
@@ -15,6 +16,7 @@ from saescope.store.check import columns, token_consistency
 from saescope.store.check.columns import Array, Problems
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.schema import TABLES
+from saescope.store.format.source import PixelDescription, read_source
 from saescope.store.format.tables import order_faults, sort_keys
 
 
@@ -191,8 +193,8 @@ def _examples_of_features(
 
 def _items(tables: Mapping[str, pa.Table], manifest: Manifest) -> Problems:
     ids = columns.values(tables["items"], "item_id")
-    n = manifest.source.get("n_items")
-    if isinstance(n, int):
+    n = read_source(manifest.source).n_items
+    if n is not None:
         yield from columns.broken_rows(columns.outside(ids, n), f"item_id is not within 0 to {n - 1}")
     yield from token_consistency.items(tables["items"])
 
@@ -249,9 +251,9 @@ def _known_items(tables: Mapping[str, pa.Table], name: str) -> Problems:
 def _reconstructions(tables: Mapping[str, pa.Table], manifest: Manifest) -> Problems:
     yield from _known_items(tables, "reconstructions")
     lengths, _ = columns.lists(tables["reconstructions"], "reconstruction")
-    shape = manifest.source.get("input_shape")
-    if isinstance(shape, list) and shape:
-        size = int(np.prod(shape))
+    source = read_source(manifest.source)
+    if isinstance(source, PixelDescription):
+        size = math.prod(source.input_shape)
         yield from columns.broken_rows(lengths != size, f"reconstruction has not the {size} values of input_shape")
 
 

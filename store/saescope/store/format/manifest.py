@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from saescope.store.errors import StoreError, StoreFaults
+from saescope.store.format.source import source_faults
 
 
 def json_ready(value: Any) -> Any:
@@ -55,7 +56,7 @@ class Manifest:
     histogram_edges: list[float]
     """Edges of the activation histogram: bin i holds edges[i] <= |f| < edges[i + 1] among firings."""
     source: dict[str, Any]
-    """Where the activations come from: kind, data path and hash, n_items, n_positions, input_shape, ..."""
+    """Where the activations come from, as `format.source` describes it; `Entry.source` has the typed form."""
     n_positions: int
     """Evaluated positions N: statistics and examples come from all of them."""
     n_metric_positions: int
@@ -107,6 +108,8 @@ class Manifest:
             if problem:
                 faults.append(problem)
             values[f.name] = content[f.name]
+        if isinstance(content.get("source"), dict):
+            faults += [f"source.{fault}" for fault in source_faults(content["source"])]
         if faults:
             raise StoreFaults(subject, faults, "restore it or build the entry again")
         return Manifest(**values)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import pyarrow as pa
 
 from saescope.store.annotations import Annotations
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.paths import VersionPaths
+from saescope.store.format.source import SourceDescription, read_source
 from saescope.store.read.connection import Connection
 from saescope.store.read.features import FeatureReader
 from saescope.store.read.index import IndexPool
@@ -88,6 +91,11 @@ class Entry:
     @property
     def version(self) -> str:
         return self.manifest.version
+
+    @cached_property
+    def source(self) -> SourceDescription:
+        """Where the activations come from: the manifest's `source`, typed by its kind."""
+        return read_source(self.manifest.source)
 
     @property
     def metrics(self) -> dict[str, float | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from saescope.store.errors import StoreError, UnknownEntry, UserError
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.marker import open_store
 from saescope.store.format.paths import SAE_ID_PATTERN, StorePaths
+from saescope.store.format.source import SourceDescription
 from saescope.store.read.entry import Entry
 from saescope.store.read.index import IndexPool
 from saescope.store.write.atomic import storage_errors
@@ -35,8 +36,8 @@ class Sweep:
     architecture: str
     parameter: str | None
     """What differs: k, l1, rho, ..."""
-    source: dict[str, Any]
-    """The manifest's `source` of its entries."""
+    source: SourceDescription
+    """Where the activations of its entries come from."""
     entries: list[Entry]
     """From sparse to dense, by l0."""
 
@@ -54,7 +55,7 @@ class Sweep:
         return pa.Table.from_pylist([rows[key] for key in sorted(rows)], schema=tables[0].schema)
 
 
-def source_key(source: dict[str, Any]) -> tuple[Any, ...]:
+def source_key(source: Mapping[str, Any]) -> tuple[Any, ...]:
     """What tells sources apart: kind, data, split, and how the data is cut into positions."""
     names = ("kind", "data_sha256", "split", "patch", "stride", "image_mode", "model", "hook", "context")
     return tuple(str(source.get(name)) for name in names)
@@ -167,7 +168,7 @@ class FeatureStore:
         for entry in self.readable()[0]:
             m = entry.manifest
             name = m.sweep["name"] if m.sweep else entry.sae_id
-            key = (str(name), m.architecture, m.sweep is None, source_key(m.source))
+            key = (str(name), m.architecture, m.sweep is None, source_key(entry.source))
             groups.setdefault(key, []).append(entry)
         return [_sweep(key[0], groups[key]) for key in sorted(groups)]
 
@@ -179,4 +180,4 @@ def _sweep(name: str, entries: list[Entry]) -> Sweep:
 
     first = entries[0].manifest
     parameter = str(first.sweep["parameter"]) if first.sweep else None
-    return Sweep(name, first.architecture, parameter, first.source, sorted(entries, key=sparsity))
+    return Sweep(name, first.architecture, parameter, entries[0].source, sorted(entries, key=sparsity))

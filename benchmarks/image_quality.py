@@ -24,7 +24,7 @@ from typing import Any
 
 from saescope.baselines.pca import pca_baseline
 from saescope.checkpoints import load_sae, read_config
-from saescope.precompute import evaluate
+from saescope.evaluation import evaluate
 from saescope.sources import SourceOptions, open_source
 from saescope.sources.protocol import Source
 from saescope.training import TrainingConfig, train

@@ -72,7 +72,7 @@ def test_train_build_and_evaluate(saescope: Saescope, root: Path, tmp_path: Path
 
 
 def test_absorption(saescope: Saescope, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from saescope.evaluation import words
+    from saescope.metrics.absorption import words
 
     assert saescope("train", *source(root), *SMALL, "--out", tmp_path / "tiny").code == 0
     ask = ("evaluate", tmp_path / "tiny", *source(root), "--n-ce-positions", 0, "--absorption")

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from saescope.dashboard import formats
+from saescope.store.format.thresholds import dead_bound
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_dead_states_the_positions_and_a_bound_that_is_rounded_up() -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 10, 1000, 10**6])
 def test_the_bound_is_the_density_at_which_silence_has_a_chance_of_five_percent(n: int) -> None:
-    assert (1 - formats.dead_bound(n)) ** n == pytest.approx(0.05, rel=1e-6)
+    assert (1 - dead_bound(n)) ** n == pytest.approx(0.05, rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
-from saescope.evaluation import judge
-from saescope.precompute import evaluate
-from saescope.precompute.metrics import formula
+from saescope.evaluation import evaluate, judge
+from saescope.metrics import metric
 from saescope.sources import SourceOptions, open_source
 from saescope.sources.toy.source import ToySource
 from saescope.store.errors import UserError
@@ -50,7 +49,7 @@ def test_metrics_of_the_pass_stay_and_every_name_has_a_formula(toy: ToySource) -
     plain, found = evaluate(sae, toy), judge(sae, toy, against=other, probes=["label"])
     assert {name: found.metrics[name] for name in plain.metrics} == plain.metrics
     assert found.n_positions == plain.n_positions
-    assert all(formula(name) for name in found.metrics)
+    assert all(metric(name).formula for name in found.metrics)
     cosines = toy.true_features.numpy() @ np.eye(16, dtype=np.float32)
     assert found.metrics["mmcs_to_other"] == pytest.approx(cosines.max(1).mean(), abs=1e-6)
     assert found.metrics["mmcs_from_other"] == pytest.approx(cosines.max(0).mean(), abs=1e-6)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from saescope.precompute import BuildOptions, build_entry, crossentropy
+from saescope.metrics import cross_entropy
+from saescope.precompute import BuildOptions, build_entry
 from saescope.sources import SourceOptions
 from saescope.sources.hooked import activation_cache, rows, windows
 from saescope.sources.options import Cache
@@ -58,7 +59,7 @@ def texts_job(folder: Path, started: Path | None = None) -> None:
     """One build over texts, its parts small enough to be cut between."""
     source = MemoryTexts()
     save_sae(make_sae("jumprelu", source), folder / "texts-sae")
-    crossentropy.POSITIONS_AT_ONCE = 60
+    cross_entropy.POSITIONS_AT_ONCE = 60
     _begin(started)
     options = replace(BUILD, n_ce_positions=1000, save_every_s=0.0)
     build_entry(folder / "texts-sae", source, folder / "store", sae_id="it", options=options)

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from saescope.precompute.metrics import MetricSums, dead_bound
+from saescope.autoencoders.code_rows import CodeRows
+from saescope.metrics.reconstruction import MetricSums
 from saescope.precompute.one_pass.histogram import HistogramSpec
 from saescope.precompute.one_pass.spill import Spill, SpillWriter
 from saescope.precompute.one_pass.state import FeatureState
 from saescope.precompute.tables import coactivations as counting
+from saescope.store.format.thresholds import dead_bound
 from tests import reference
 
 
@@ -20,7 +22,7 @@ def spilled(codes: np.ndarray, folder: Path) -> Spill:
     row_ptr = np.concatenate([[0], np.cumsum((codes != 0).sum(axis=1))])
     writer = SpillWriter(folder)
     n = len(codes)
-    writer.append(row_ptr, feature.astype(np.int32), codes[row, feature], np.arange(n), np.zeros(n, np.int64))
+    writer.append(CodeRows(row_ptr, feature.astype(np.int32), codes[row, feature]), np.arange(n), np.zeros(n, np.int64))
     writer.close()
     return Spill.open(folder)
 
@@ -50,7 +52,7 @@ def test_every_firing_is_sampled_alike() -> None:
     values = np.full(n, 1.5, np.float32)
     for seed in range(runs):
         state = FeatureState.empty(1, HistogramSpec(-1, 3, 1, 1), 1, kept, seed)
-        state.add(np.arange(n + 1), np.zeros(n, np.int32), values, np.arange(n) // 5, np.arange(n) % 5)
+        state.add(CodeRows(np.arange(n + 1), np.zeros(n, np.int32), values), np.arange(n) // 5, np.arange(n) % 5)
         used = state.n_sample[:, 0] > 0
         counts[state.sample_item[used].ravel() * 5 + state.sample_position[used].ravel()] += 1
     p = kept / n
@@ -120,5 +122,5 @@ def test_a_block_too_small_for_any_room_is_still_read() -> None:
     with torch.no_grad():
         sae.encoder.copy_(torch.eye(3))
     codes = Encoder(sae, 1, torch.device("cpu"))(torch.tensor([[1.0, -1.0, 2.0]]))
-    assert codes.features.tolist() == [0, 2]
-    assert codes.values.tolist() == [1, 2]
+    assert codes.sparse.features.tolist() == [0, 2]
+    assert codes.sparse.values.tolist() == [1, 2]

@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from saescope.precompute import BuildOptions, build_entry, crossentropy
+from saescope.autoencoders.code_rows import CodeRows
+from saescope.metrics import cross_entropy
+from saescope.precompute import BuildOptions, build_entry
 from saescope.precompute.one_pass.blocks import Start, rows_of
 from saescope.precompute.one_pass.histogram import RECTIFIED
 from saescope.precompute.one_pass.state import FeatureState
@@ -105,7 +107,7 @@ def test_a_run_cut_at_every_report_ends_in_the_same_tables(tmp_path: Path, name:
 def test_a_run_over_texts_cut_in_every_stage_ends_in_the_same_tables(
     tmp_path: Path, items_per_batch: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crossentropy, "POSITIONS_AT_ONCE", 60)
+    monkeypatch.setattr(cross_entropy, "POSITIONS_AT_ONCE", 60)
     monkeypatch.setattr(logit_effects, "TOKENS_AT_ONCE", 10)
     monkeypatch.setattr(tokens, "FEATURES_AT_ONCE", 10)
     source = MemoryTexts()
@@ -168,7 +170,7 @@ def add_rows(
     part = codes[rows]
     row, feature = np.nonzero(part)
     row_ptr = np.concatenate([[0], np.cumsum((part != 0).sum(axis=1))])
-    state.add(row_ptr, feature.astype(np.int32), part[row, feature], items[rows], positions[rows])
+    state.add(CodeRows(row_ptr, feature.astype(np.int32), part[row, feature]), items[rows], positions[rows])
 
 
 @pytest.mark.parametrize("n_rows", [1, 13, 64, 10_000])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from saescope.autoencoders.code_rows import CodeRows
 from saescope.precompute.one_pass.histogram import RECTIFIED, SIGMOID, HistogramSpec
 from saescope.precompute.one_pass.state import FeatureState
 from saescope.precompute.tables.intervals import sampling_counts
@@ -17,7 +18,7 @@ def counted(values: np.ndarray, spec: HistogramSpec) -> FeatureState:
     """The state after `values` as firings of the only feature."""
     n = len(values)
     state = FeatureState.empty(1, spec, 3, 255, 0)
-    state.add(np.arange(n + 1), np.zeros(n, np.int32), values, np.arange(n), np.zeros(n, np.int64))
+    state.add(CodeRows(np.arange(n + 1), np.zeros(n, np.int32), values), np.arange(n), np.zeros(n, np.int64))
     return state
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from saescope.precompute import BuildOptions, build_entry
-from saescope.precompute.crossentropy import choose_contexts
+from saescope.precompute.summary import choose_contexts
 from saescope.sources import SourceOptions, open_source
 from saescope.store import FeatureStore
 from saescope.store.check.verify import verify

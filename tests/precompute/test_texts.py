@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from saescope.autoencoders import Autoencoder
-from saescope.precompute import BuildOptions, build_entry, crossentropy, evaluate
-from saescope.precompute.crossentropy import choose_contexts
+from saescope.evaluation import evaluate
+from saescope.metrics import cross_entropy
+from saescope.precompute import BuildOptions, build_entry
+from saescope.precompute.summary import choose_contexts
 from saescope.precompute.tables.labels import quoted
 from saescope.precompute.tables.logit_effects import logit_effects
 from saescope.sources.split import held_out_items
@@ -176,8 +178,8 @@ def test_evaluating_gives_the_metrics_of_the_build(built: Built) -> None:
 
 
 def test_batches_of_contexts_do_not_matter(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crossentropy, "POSITIONS_AT_ONCE", 1)
-    monkeypatch.setattr(crossentropy, "LOGITS_AT_ONCE", 1)
+    monkeypatch.setattr(cross_entropy, "POSITIONS_AT_ONCE", 1)
+    monkeypatch.setattr(cross_entropy, "LOGITS_AT_ONCE", 1)
     one_by_one = evaluate(built.sae, built.source, n_ce_positions=60).metrics
     monkeypatch.undo()
     for name, value in evaluate(built.sae, built.source, n_ce_positions=60).metrics.items():
@@ -245,7 +247,7 @@ def test_tokens_are_quoted_so_that_every_character_is_seen() -> None:
 
 
 def test_what_is_recovered_is_undefined_where_an_ablation_does_no_harm() -> None:
-    metrics = crossentropy.CrossEntropy(n=4, clean=8.0, sae=9.0, zero=16.0, mean=8.0, kl=0.5).metrics()
+    metrics = cross_entropy.CrossEntropy(n=4, clean=8.0, sae=9.0, zero=16.0, mean=8.0, kl=0.5).metrics()
     assert metrics["ce_recovered"] == (4 - 2.25) / (4 - 2)
     assert metrics["ce_recovered_mean"] is None
-    assert crossentropy.CrossEntropy().metrics() == {}
+    assert cross_entropy.CrossEntropy().metrics() == {}

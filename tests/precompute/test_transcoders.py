@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from saescope.checkpoints import load_sae
-from saescope.precompute import BuildOptions, build_entry, evaluate
-from saescope.precompute.crossentropy import choose_contexts
+from saescope.evaluation import evaluate
+from saescope.precompute import BuildOptions, build_entry
+from saescope.precompute.summary import choose_contexts
 from saescope.sources import SourceOptions, flat_positions, open_source
 from saescope.sources.targets import flat_targets
 from saescope.store import FeatureStore

@@ -110,11 +110,11 @@ class DeepAutoencoder(Autoencoder):
 
     @property
     def atoms(self) -> Float[Tensor, "n_features d_out"]:
-        return self._last.rows.detach().T if self._is_linear else super().atoms
+        return self._last.rows.detach().T if self.has_linear_decoder else super().atoms
 
     @property
     def decoder_bias(self) -> Float[Tensor, " d_out"] | None:
-        return self._last.bias.detach() if self._is_linear else None
+        return self._last.bias.detach() if self.has_linear_decoder else None
 
     @property
     def encoder_bias(self) -> Float[Tensor, " n_features"]:
@@ -123,7 +123,7 @@ class DeepAutoencoder(Autoencoder):
         return bias.detach()
 
     @property
-    def _is_linear(self) -> bool:
+    def has_linear_decoder(self) -> bool:
         """Whether the decoder is."""
         return not self.config.decoder_widths
 

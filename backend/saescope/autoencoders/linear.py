@@ -156,6 +156,10 @@ class LinearAutoencoder(Autoencoder):
         return torch.addmm(decoded, x, self.W_skip) if self.config.skip else decoded
 
     @property
+    def has_linear_decoder(self) -> bool:
+        return True
+
+    @property
     def atoms(self) -> Float[Tensor, "n_features d_out"]:
         rows = self.W_dec.detach()
         return rows / self.decoder_norms.detach().unsqueeze(1) if self.config.rescale_by_decoder_norm else rows

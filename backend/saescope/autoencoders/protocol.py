@@ -158,6 +158,11 @@ class Autoencoder(nn.Module, ABC):
         return Output(codes, self.reconstruct(x, codes))
 
     @property
+    def has_linear_decoder(self) -> bool:
+        """Whether each feature adds its activation times one direction, its atom."""
+        return False
+
+    @property
     def atoms(self) -> Float[Tensor, "n_features d_out"]:
         """Decoder directions: what a code of 1 adds to `decode`. Raises `UserError` where the decoder is not linear."""
         raise UserError(f"architecture {self.config.architecture!r} has no linear decoder, so it has no atoms")

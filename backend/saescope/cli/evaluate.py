@@ -73,9 +73,9 @@ def command(
     from saescope.checkpoints import load_checkpoint
     from saescope.checkpoints.conversion import training_space
     from saescope.evaluation import judge
-    from saescope.evaluation.absorption import left_out
     from saescope.evaluation.plausibility import check_on_source, looks_wrong
-    from saescope.precompute.metrics import formula
+    from saescope.metrics import metric as definition
+    from saescope.metrics.absorption import unmeasured_letters
     from saescope.progress.terminal import terminal_progress
     from saescope.sources import open_source
 
@@ -104,12 +104,11 @@ def command(
         if looks_wrong(found.get("fvu"), found.get("l0"), loaded.sae.n_features):
             warning = check_on_source(loaded.sae, opened, chosen).warning
             say_notes(warning)
-        unmeasured = left_out(found)
-        say_notes(unmeasured)
+        say_notes(unmeasured_letters(found))
     if as_json:
         json_object({"metrics": evaluation.metrics, "n_positions": evaluation.n_positions})
         return
-    rows = [(name, metric(name, value), formula(name)) for name, value in sorted(evaluation.metrics.items())]
+    rows = [(name, metric(name, value), definition(name).formula) for name, value in sorted(evaluation.metrics.items())]
     table(("metric", "value", "formula"), rows, right=(1,))
     behind = f"over {count(evaluation.n_positions)} positions; dead and dense over {count(evaluation.n_evaluated)}"
     if evaluation.n_predictions:

@@ -10,6 +10,7 @@ import click
 from saescope.cli.report import count, json_object, json_option, line, metric, number, percent, table
 from saescope.cli.show_texts import show_strips, show_tokens
 from saescope.cli.store_option import open_store, store_option
+from saescope.store.format.thresholds import DEAD_BOUND_LEVEL, dead_bound
 from saescope.store.token_text import visible
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def _show_feature(entry: Entry, feature_id: int, n_examples: int, as_json: bool)
     name = f"{feature.label_sentence or ''}{' (auto)' if feature.auto_label and not feature.user_label else ''}"
     line(f"{entry.sae_id} #{feature_id}  {'* ' if feature.is_starred else ''}{visible(name)}".rstrip())
     if feature.is_dead:
-        bound = 1 - 0.05 ** (1 / entry.n_positions)
-        line(f"dead: fired at 0 of {count(entry.n_positions)} positions (density < {percent(bound)}, 95 %)")
+        bound = f"density < {percent(dead_bound(entry.n_positions))}, {percent(DEAD_BOUND_LEVEL)}"
+        line(f"dead: fired at 0 of {count(entry.n_positions)} positions ({bound})")
     else:
         one_in = f"1 in {count(round(1 / feature.density))}"
         line(f"density       {percent(feature.density)} ({one_in}; {count(feature.n_firing)} firings)")

@@ -1,6 +1,8 @@
-"""What an SAE is judged by beside the one pass: other dictionaries, and what its features tell about items."""
+"""What an SAE is judged by on a source: the metrics of the one pass, and those that need something beside it."""
 
-from saescope.evaluation.dictionaries import MATCH_COSINE, DictionaryComparison, compare_dictionaries
+from saescope.evaluation.evaluate import evaluate
 from saescope.evaluation.judge import judge
+from saescope.metrics.dictionaries import MATCH_COSINE, DictionaryComparison, compare_dictionaries
+from saescope.metrics.evaluation import Evaluation
 
-__all__ = ["MATCH_COSINE", "DictionaryComparison", "compare_dictionaries", "judge"]
+__all__ = ["MATCH_COSINE", "DictionaryComparison", "Evaluation", "compare_dictionaries", "evaluate", "judge"]

@@ -11,19 +11,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saescope.autoencoders import Autoencoder
-from saescope.autoencoders.linear import LinearAutoencoder
-from saescope.evaluation.absorption import Absorption
-from saescope.evaluation.consistency import FiringItems
-from saescope.evaluation.dictionaries import MATCH_COSINE, compare_dictionaries, largest_cosines
-from saescope.evaluation.sparse_probing import PooledCodes, plan_probe, probe
-from saescope.precompute import evaluate
-from saescope.precompute.crossentropy import N_CE_POSITIONS
-from saescope.precompute.evaluation import Evaluation
+from saescope.evaluation.evaluate import evaluate
+from saescope.metrics.absorption import Absorption
+from saescope.metrics.consistency import FiringItems
+from saescope.metrics.cross_entropy import N_CE_POSITIONS
+from saescope.metrics.dictionaries import (
+    MATCH_COSINE,
+    compare_dictionaries,
+    comparison_metrics,
+    recovery_metrics,
+    similarity_metrics,
+)
+from saescope.metrics.evaluation import Evaluation
+from saescope.metrics.sparse_probing import PooledCodes, plan_probe, probe
 from saescope.precompute.one_pass.blocks import CodeBlock, Rows
 from saescope.precompute.one_pass.run import check_source
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source
-from saescope.store.errors import UserError
 
 
 def judge(
@@ -40,7 +44,7 @@ def judge(
     device: torch.device | None = None,
     progress: Progress = SILENT,
 ) -> Evaluation:
-    """`precompute.evaluate` and more, under the names in `precompute.metrics.FORMULAS`.
+    """`evaluate` and more.
 
     Where the source is a toy, the SAE's dictionary is compared with the true one; `against` adds a comparison with
     another SAE's; `probes` are metadata columns of the source that sparse probes predict, after the same pass;
@@ -57,11 +61,11 @@ def judge(
 
     def observe(rows: Rows, codes: CodeBlock) -> None:
         for each in pooled:
-            each.add(codes, rows.items)
+            each.add(codes.sparse, rows.items)
         if consistency is not None:
-            consistency.add(codes, rows.items)
+            consistency.add(codes.sparse, rows.items)
         if absorbing is not None:
-            absorbing.add(rows, codes)
+            absorbing.add(rows.x, codes.sparse, rows.items, rows.positions)
 
     found = evaluate(
         sae,
@@ -75,7 +79,7 @@ def judge(
     )
     metrics = found.metrics | dictionaries
     if consistency is not None:
-        metrics["consistent_activation"] = consistency.mean()
+        metrics |= consistency.metrics()
     for plan, codes in zip(plans, pooled, strict=True):
         metrics |= probe(plan, codes.matrix(), progress)
     if absorbing is not None:
@@ -86,27 +90,14 @@ def judge(
 def _dictionaries(
     sae: Autoencoder, source: Source, against: Autoencoder | None, match_cosine: float, progress: Progress
 ) -> dict[str, float | None]:
-    """What the weights alone tell."""
-    try:
-        atoms = sae.atoms.detach()
-    except UserError:
-        if against is not None:
-            raise
+    """What the weights alone tell. `UserError` where `against` is to be compared with and one has no atoms."""
+    if against is None and not sae.has_linear_decoder:
         return {}
-    metrics: dict[str, float | None] = {}
-    if sae.n_features > 1:
-        metrics["max_atom_cosine"] = float(largest_cosines(atoms, progress).double().mean())
-        if isinstance(sae, LinearAutoencoder):
-            metrics["max_encoder_cosine"] = float(largest_cosines(sae.W_enc.detach().T, progress).double().mean())
+    atoms = sae.atoms.detach()
+    metrics = similarity_metrics(sae, progress)
     if against is not None:
-        other = compare_dictionaries(atoms, against.atoms.detach(), match_cosine, progress)
-        metrics["mmcs_to_other"], metrics["mmcs_from_other"] = other.mmcs
-        metrics["n_matched_with_other"] = float(len(other.pairs))
-        metrics["n_unmatched_here"], metrics["n_unmatched_there"] = map(float, other.unmatched)
+        metrics |= comparison_metrics(compare_dictionaries(atoms, against.atoms.detach(), match_cosine, progress))
     true_features = getattr(source, "true_features", None)
     if true_features is not None:
-        recovery = compare_dictionaries(true_features.to(atoms.device), atoms, match_cosine, progress)
-        metrics["mmcs_true_to_learned"], metrics["mmcs_learned_to_true"] = recovery.mmcs
-        metrics["n_true_matched"] = float(len(recovery.pairs))
-        metrics["n_true_unmatched"], metrics["n_learned_unmatched"] = map(float, recovery.unmatched)
+        metrics |= recovery_metrics(compare_dictionaries(true_features.to(atoms.device), atoms, match_cosine, progress))
     return metrics

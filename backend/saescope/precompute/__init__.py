@@ -1,6 +1,5 @@
-"""The one pass over a source, and what is made of it: a published entry of a feature store, or its metrics."""
+"""The one pass over a source, and what is made of it: a published entry of a feature store."""
 
 from saescope.precompute.build import BuildOptions, build_entry
-from saescope.precompute.evaluation import Evaluation, evaluate
 
-__all__ = ["BuildOptions", "Evaluation", "build_entry", "evaluate"]
+__all__ = ["BuildOptions", "build_entry"]

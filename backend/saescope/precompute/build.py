@@ -24,14 +24,15 @@ from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.device import choose_device
 from saescope.checkpoints.conversion import NativeCheckpoint, as_native
 from saescope.checkpoints.formats import native
+from saescope.metrics import metric
+from saescope.metrics.cross_entropy import N_CE_POSITIONS
+from saescope.metrics.evaluation import Evaluation, metric_items
 from saescope.precompute.beside import beside
-from saescope.precompute.crossentropy import N_CE_POSITIONS
-from saescope.precompute.evaluation import Evaluation, evaluation_of, measure_cross_entropy, metric_items
-from saescope.precompute.metrics import FORMULAS
 from saescope.precompute.one_pass.histogram import RECTIFIED, SIGMOID, HistogramSpec
 from saescope.precompute.one_pass.run import PassFolder, PassOptions, PassResult, check_source, run_pass
 from saescope.precompute.one_pass.spill import Postings, Spill
 from saescope.precompute.one_pass.state import FeatureState
+from saescope.precompute.summary import evaluation_of
 from saescope.precompute.tables.coactivations import coactivations
 from saescope.precompute.tables.examples import Examples, choose_examples, example_batches
 from saescope.precompute.tables.features import feature_table
@@ -40,9 +41,9 @@ from saescope.precompute.tables.item_samples import item_codes, reconstructions,
 from saescope.precompute.tables.labels import label_features
 from saescope.precompute.tables.logit_effects import can_reach_logits, logit_effects, top_logits
 from saescope.precompute.tables.neighbours import neighbours
-from saescope.precompute.tables.tokens import as_tokens, count_tokens, item_lengths, top_tokens
+from saescope.precompute.tables.tokens import count_tokens, top_tokens
 from saescope.progress import SILENT, Progress
-from saescope.sources.protocol import Source, TokenSource
+from saescope.sources.protocol import Source, TokenSource, as_tokens, item_lengths
 from saescope.store.errors import UserError
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.schema import schema_of
@@ -203,16 +204,17 @@ class _Build:
             device=self.device,
             progress=self.progress,
         )
-        ce = measure_cross_entropy(
+        evaluation = evaluation_of(
             self.sae,
             self.source,
             result,
             chosen,
-            self.options.n_ce_positions,
-            self.writer.state_path("cross-entropy.json"),
-            self.progress,
+            trained_on=trained_on,
+            n_ce_positions=self.options.n_ce_positions,
+            saved=self.writer.state_path("cross-entropy.json"),
+            progress=self.progress,
         )
-        return result, evaluation_of(result, trained_on, ce)
+        return result, evaluation
 
     def write_tables(self, result: PassResult, evaluation: Evaluation) -> None:
         """Every table that this build has not written yet."""
@@ -280,10 +282,7 @@ class _Build:
     ) -> None:
         """What features have to do with each other, and with the model's predictions."""
         write, has = self.writer.write_table, self.writer.has
-        try:
-            atoms = self.sae.atoms.detach()
-        except UserError:
-            atoms = None
+        atoms = self.sae.atoms.detach() if self.sae.has_linear_decoder else None
         if not has("neighbours") and atoms is not None:
             write("neighbours", neighbours(atoms, self.options.n_neighbours, self.progress))
         if not has("top_logits") and atoms is not None and tokens is not None and can_reach_logits(tokens):
@@ -333,7 +332,7 @@ def metric_table(evaluation: Evaluation) -> pa.Table:
             "name": names,
             "value": pa.array([evaluation.metrics[n] for n in names], pa.float64()),
             "n_positions": pa.array([evaluation.positions_of(n) for n in names], pa.int64()),
-            "formula": [FORMULAS[n] for n in names],
+            "formula": [metric(n).formula for n in names],
         },
         schema_of("metrics"),
     )

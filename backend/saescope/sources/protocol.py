@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,9 @@ from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
 
 from saescope.store.format.source import SourceDescription
+
+ITEMS_AT_ONCE = 1024
+"""Items whose lengths are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -164,3 +167,18 @@ def flat_positions(
     keep = torch.nonzero(batch.mask.reshape(-1)).squeeze(1)
     kept = keep.cpu().numpy()
     return flat[keep], items[kept], positions[kept]
+
+
+def as_tokens(source: Source) -> TokenSource | None:
+    """The source, where its positions are tokens."""
+    return cast(TokenSource, source) if source.kind == "tokens" else None
+
+
+def item_lengths(source: TokenSource, items: Int64[np.ndarray, " item"]) -> Int64[np.ndarray, " item"]:
+    """Tokens of each item, added ones included."""
+    unique, inverse = np.unique(items, return_inverse=True)
+    lengths = np.zeros(len(unique), np.int64)
+    for start in range(0, len(unique), ITEMS_AT_ONCE):
+        piece = slice(start, start + ITEMS_AT_ONCE)
+        lengths[piece] = source.contexts(unique[piece])[1].sum(axis=1)
+    return lengths[inverse]

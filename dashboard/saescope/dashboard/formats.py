@@ -12,6 +12,8 @@ import math
 import re
 from datetime import datetime
 
+from saescope.store.format.thresholds import dead_bound
+
 NONE = "–"
 _SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
@@ -87,14 +89,6 @@ def density(fraction: float | None) -> str:
     if fraction > 0.4:
         return percent(fraction)
     return f"{percent(fraction)} ({one_in(fraction)})"
-
-
-def dead_bound(n_positions: int) -> float:
-    """One-sided 95 % upper bound on the density of a feature that fired at none of N positions: 1 - 0.05^(1/N).
-
-    It assumes independent positions (the binomial's exact bound; about 3/N).
-    """
-    return -math.expm1(math.log(0.05) / n_positions) if n_positions > 0 else 1.0
 
 
 def dead(n_positions: int) -> str:

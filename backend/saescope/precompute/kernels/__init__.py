@@ -23,7 +23,7 @@ from saescope.precompute.kernels.pairs import (
     pairs_within_rows,
     set_bits,
 )
-from saescope.precompute.kernels.reconstruction import gather, row_sums
+from saescope.precompute.kernels.reconstruction import gather
 from saescope.precompute.kernels.tokens import count_tokens, keep_extremes
 
 __all__ = [
@@ -42,7 +42,6 @@ __all__ = [
     "merge_kept",
     "pairs_within_rows",
     "position_keys",
-    "row_sums",
     "rows_of_categories",
     "set_bits",
     "transpose",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from saescope.autoencoders.code_rows import CodeRows
 from saescope.precompute.kernels.types import F32, I32, I64, Rows
 
 
@@ -66,8 +67,9 @@ def compress_selection(
 
 
 @numba.njit(cache=True, nogil=True)
-def l1_of_rows(row_ptr: I64, values: F32, rows: Rows) -> float:
+def l1_of_rows(codes: CodeRows, rows: Rows) -> float:
     """Sum of |value| over the firings of `rows`, in float64."""
+    row_ptr, _, values = codes
     total = 0.0
     for r in rows:
         for e in range(row_ptr[r], row_ptr[r + 1]):

@@ -12,10 +12,11 @@ from itertools import repeat
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int32, Int64
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from saescope.autoencoders import Autoencoder, Selection
+from saescope.autoencoders.code_rows import CodeRows
 from saescope.precompute import kernels
 from saescope.precompute.one_pass.threads import N_THREADS, threads
 from saescope.sources.protocol import Source, flat_positions
@@ -111,15 +112,13 @@ def _joined(first: int, parts: list[Rows]) -> Rows:
 
 @dataclass(frozen=True)
 class CodeBlock:
-    """Codes of a block. Row r fires `features[row_ptr[r]:row_ptr[r + 1]]`.
+    """Codes of a block: `sparse` holds what fires.
 
     `dense` or `selection` is what the encoder gave, for decoding (which does not use the firing threshold).
     The arrays are views of buffers that the next block overwrites.
     """
 
-    row_ptr: Int64[np.ndarray, " row+1"]
-    features: Int32[np.ndarray, " firing"]
-    values: Float32[np.ndarray, " firing"]
+    sparse: CodeRows
     dense: Float[Tensor, "row n_features"] | None
     selection: Selection | None
     all_fire: bool
@@ -131,8 +130,8 @@ class CodeBlock:
             dense = self.dense if rows is None else self.dense[torch.from_numpy(rows).to(self.dense.device)]
             return float(dense.abs().sum(dtype=torch.float64))
         if rows is None:
-            return float(np.abs(self.values).sum(dtype=np.float64))
-        return kernels.l1_of_rows(self.row_ptr, self.values, rows)
+            return float(np.abs(self.sparse.values).sum(dtype=np.float64))
+        return kernels.l1_of_rows(self.sparse, rows)
 
 
 class Encoder:
@@ -156,7 +155,7 @@ class Encoder:
             return self._from_cuda(codes)
         dense = codes.contiguous()
         n = self._compress(dense.numpy())
-        return CodeBlock(*self._whole.entries(len(dense), n), dense, None, self.threshold == 0)
+        return CodeBlock(self._whole.entries(len(dense), n), dense, None, self.threshold == 0)
 
     def _compress(self, dense: Float32[np.ndarray, "row n_features"]) -> int:
         """Fill the buffers with the firing entries of `dense` and return their number. Each thread takes a run of
@@ -178,7 +177,7 @@ class Encoder:
         whole.reserve(indices.size)
         row_ptr = whole.row_ptr[: len(indices) + 1]
         n = kernels.compress_selection(indices, values, self.threshold, row_ptr, whole.features, whole.values)
-        return CodeBlock(*whole.entries(len(indices), n), None, selection, self.threshold == 0)
+        return CodeBlock(whole.entries(len(indices), n), None, selection, self.threshold == 0)
 
     def _from_cuda(self, codes: Float[Tensor, "row n_features"]) -> CodeBlock:
         """Only the firing entries cross to the host."""
@@ -186,9 +185,8 @@ class Encoder:
         values = codes[rows, features]
         row_ptr = self._whole.row_ptr[: len(codes) + 1]
         np.cumsum(torch.bincount(rows, minlength=len(codes)).cpu().numpy(), out=row_ptr[1:])
-        return CodeBlock(
-            row_ptr, features.to(torch.int32).cpu().numpy(), values.cpu().numpy(), codes, None, self.threshold == 0
-        )
+        sparse = CodeRows(row_ptr, features.to(torch.int32).cpu().numpy(), values.cpu().numpy())
+        return CodeBlock(sparse, codes, None, self.threshold == 0)
 
 
 class _Buffers:
@@ -199,11 +197,9 @@ class _Buffers:
         self.features = np.empty(0, np.int32)
         self.values = np.empty(0, np.float32)
 
-    def entries(
-        self, n_rows: int, n: int
-    ) -> tuple[Int64[np.ndarray, " row+1"], Int32[np.ndarray, " firing"], Float32[np.ndarray, " firing"]]:
+    def entries(self, n_rows: int, n: int) -> CodeRows:
         """Views of the first `n_rows` rows, which hold `n` entries."""
-        return self.row_ptr[: n_rows + 1], self.features[:n], self.values[:n]
+        return CodeRows(self.row_ptr[: n_rows + 1], self.features[:n], self.values[:n])
 
     def compress(self, dense: Float32[np.ndarray, "row n_features"], threshold: np.float32) -> int:
         """Read `dense` into the buffers; the number of entries."""

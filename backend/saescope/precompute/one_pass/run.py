@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool
 
 from saescope.autoencoders import Autoencoder
-from saescope.precompute.metrics import MetricSums
+from saescope.metrics.reconstruction import MetricSums
 from saescope.precompute.one_pass.blocks import CodeBlock, Encoder, Rows, Start, block_rows, rows_of
 from saescope.precompute.one_pass.decoding import Decoder
 from saescope.precompute.one_pass.histogram import RECTIFIED, HistogramSpec
@@ -146,10 +146,10 @@ def _add_metrics(
     x, target = rows.x.to(device, torch.float32), rows.target.to(device, torch.float32)
     chosen = None if metric_items is None else np.flatnonzero(metric_items[rows.items])
     if chosen is None or len(chosen) == len(rows.items):
-        sums.add(target, decoder(x, codes), len(codes.features), codes.l1())
+        sums.add(target, decoder(x, codes), len(codes.sparse.features), codes.l1())
     elif len(chosen):
         target = target[torch.from_numpy(chosen).to(device)]
-        sums.add(target, decoder(x, codes, chosen), int(np.diff(codes.row_ptr)[chosen].sum()), codes.l1(chosen))
+        sums.add(target, decoder(x, codes, chosen), int(np.diff(codes.sparse.row_ptr)[chosen].sum()), codes.l1(chosen))
 
 
 def _check(rows: Rows) -> None:
@@ -231,15 +231,15 @@ class _Run:
     ) -> None:
         """Encode a block and keep what is to be known of it. Its codes are gone before the next block's are made."""
         codes = encoder(rows.x)
-        if not np.isfinite(codes.values).all():
+        if not np.isfinite(codes.sparse.values).all():
             raise UserError(_not_finite(rows), "check the data for NaN and infinite values")
-        self.state.add(codes.row_ptr, codes.features, codes.values, rows.items, rows.positions)
+        self.state.add(codes.sparse, rows.items, rows.positions)
         if decoder is not None and self.sums is not None:
             _add_metrics(self.sums, decoder, rows, codes, metric_items, device)
         if observe is not None:
             observe(rows, codes)
         if self.spill is not None:
-            self.spill.append(codes.row_ptr, codes.features, codes.values, rows.items, rows.positions)
+            self.spill.append(codes.sparse, rows.items, rows.positions)
 
     def save(self, folder: PassFolder) -> None:
         """Write the whole state: first what it refers to, then itself, in one rename."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int32, Int64
 
+from saescope.autoencoders.code_rows import CodeRows
 from saescope.precompute import kernels
 from saescope.store.write.atomic import storage_errors
 
@@ -43,18 +44,11 @@ class SpillWriter:
         if not rows:  # the pointer before the first row
             self._files["ends"].write(bytes(8))
 
-    def append(
-        self,
-        row_ptr: Int64[np.ndarray, " row+1"],
-        features: Int32[np.ndarray, " firing"],
-        values: Float32[np.ndarray, " firing"],
-        items: Int64[np.ndarray, " row"],
-        positions: Int64[np.ndarray, " row"],
-    ) -> None:
+    def append(self, codes: CodeRows, items: Int64[np.ndarray, " row"], positions: Int64[np.ndarray, " row"]) -> None:
         parts: Mapping[str, np.ndarray] = {
-            "features": features,
-            "values": values,
-            "ends": row_ptr[1:] + self.firings,
+            "features": codes.features,
+            "values": codes.values,
+            "ends": codes.row_ptr[1:] + self.firings,
             "items": items,
             "positions": positions,
         }
@@ -62,7 +56,7 @@ class SpillWriter:
             for name, array in parts.items():
                 self._files[name].write(np.ascontiguousarray(array, _DTYPES[name]).data)
         self.rows += len(items)
-        self.firings += len(features)
+        self.firings += len(codes.features)
 
     def flush(self) -> None:
         for file in self._files.values():

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64, UInt8, UInt64
 
+from saescope.autoencoders.code_rows import CodeRows
 from saescope.precompute import kernels
 from saescope.precompute.one_pass.histogram import HistogramSpec
 from saescope.precompute.one_pass.threads import N_THREADS, threads
@@ -71,9 +72,7 @@ class FeatureState:
 
     def add(
         self,
-        row_ptr: Int64[np.ndarray, " row+1"],
-        features: Int32[np.ndarray, " firing"],
-        values: Float32[np.ndarray, " firing"],
+        codes: CodeRows,
         items: Int64[np.ndarray, " row"],
         positions: Int64[np.ndarray, " row"],
     ) -> None:
@@ -86,9 +85,9 @@ class FeatureState:
 
         def add_range(first: int, last: int) -> None:
             kernels.accumulate(
-                row_ptr,
-                features,
-                values,
+                codes.row_ptr,
+                codes.features,
+                codes.values,
                 items,
                 positions,
                 keys,

@@ -7,12 +7,11 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from saescope.autoencoders import Autoencoder
-from saescope.precompute.metrics import DENSE_DENSITY
 from saescope.precompute.one_pass.state import FeatureState
 from saescope.precompute.tables.intervals import N_INTERVALS, Intervals
 from saescope.precompute.tables.labels import Labels
-from saescope.store.errors import UserError
 from saescope.store.format.schema import schema_of
+from saescope.store.format.thresholds import DENSE_DENSITY
 
 
 def feature_table(
@@ -25,10 +24,9 @@ def feature_table(
     firings = np.where(dead, 1, state.n_firing)
     mean = state.total / firings
     variance = np.maximum(state.total_squares / firings - mean**2, 0.0)
-    try:
+    norms = pa.nulls(n_features, pa.float32())
+    if sae.has_linear_decoder:
         norms = pa.array(sae.atoms.detach().norm(dim=1).cpu().numpy(), pa.float32())
-    except UserError:  # a decoder that is not linear has no atoms
-        norms = pa.nulls(n_features, pa.float32())
     bias = sae.encoder_bias
     kept = np.arange(N_INTERVALS) < intervals.n[:, None]
     unlabelled = np.array([name is None for name in labels.name])

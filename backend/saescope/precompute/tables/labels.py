@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Float64, Int64
 
 from saescope.precompute import kernels
 from saescope.precompute.one_pass.spill import Postings
+from saescope.precompute.tables.tokens import TokenCounts
+from saescope.sources.categories import categories
+from saescope.store.format.thresholds import LABEL_MIN_FIRINGS, LABEL_MIN_ITEMS, LABEL_MIN_LIFT
 
-if TYPE_CHECKING:
-    from saescope.precompute.tables.tokens import TokenCounts
-
-MIN_FIRINGS = 20
-"""A feature with fewer firings gets no label."""
-MIN_ITEMS = 20
-"""A label needs the feature to fire in as many items that it describes."""
-MIN_LIFT = 2.0
-"""A label's precision is at least this many times its base rate."""
 MAX_CATEGORIES = 1000
 """A column with more distinct values is not a set of labels."""
 COUNTS_AT_ONCE = 2**22
@@ -51,13 +43,13 @@ def label_features(
     """The best label of each feature, "WORD VALUE", with precision, recall and base rate counted over positions.
 
     `metadata` maps a column to one value per item, `words` a column to the word that stands before its value (default:
-    the column's name); `tokens` adds the token at the position itself. Candidates need `MIN_ITEMS` and `MIN_LIFT`; the
-    one whose precision has the largest Wilson lower bound wins, ties going to the token, then to the first column and
-    value.
+    the column's name); `tokens` adds the token at the position itself. Candidates need `LABEL_MIN_ITEMS` and
+    `LABEL_MIN_LIFT`; the one whose precision has the largest Wilson lower bound wins, ties going to the token, then to
+    the first column and value.
     """
     best = _Best(n_firing, len(row_items))
     if tokens is not None:
-        found = np.flatnonzero((tokens.label_token >= 0) & (n_firing >= MIN_FIRINGS))
+        found = np.flatnonzero((tokens.label_token >= 0) & (n_firing >= LABEL_MIN_FIRINGS))
         chosen = tokens.label_token[found]
         best.offer(
             found,
@@ -120,8 +112,8 @@ def _offer_categories(
         n_items = np.zeros_like(n_match)
         kernels.count_categories(pointers, postings.rows, row_items, codes, len(names), n_match, n_items)
         with np.errstate(divide="ignore", invalid="ignore"):
-            precise = n_match / n_firing >= MIN_LIFT * n_category / best.n_positions
-            fits = (n_firing >= MIN_FIRINGS) & (n_items >= MIN_ITEMS) & precise
+            precise = n_match / n_firing >= LABEL_MIN_LIFT * n_category / best.n_positions
+            fits = (n_firing >= LABEL_MIN_FIRINGS) & (n_items >= LABEL_MIN_ITEMS) & precise
         # with equal numbers of trials, the larger count has the larger bound
         choice = np.where(fits, n_match, -1).argmax(axis=1)
         found = np.flatnonzero(fits[np.arange(len(choice)), choice])
@@ -149,28 +141,3 @@ def wilson_lower(successes: Any, trials: Any, z: float = 1.959964) -> Any:
     centre = p + z * z / (2 * trials)
     spread = z * np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
     return (centre - spread) / (1 + z * z / trials)
-
-
-def categories(values: Any) -> tuple[list[str], Int64[np.ndarray, " n_items"]]:
-    """Distinct values as text, and the index of each item's (-1 where unknown). Only strings, booleans and integers
-    are categories."""
-    array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values)
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-    if not pa.types.is_dictionary(array.type):
-        array = array.dictionary_encode()
-    kind = array.type.value_type
-    if not (
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_integer(kind)
-    ):
-        return [], np.empty(0, np.int64)
-    place = pc.fill_null(array.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-    used = np.unique(place[place >= 0])
-    words = array.dictionary.take(pa.array(used))
-    names = pc.unique(words.drop_null()).sort()
-    code = np.full(len(array.dictionary) + 1, -1, np.int64)  # the last one is that of place -1
-    code[used] = pc.fill_null(pc.index_in(words, names), -1).to_numpy(zero_copy_only=False)
-    return [str(name) for name in names.to_pylist()], code[place]

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -14,13 +13,12 @@ from jaxtyping import Float64, Int32, Int64
 
 from saescope.precompute import kernels
 from saescope.precompute.one_pass.spill import Postings, Spill
-from saescope.precompute.tables.labels import MIN_ITEMS, MIN_LIFT
 from saescope.progress import SILENT, Progress
-from saescope.sources.protocol import Source, TokenSource
+from saescope.sources.protocol import TokenSource
 from saescope.store.format.schema import schema_of
+from saescope.store.format.thresholds import LABEL_MIN_ITEMS, LABEL_MIN_LIFT
 
 ROWS_AT_ONCE = 2**16
-ITEMS_AT_ONCE = 1024
 FEATURES_AT_ONCE = 1024
 """Features counted between two reports, per thread."""
 
@@ -41,21 +39,6 @@ class TokenCounts:
     """The most frequent token that may label the feature, -1 where there is none."""
     label_firing: Int64[np.ndarray, " feature"]
     """Firings on it."""
-
-
-def as_tokens(source: Source) -> TokenSource | None:
-    """The source, where its positions are tokens."""
-    return cast(TokenSource, source) if source.kind == "tokens" else None
-
-
-def item_lengths(source: TokenSource, items: Int64[np.ndarray, " item"]) -> Int64[np.ndarray, " item"]:
-    """Tokens of each item, added ones included."""
-    unique, inverse = np.unique(items, return_inverse=True)
-    lengths = np.zeros(len(unique), np.int64)
-    for start in range(0, len(unique), ITEMS_AT_ONCE):
-        piece = slice(start, start + ITEMS_AT_ONCE)
-        lengths[piece] = source.contexts(unique[piece])[1].sum(axis=1)
-    return lengths[inverse]
 
 
 def row_tokens(spill: Spill, source: TokenSource) -> Int32[np.ndarray, " row"]:
@@ -103,8 +86,8 @@ def count_tokens(
             tokens,
             spill.items,
             n_token,
-            MIN_ITEMS,
-            MIN_LIFT,
+            LABEL_MIN_ITEMS,
+            LABEL_MIN_LIFT,
             counts.token[first:last],
             counts.n_firing[first:last],
             counts.total[first:last],

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from saescope.dashboard import theme
 from saescope.dashboard.components import pictures
 from saescope.dashboard.components.table import Cell, Column, Row, Sort, table
-from saescope.dashboard.formats import dead, density, significant
+from saescope.dashboard.formats import dead, density, percent, significant
 from saescope.dashboard.state import links, reads
+from saescope.store.format.thresholds import DENSE_DENSITY
 from saescope.store.labels import label_sentence
 from saescope.store.token_text import visible
 
@@ -56,7 +57,11 @@ def _row(row: Mapping[str, Any], entry: Entry, tile: int | None, tokens: Mapping
     if row["is_dead"]:
         fires = Cell(dead(entry.n_positions), colour=theme.DEAD[scheme])
     elif row["is_dense"]:
-        fires = Cell(density(row["density"]), colour=theme.DENSE[scheme], help="dense: fires at more than 10 %")
+        fires = Cell(
+            density(row["density"]),
+            colour=theme.DENSE[scheme],
+            help=f"dense: fires at more than {percent(DENSE_DENSITY)}",
+        )
     cells = [
         Cell(name(feature_id) + (" ★" if row.get("is_starred") else "")),
         _label(row),

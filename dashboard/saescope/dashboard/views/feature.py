@@ -21,6 +21,7 @@ from saescope.dashboard.formats import count, dead, density, percent, plain, sho
 from saescope.dashboard.presentation import atoms, codes, examples, texts
 from saescope.dashboard.state import controls, links
 from saescope.store.errors import UserError
+from saescope.store.format.thresholds import DEAD_BOUND_FORMULA, DEAD_BOUND_LEVEL
 from saescope.store.token_text import visible
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ CHIP_SIDE = 32
 N_CHIPS = 12
 CONTEXTS = {"near": "near", "whole": "whole context"}
 _TROUBLE = "_feature_trouble"
+_BOUND = f"one-sided, {percent(DEAD_BOUND_LEVEL)}, for independent positions: {DEAD_BOUND_FORMULA}"
 
 STYLE = """
 <style>
@@ -214,7 +216,7 @@ def _numbers(entry: Entry, feature: Feature) -> str:
             "density",
             dead(n) if feature.is_dead else density(feature.density),
             f"firing positions / evaluated positions: {feature.n_firing:,} of {n:,}"
-            + ("; the bound is one-sided, 95 %, for independent positions: 1 - 0.05^(1/N)" if feature.is_dead else ""),
+            + (f"; the bound is {_BOUND}" if feature.is_dead else ""),
         ),
         ("max", significant(feature.max_activation), "the activation with the largest magnitude"),
         ("mean ± std", f"{significant(feature.mean_activation)}{spread}", "over the positions where the feature fires"),
@@ -258,7 +260,8 @@ def _examples(entry: Entry, feature: Feature) -> None:
         with st.container(key="feature-examples", height=examples.room(entry) + 46, border=False):
             panels.empty(
                 f"No examples: the feature fired at none of the {count(entry.n_positions)} evaluated positions.",
-                "The upper bound on its density is one-sided, at 95 %, and assumes independent positions.",
+                f"The upper bound on its density is one-sided, at {percent(DEAD_BOUND_LEVEL)}, and assumes independent "
+                "positions.",
             )
         return
     names = interval_names(feature.interval_lower, feature.max_activation, significant)

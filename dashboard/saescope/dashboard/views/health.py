@@ -17,16 +17,16 @@ from saescope.dashboard.components import pictures, sources
 from saescope.dashboard.components.feature_table import name
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.table import Cell, Column, Row, table
-from saescope.dashboard.formats import count, dead, dead_bound, density, percent, plain
+from saescope.dashboard.formats import count, dead, density, percent, plain
 from saescope.dashboard.metrics import METRICS, metric
 from saescope.dashboard.presentation import codes
 from saescope.dashboard.state import controls, links, reads
+from saescope.store.format.thresholds import DEAD_BOUND_FORMULA, DEAD_BOUND_LEVEL, DENSE_DENSITY, dead_bound
 from saescope.store.token_text import visible
 
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore
 
-DENSE_FROM = 0.1
 MAX_PAIRS = 12
 _COSINES = {"0.8": "≥ 0.8", "0.9": "≥ 0.9", "0.95": "≥ 0.95", "0.99": "≥ 0.99"}
 
@@ -60,7 +60,7 @@ def density_figure(densities: np.ndarray, n_positions: int) -> charts.Figure:
             "y": counts.tolist(),
             "width": np.diff(edges).tolist(),
             "marker": {
-                "color": [dense if low > DENSE_FROM * 0.999 else theme.ACCENT[scheme] for low in edges[:-1]],
+                "color": [dense if low > DENSE_DENSITY * 0.999 else theme.ACCENT[scheme] for low in edges[:-1]],
                 "line": {"width": 1, "color": theme.PAPER[scheme]},
             },
             "hovertext": [
@@ -86,7 +86,7 @@ def density_figure(densities: np.ndarray, n_positions: int) -> charts.Figure:
         charts.Axis("density (share of positions), log scale", log=True, range=(lowest / 10**0.8, 1.1), percent=True),
         charts.Axis("features", range=(0, tallest * 1.06)),
         height=280,
-        shapes=[charts.vertical_line(DENSE_FROM, dense), charts.vertical_line(lowest / 10**0.1, grey)],
+        shapes=[charts.vertical_line(DENSE_DENSITY, dense), charts.vertical_line(lowest / 10**0.1, grey)],
         annotations=[
             charts.note("dense", np.log10(0.32), 1.0, font={"size": 11, "color": dense}, **above),
             charts.note("dead", np.log10(dead_place), 1.0, font={"size": 11, "color": grey}, **above),
@@ -104,8 +104,8 @@ def _counts(entry: Entry) -> None:
     row.metric(
         "dead features",
         f"{count(n_dead)} ({percent(n_dead / entry.n_features)})",
-        help=f"Fired at {plain(dead(n))}: with 95 % confidence each one's density is below "
-        f"{plain(percent(dead_bound(n)))}, if positions are independent. The bound is 1 - 0.05^(1/N).",
+        help=f"Fired at {plain(dead(n))}: with {percent(DEAD_BOUND_LEVEL)} confidence each one's density is below "
+        f"{plain(percent(dead_bound(n)))}, if positions are independent. The bound is {DEAD_BOUND_FORMULA}.",
     )
     row.metric(
         "dense features", f"{count(n_dense)} ({percent(n_dense / entry.n_features)})", help=METRICS["n_dense"].help

@@ -18,6 +18,7 @@ from saescope.store.format.manifest import Manifest
 from saescope.store.format.schema import TABLES
 from saescope.store.format.source import PixelDescription, read_source
 from saescope.store.format.tables import order_faults, sort_keys
+from saescope.store.format.thresholds import DENSE_DENSITY
 
 
 def table_faults(tables: Mapping[str, pa.Table], manifest: Manifest) -> Iterator[tuple[str, str]]:
@@ -77,7 +78,8 @@ def _features(tables: Mapping[str, pa.Table], manifest: Manifest) -> Problems:
         ~np.isclose(density, n / max(manifest.n_positions, 1), rtol=1e-12, atol=0), "density != n_firing / N"
     )
     yield from columns.broken_rows(columns.values(t, "is_dead") != (n == 0), "is_dead contradicts n_firing")
-    yield from columns.broken_rows(columns.values(t, "is_dense") != (density > 0.1), "is_dense contradicts density")
+    dense = density > DENSE_DENSITY
+    yield from columns.broken_rows(columns.values(t, "is_dense") != dense, "is_dense contradicts density")
     for name in ("mean_activation", "std_activation", "max_activation"):
         null = t[name].is_null().combine_chunks().to_numpy(zero_copy_only=False)
         yield from columns.broken_rows(null != (n == 0), f"{name} must be null for dead features alone")
@@ -105,7 +107,7 @@ def _features(tables: Mapping[str, pa.Table], manifest: Manifest) -> Problems:
     if manifest.n_metric_positions == manifest.n_positions and manifest.n_positions:
         for name, value in (
             ("n_dead", float((n == 0).sum())),
-            ("n_dense", float((density > 0.1).sum())),
+            ("n_dense", float(dense.sum())),
             ("l0", float(n.sum() / manifest.n_positions)),
         ):
             stated = manifest.metrics.get(name)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from saescope.store.format.thresholds import DENSE_DENSITY
+
 FORMAT_NAME = "saescope-store"
 FORMAT_VERSION = 1
 TABLES_VERSION = 2
@@ -57,7 +59,7 @@ TABLES: dict[str, Table] = {
                 Column("std_activation", _f64, "population standard deviation over firings; null if dead", True),
                 Column("max_activation", _f32, "activation with the largest magnitude, signed; null if dead", True),
                 Column("is_dead", pa.bool_(), "fired at none of the evaluated positions"),
-                Column("is_dense", pa.bool_(), "density > 0.1"),
+                Column("is_dense", pa.bool_(), f"density > {DENSE_DENSITY}"),
                 Column(
                     "decoder_norm",
                     _f32,

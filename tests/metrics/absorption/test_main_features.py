@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from saescope.evaluation.main_features import main_features
+from saescope.metrics.absorption.main_features import main_features
 
 N = 2000
 IS_LETTER = np.arange(N) % 4 == 0

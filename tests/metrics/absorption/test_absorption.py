@@ -14,17 +14,17 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
 from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
-from saescope.evaluation import absorption as absorption_module
 from saescope.evaluation import judge
-from saescope.evaluation import words as words_module
-from saescope.evaluation.absorption import left_out
-from saescope.evaluation.main_features import main_features
-from saescope.evaluation.words import choose_words
-from saescope.precompute.metrics import formula
+from saescope.metrics import metric
+from saescope.metrics.absorption import measurement as absorption_module
+from saescope.metrics.absorption import unmeasured_letters
+from saescope.metrics.absorption import words as words_module
+from saescope.metrics.absorption.main_features import main_features
+from saescope.metrics.absorption.words import choose_words
 from saescope.sources import SourceOptions, open_source
 from saescope.store.errors import UserError
-from tests.evaluation.planted_words import ABSORBER, LETTERS, WIDTH, PlantedWords, absorbing_sae, clean_sae
-from tests.evaluation.test_absorbed import at, fraction_by_definition, full_by_definition
+from tests.metrics.absorption.planted_words import ABSORBER, LETTERS, WIDTH, PlantedWords, absorbing_sae, clean_sae
+from tests.metrics.absorption.test_projections import at, fraction_by_definition, full_by_definition
 from tests.precompute.small_builds import codes_seen, make_sae
 
 METRICS = ("absorption_full", "absorption_fraction", "absorption_split", "absorption_probe_f1")
@@ -32,7 +32,7 @@ METRICS = ("absorption_full", "absorption_fraction", "absorption_split", "absorp
 
 def absorbed(sae: Any, source: Any, **options: Any) -> dict[str, float | None]:
     found = judge(sae, source, absorption=True, n_ce_positions=0, **options).metrics
-    assert all(formula(name) for name in found)
+    assert all(metric(name).formula for name in found)
     return {name: value for name, value in found.items() if name.startswith("absorption_")}
 
 
@@ -140,10 +140,10 @@ def test_against_plain_numpy(name: str) -> None:
         n_missed += int((y & judging & (scores <= 0)).sum())
     assert found["absorption_letters"] == n_measured
     assert (n_missed > 10) == (name == "noisy")  # words that the probe does not find, which do not count
-    for metric in METRICS[:3]:
-        values = [v for key, v in found.items() if key.startswith(f"{metric}.")]
+    for mean in METRICS[:3]:
+        values = [v for key, v in found.items() if key.startswith(f"{mean}.")]
         assert len(values) == n_measured
-        assert found[metric] == (pytest.approx(np.mean([v or 0.0 for v in values])) if values else None)
+        assert found[mean] == (pytest.approx(np.mean([v or 0.0 for v in values])) if values else None)
 
 
 def test_the_same_numbers_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +160,7 @@ def test_probes_that_find_no_letter_measure_nothing(monkeypatch: pytest.MonkeyPa
     assert found["absorption_letters"] == 0
     assert found["absorption_full"] is found["absorption_fraction"] is found["absorption_split"] is None
     assert not any(name.startswith(("absorption_full.", "absorption_fraction.")) for name in found)
-    said = left_out(found)
+    said = unmeasured_letters(found)
     assert said is not None
     assert "begin with g, h, i" in said
     assert "probes find a, b, c, d, e, f with an F1 of 0.6 or less" in said
@@ -180,12 +180,12 @@ def test_a_letter_that_no_feature_speaks_for_is_left_out() -> None:
     found = absorbed(sae, PlantedWords())
     assert "absorption_full.a" not in found
     assert found["absorption_letters"] == 5
-    assert "no feature speaks for a" in str(left_out(found))
+    assert "no feature speaks for a" in str(unmeasured_letters(found))
 
 
 def test_nothing_is_said_where_nothing_was_asked() -> None:
     found = judge(clean_sae(), PlantedWords(), n_ce_positions=0).metrics
-    assert left_out(found) is None
+    assert unmeasured_letters(found) is None
     assert not any(name.startswith("absorption") for name in found)
 
 

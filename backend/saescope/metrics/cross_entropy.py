@@ -1,6 +1,6 @@
 """How much of what a model predicts survives the SAE: cross-entropy with other activations in the hook's place.
 
-Whole contexts, chosen by hash, run once up to the hook and from there once for each of four variants: clean, the SAE's
+Whole contexts run once up to the hook and from there once for each of four variants: clean, the SAE's
 reconstruction, zero, and the mean activation. These end before the unembedding, so that a few positions at a time have
 their logits in all variants and no more is held. A transcoder's stand in the place of its target: at the targets' hook,
 the reconstruction being made from what is at the inputs' hook. Positions that are excluded from statistics (BOS,
@@ -21,28 +21,22 @@ import torch
 from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
-from saescope.autoencoders import Autoencoder
-from saescope.precompute import kernels
-from saescope.precompute.one_pass.blocks import Encoder, block_rows
-from saescope.precompute.one_pass.decoding import Decoder
-from saescope.precompute.tables.tokens import item_lengths
+from saescope.metrics.registry import Over, define
 from saescope.progress import SILENT, Progress
-from saescope.sources.protocol import TokenSource
+from saescope.sources.protocol import TokenSource, item_lengths
 from saescope.store.write import atomic
 
 N_CE_POSITIONS = 4096
 """Predictions that cross-entropy is measured on, unless told otherwise."""
-CONTEXTS_SEED = 1
-"""Of the hash that orders contexts: another one than that of the sampled items."""
 POSITIONS_AT_ONCE = 2048
 """Most positions in a batch of contexts, unless one is longer."""
 LOGITS_AT_ONCE = 2**23
 """Most logits at a time on a CPU, per variant (32 MiB): as many as allocators hand out again without a system call, and
 enough rows for a fast product."""
 LOGITS_AT_ONCE_GPU = 2**27
-CONTEXTS_AT_ONCE = 256
-"""Contexts whose lengths are read at a time."""
-ITEMS_AT_ONCE = 2**20
+
+Splice = Callable[[Float[Tensor, "row d_in"]], Float[Tensor, "row d_out"]]
+"""x -> x_hat."""
 
 
 @dataclass(frozen=True)
@@ -64,40 +58,64 @@ class CrossEntropy:
         """By the store's names; None where undefined."""
         if not self.n:
             return {}
-        clean, sae, zero, mean = (v / self.n for v in (self.clean, self.sae, self.zero, self.mean))
-        return {
-            "ce_clean": clean,
-            "ce_sae": sae,
-            "ce_zero": zero,
-            "ce_mean": mean,
-            "ce_recovered": _recovered(clean, sae, zero),
-            "ce_recovered_mean": _recovered(clean, sae, mean),
-            "kl": self.kl / self.n,
-            "kl_zero": self.kl_zero / self.n,
-            "kl_recovered": (self.kl_zero - self.kl) / self.kl_zero if self.kl_zero else None,
-        }
+        return {name: value(self) for name, value in _METRICS.items()}
 
 
 def _recovered(clean: float, sae: float, ablated: float) -> float | None:
     return (ablated - sae) / (ablated - clean) if ablated != clean else None
 
 
+_PREDICTIONS = "at every token but a context's last, added and excluded ones too"
+_METRICS: dict[str, Callable[[CrossEntropy], float | None]] = define(
+    Over.PREDICTIONS,
+    {
+        "ce_clean": (
+            f"mean over predictions of -log p(next token), the model as it is, nats; {_PREDICTIONS}",
+            lambda s: s.clean / s.n,
+        ),
+        "ce_sae": (
+            "ce_clean with x_hat in place of x at every evaluated position; others keep x",
+            lambda s: s.sae / s.n,
+        ),
+        "ce_zero": ("ce_clean with 0 in place of x at every evaluated position; others keep x", lambda s: s.zero / s.n),
+        "ce_mean": (
+            "ce_clean with mean(x), as in fvu, in place of x at every evaluated position; others keep x",
+            lambda s: s.mean / s.n,
+        ),
+        "ce_recovered": (
+            "(ce_zero - ce_sae) / (ce_zero - ce_clean)",
+            lambda s: _recovered(s.clean / s.n, s.sae / s.n, s.zero / s.n),
+        ),
+        "ce_recovered_mean": (
+            "(ce_mean - ce_sae) / (ce_mean - ce_clean)",
+            lambda s: _recovered(s.clean / s.n, s.sae / s.n, s.mean / s.n),
+        ),
+        "kl": ("mean over predictions of KL(p_clean || p_sae), nats", lambda s: s.kl / s.n),
+        "kl_zero": ("kl with the zero ablation of ce_zero in place of the SAE", lambda s: s.kl_zero / s.n),
+        "kl_recovered": (
+            "(kl_zero - kl) / kl_zero",
+            lambda s: (s.kl_zero - s.kl) / s.kl_zero if s.kl_zero else None,
+        ),
+    },
+)
+"""Name -> the value that sums over one prediction or more come to."""
+
+
 @torch.inference_mode()
 def cross_entropy(
-    sae: Autoencoder,
     source: TokenSource,
+    splice: Splice,
     mean: Float[Tensor, " width"],
     items: Int64[np.ndarray, " item"],
     *,
     saved: Path | None = None,
     progress: Progress = SILENT,
 ) -> CrossEntropy:
-    """Over every prediction inside the contexts `items`. `mean` stands in for activations (a transcoder's targets) in
-    the mean ablation.
+    """Over every prediction inside the contexts `items`. `splice` gives the SAE's reconstructions; `mean` stands in
+    for activations (a transcoder's targets) in the mean ablation.
 
     With `saved`, a cut run goes on after its last whole batch.
     """
-    splice = _Splice(sae)
     sums = _read(saved)
     batches = _batches(source, items) if len(items) else []
     with source.hooked_out.unembedding_packed():
@@ -108,45 +126,6 @@ def cross_entropy(
                 atomic.write_text(saved, json.dumps(asdict(sums)))
     progress.update("cross-entropy", len(batches), len(batches))
     return sums
-
-
-def choose_contexts(
-    source: TokenSource, allowed: Bool[np.ndarray, " n_items"] | None, n_positions: int
-) -> Int64[np.ndarray, " item"]:
-    """Contexts of `allowed` (None: all), as many as hold `n_positions` predictions, or all there are; ascending.
-
-    Those with the smallest hash come first, so the choice depends on which items there are and on nothing else.
-    """
-    candidates = np.empty(0, np.int64)
-    for start in range(0, source.n_items, ITEMS_AT_ONCE):
-        items = np.arange(start, min(start + ITEMS_AT_ONCE, source.n_items))
-        items = np.concatenate([candidates, items if allowed is None else items[allowed[items]]])
-        keys = kernels.position_keys(items, np.full(len(items), CONTEXTS_SEED))
-        candidates = items[np.argsort(keys)[:n_positions]]
-    chosen: list[int] = []
-    held = 0
-    for start in range(0, len(candidates), CONTEXTS_AT_ONCE):
-        piece = candidates[start : start + CONTEXTS_AT_ONCE]
-        _, real, _ = source.contexts(piece)
-        for item, length in zip(piece, (real[:, :-1] & real[:, 1:]).sum(1), strict=True):
-            if held >= n_positions:
-                return np.sort(np.array(chosen, np.int64))
-            chosen.append(int(item))
-            held += int(length)
-    return np.sort(np.array(chosen, np.int64))
-
-
-class _Splice:
-    """The SAE's reconstructions, from the sparse codes."""
-
-    def __init__(self, sae: Autoencoder) -> None:
-        self.device = next(sae.parameters()).device
-        self.n_rows = block_rows(sae.n_features)
-        self.encoder, self.decoder = Encoder(sae, self.n_rows, self.device), Decoder(sae)
-
-    def __call__(self, x: Float[Tensor, "row d_in"]) -> Float[Tensor, "row d_out"]:
-        parts = [self.decoder(part, self.encoder(part)) for part in x.to(self.device).split(self.n_rows)]
-        return torch.cat(parts).to(x.device)
 
 
 def _batches(source: TokenSource, items: Int64[np.ndarray, " item"]) -> list[Int64[np.ndarray, " item"]]:
@@ -162,7 +141,7 @@ def _batches(source: TokenSource, items: Int64[np.ndarray, " item"]) -> list[Int
 
 
 def _add(
-    sums: CrossEntropy, source: TokenSource, splice: _Splice, mean: Tensor, items: Int64[np.ndarray, " item"]
+    sums: CrossEntropy, source: TokenSource, splice: Splice, mean: Tensor, items: Int64[np.ndarray, " item"]
 ) -> CrossEntropy:
     """The sums with one more batch in them."""
     ids, real, evaluated = (torch.from_numpy(array) for array in source.contexts(items))

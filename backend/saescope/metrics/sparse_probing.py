@@ -19,15 +19,17 @@ from jaxtyping import Bool, Float, Int64
 from scipy.sparse import csr_array
 from sklearn.metrics import roc_auc_score
 
-from saescope.evaluation.logistic import fit_logistic
-from saescope.precompute.metrics import PROBE_K
-from saescope.precompute.one_pass.blocks import CodeBlock
-from saescope.precompute.tables.labels import categories
+from saescope.autoencoders.code_rows import CodeRows
+from saescope.metrics.logistic import fit_logistic
+from saescope.metrics.registry import Over, register
 from saescope.progress import SILENT, Progress
+from saescope.sources.categories import categories
 from saescope.sources.protocol import Source
 from saescope.sources.split import hashes, held_out_items
 from saescope.store.errors import UserError
 
+PROBE_K = (1, 5, 16)
+"""Numbers of features that probes use."""
 MOST_VALUES = 10
 """Values of a column that are probed: the most frequent ones."""
 FEWEST = 5
@@ -36,6 +38,15 @@ MOST_ITEMS = 20_000
 """Items that are probed on; of more, those with the smallest seeded hash."""
 ITEMS_SEED, HALVES_SEED = 2, 3
 """Two, since the halves would otherwise be divided by the very hash that the items were chosen by."""
+
+register(
+    Over.OTHER,
+    {
+        f"probe_auc_k{k}": f"area under the ROC curve, on one half of the items, of a logistic regression on the {k} "
+        "features whose mean item codes differ most on the other half; by column and value, or the values' mean"
+        for k in PROBE_K
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +105,7 @@ class PooledCodes:
         self._items, self._n_features = items, n_features
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
-    def add(self, codes: CodeBlock, items: Int64[np.ndarray, " row"]) -> None:
+    def add(self, codes: CodeRows, items: Int64[np.ndarray, " row"]) -> None:
         """Add a block whose rows belong to `items`."""
         place = np.searchsorted(self._items, items)
         wanted = place < len(self._items)

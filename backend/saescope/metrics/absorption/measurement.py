@@ -15,25 +15,48 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int64
 from scipy.sparse import csr_array
 from torch import Tensor
 
 from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.code_rows import CodeRows
 from saescope.autoencoders.input_normalization import spread_of
 from saescope.autoencoders.linear import LinearAutoencoder
-from saescope.evaluation.absorbed import Projections, absorbed_fraction, is_fully_absorbed
-from saescope.evaluation.logistic import LogisticProbe, f1, fit_logistic
-from saescope.evaluation.main_features import main_features
-from saescope.evaluation.words import FEWEST_TOKENS, LETTERS, Words, choose_words
-from saescope.precompute.one_pass.blocks import CodeBlock, Rows
-from saescope.precompute.tables.tokens import as_tokens
+from saescope.metrics.absorption.main_features import LEAST_GAIN, main_features
+from saescope.metrics.absorption.projections import (
+    LEAST_SHARE,
+    MOST_ABSORBERS,
+    Projections,
+    absorbed_fraction,
+    is_fully_absorbed,
+)
+from saescope.metrics.absorption.words import FEWEST_TOKENS, LETTERS, Words, choose_words
+from saescope.metrics.logistic import LogisticProbe, f1, fit_logistic
+from saescope.metrics.registry import Over, register
 from saescope.progress import SILENT, Progress
-from saescope.sources.protocol import Source
+from saescope.sources.protocol import Source, as_tokens
 from saescope.store.errors import UserError
 
 LEAST_F1 = 0.6
 """A letter is measured where its probe's F1, on tokens that it was not fitted on, is above this."""
+
+register(
+    Over.OTHER,
+    {
+        "absorption_full": "fraction of the words that a first-letter probe finds, among tokens that it was not fitted "
+        f"on, where no main feature of the letter fires and the feature that adds most to x . probe adds {LEAST_SHARE} "
+        "of it or more; by letter, or the letters' mean",
+        "absorption_fraction": f"mean over the same words of the part of x . probe that up to {MOST_ABSORBERS} other "
+        "features have taken over from the main ones; by letter, or the letters' mean",
+        "absorption_split": "main features of a letter: k-sparse probes grow while one more raises F1 by more than "
+        f"{LEAST_GAIN}; by letter, or the letters' mean",
+        "absorption_probe_f1": "F1 of the letter's probe on tokens that it was not fitted on; none where too few "
+        "tokens begin with the letter; by letter, or the letters' mean",
+        "absorption_letters": "letters that absorption is measured on: with enough tokens, a probe of F1 above "
+        f"{LEAST_F1} and a feature that speaks for them",
+    },
+)
 
 
 class Absorption:
@@ -56,12 +79,13 @@ class Absorption:
                 "target",
                 "leave --absorption out",
             )
-        try:
-            self._atoms = sae.atoms.detach()
-        except UserError as error:
+        if not sae.has_linear_decoder:
             raise UserError(
-                f"{error.message}, and absorption compares atoms with probes", "leave --absorption out"
-            ) from None
+                f"architecture {sae.config.architecture!r} has no linear decoder, so it has no atoms, and absorption "
+                "compares atoms with probes",
+                "leave --absorption out",
+            )
+        self._atoms = sae.atoms.detach()
         self._sae = sae
         self._words = choose_words(tokens)
         if not self._words.measurable():
@@ -80,13 +104,19 @@ class Absorption:
     def _place(self, items: np.ndarray, positions: np.ndarray) -> np.ndarray:
         return items * self._positions_per_item + positions
 
-    def add(self, rows: Rows, codes: CodeBlock) -> None:
-        """Add a block of the pass."""
-        here = self._place(rows.items, rows.positions)
+    def add(
+        self,
+        x: Float[Tensor, "row d_in"],
+        codes: CodeRows,
+        items: Int64[np.ndarray, " row"],
+        positions: Int64[np.ndarray, " row"],
+    ) -> None:
+        """Add a block of the pass: activations, their codes, and where they are."""
+        here = self._place(items, positions)
         word = np.minimum(np.searchsorted(self._places, here), len(self._places) - 1)
         wanted = self._places[word] == here
-        chosen = torch.from_numpy(np.flatnonzero(wanted)).to(rows.x.device)
-        self._x[word[wanted]] = rows.x[chosen].float().cpu().numpy()
+        chosen = torch.from_numpy(np.flatnonzero(wanted)).to(x.device)
+        self._x[word[wanted]] = x[chosen].float().cpu().numpy()
         self._seen[word[wanted]] = True
         per_row = np.diff(codes.row_ptr)
         taken = np.repeat(wanted, per_row)
@@ -94,7 +124,7 @@ class Absorption:
         self._entries.append((of_each, codes.features[taken].astype(np.int64), codes.values[taken]))
 
     def metrics(self, progress: Progress = SILENT) -> dict[str, float | None]:
-        """What the pass came to, under the names of `precompute.metrics.FORMULAS`.
+        """What the pass came to, by name.
 
         Words that the pass left out (a norm out of the ordinary) do not count. Where no letter can be measured, means
         are None and `absorption_letters` is 0.
@@ -205,7 +235,7 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def left_out(metrics: Mapping[str, float | None]) -> str | None:
+def unmeasured_letters(metrics: Mapping[str, float | None]) -> str | None:
     """What to tell people of the letters that were not measured, and why; None where all were, or nothing was."""
     of_letter = {name[-1]: v for name, v in metrics.items() if name.startswith("absorption_probe_f1.")}
     few = ", ".join(name for name, quality in sorted(of_letter.items()) if quality is None)
@@ -220,5 +250,5 @@ def left_out(metrics: Mapping[str, float | None]) -> str | None:
         f"probes find {weak} with an F1 of {LEAST_F1} or less": weak,
         f"no feature speaks for {silent}": silent,
     }
-    told = "; ".join(reason for reason, letters in reasons.items() if letters)
-    return f"absorption is not measured where {told}" if told else None
+    why = "; ".join(reason for reason, letters in reasons.items() if letters)
+    return f"absorption is not measured where {why}" if why else None

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int64
 from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression
 
-from saescope.evaluation.logistic import f1, fit_logistic
+from saescope.metrics.logistic import f1, fit_logistic
 
 MOST_MAIN = 10
 """Features that are tried."""

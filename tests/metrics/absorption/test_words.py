@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from saescope.evaluation import words as words_module
-from saescope.evaluation.words import Words, choose_words, first_letters, judging_half
-from tests.evaluation.planted_words import NO_WORDS, VOCABULARY, PlantedWords
+from saescope.metrics.absorption import words as words_module
+from saescope.metrics.absorption.words import Words, choose_words, first_letters, judging_half
+from tests.metrics.absorption.planted_words import NO_WORDS, VOCABULARY, PlantedWords
 
 
 def test_a_word_begins_at_a_space_and_two_letters() -> None:

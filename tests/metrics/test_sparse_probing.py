@@ -14,8 +14,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
-from saescope.evaluation import judge, sparse_probing
-from saescope.evaluation.sparse_probing import plan_probe
+from saescope.evaluation import judge
+from saescope.metrics import sparse_probing
+from saescope.metrics.sparse_probing import plan_probe
 from saescope.sources import SourceOptions, open_source
 from saescope.sources.activations.source import ActivationSource
 from saescope.store.errors import UserError

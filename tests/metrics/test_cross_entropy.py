@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from saescope.metrics import cross_entropy
 from saescope.models.splicing import Spliced
-from saescope.precompute import crossentropy
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 2, 3, 5, 100])
@@ -20,14 +20,14 @@ def test_totals_do_not_depend_on_which_items_share_a_run(
     ids = torch.randint(n_tokens, (n_items, n_positions), generator=generator)
     counted = torch.ones(n_items, n_positions - 1, dtype=torch.bool)
     counted[3, 1] = counted[1, 3] = False
-    monkeypatch.setattr(crossentropy, "LOGITS_AT_ONCE", rows_at_once * n_tokens)
+    monkeypatch.setattr(cross_entropy, "LOGITS_AT_ONCE", rows_at_once * n_tokens)
     own, shared = torch.arange(n_items), torch.tensor(run)
     for clean_run in (own, shared):
         spliced = {
             name: Spliced(torch.randn(int(runs.max()) + 1, n_positions, width, generator=generator), runs)
             for name, runs in (("clean", clean_run), ("zero", shared))
         }
-        nats, divergence = crossentropy._totals(lambda states: states @ unembedding, spliced, ids, counted, n_tokens)
+        nats, divergence = cross_entropy._totals(lambda states: states @ unembedding, spliced, ids, counted, n_tokens)
         logs = {
             name: (variant.states[variant.run] @ unembedding).double().log_softmax(-1)[:, :-1]
             for name, variant in spliced.items()
@@ -45,7 +45,7 @@ def test_contexts_of_one_token_predict_nothing() -> None:
 
     spliced = {"clean": Spliced(torch.zeros(2, 1, 3), torch.arange(2))}
     none = torch.zeros(2, 0, dtype=torch.bool)
-    assert crossentropy._totals(logits, spliced, torch.zeros(2, 1, dtype=torch.int64), none, 7) == (
+    assert cross_entropy._totals(logits, spliced, torch.zeros(2, 1, dtype=torch.int64), none, 7) == (
         {"clean": 0.0},
         {"clean": 0.0},
     )

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Int64
 
-from saescope.precompute.one_pass.blocks import CodeBlock
+from saescope.autoencoders.code_rows import CodeRows
+from saescope.metrics.registry import Over, register
+
+register(
+    Over.ALL_POSITIONS,
+    {
+        "consistent_activation": "mean over features that fire of firing positions / items in which they fire, over "
+        "all positions; for items of several positions"
+    },
+)
 
 
 class FiringItems:
@@ -16,7 +25,7 @@ class FiringItems:
         self._n_firing = np.zeros(n_features, np.int64)
         self._last_item, self._fired_there = -1, np.empty(0, np.int64)
 
-    def add(self, codes: CodeBlock, items: Int64[np.ndarray, " row"]) -> None:
+    def add(self, codes: CodeRows, items: Int64[np.ndarray, " row"]) -> None:
         """Add a block whose rows belong to `items`, ascending."""
         if not len(codes.features):
             return
@@ -33,7 +42,8 @@ class FiringItems:
             fired = np.union1d(fired, self._fired_there)
         self._last_item, self._fired_there = int(item[-1]), fired
 
-    def mean(self) -> float | None:
-        """Mean over the features that fire of firing positions / items with a firing; None where none fires."""
+    def metrics(self) -> dict[str, float | None]:
+        """None where no feature fires."""
         alive = self._n_items > 0
-        return float((self._n_firing[alive] / self._n_items[alive]).mean()) if alive.any() else None
+        mean = float((self._n_firing[alive] / self._n_items[alive]).mean()) if alive.any() else None
+        return {"consistent_activation": mean}

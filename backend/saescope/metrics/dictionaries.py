@@ -16,6 +16,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from torch import Tensor
 
+from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.metrics.registry import Over, register
 from saescope.progress import SILENT, Progress
 from saescope.store.errors import UserError
 
@@ -25,6 +28,26 @@ BLOCK_ROWS, BLOCK_COLUMNS = 1024, 16_384
 """Cosines computed at a time: 64 MiB."""
 MOST_CANDIDATES = 32
 """Partners that an atom of the first dictionary may choose among: those with the largest cosine."""
+
+_MMCS = "mean over the atoms of {} of the largest cosine with an atom of {}"
+_PAIRS = f"pairs of atoms, one to one, of cosine --match-cosine ({MATCH_COSINE}) or more and largest sum of cosines,"
+register(
+    Over.OTHER,
+    {
+        "max_atom_cosine": "mean over features of the largest cosine of its atom with another feature's",
+        "max_encoder_cosine": "mean over features of the largest cosine of its encoder row with another feature's",
+        "mmcs_to_other": _MMCS.format("this SAE", "the other"),
+        "mmcs_from_other": _MMCS.format("the other SAE", "this one"),
+        "n_matched_with_other": f"{_PAIRS} of this SAE and the other",
+        "n_unmatched_here": "this SAE's atoms in no such pair",
+        "n_unmatched_there": "the other SAE's atoms in no such pair",
+        "mmcs_true_to_learned": _MMCS.format("the true dictionary", "the SAE"),
+        "mmcs_learned_to_true": _MMCS.format("the SAE", "the true dictionary"),
+        "n_true_matched": f"{_PAIRS} of the true dictionary and the SAE",
+        "n_true_unmatched": "true features in no such pair",
+        "n_learned_unmatched": "the SAE's atoms in no such pair",
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -103,6 +126,44 @@ def largest_cosines(vectors: Float[Tensor, "a d"], progress: Progress = SILENT) 
             best[rows] = torch.maximum(best[rows], cosines.amax(1))
         progress.update("comparing features", min(row + BLOCK_ROWS, len(unit)), len(unit))
     return best
+
+
+def similarity_metrics(sae: Autoencoder, progress: Progress = SILENT) -> dict[str, float | None]:
+    """How much the features of a linear decoder resemble each other; nothing of a single one."""
+    if sae.n_features < 2:
+        return {}
+    metrics: dict[str, float | None] = {"max_atom_cosine": _mean(largest_cosines(sae.atoms.detach(), progress))}
+    if isinstance(sae, LinearAutoencoder):
+        metrics["max_encoder_cosine"] = _mean(largest_cosines(sae.W_enc.detach().T, progress))
+    return metrics
+
+
+def _mean(cosines: Float[Tensor, " a"]) -> float:
+    return float(cosines.double().mean())
+
+
+def comparison_metrics(between: DictionaryComparison) -> dict[str, float | None]:
+    """Of an SAE and another one."""
+    (to_other, from_other), (here, there) = between.mmcs, between.unmatched
+    return {
+        "mmcs_to_other": to_other,
+        "mmcs_from_other": from_other,
+        "n_matched_with_other": float(len(between.pairs)),
+        "n_unmatched_here": float(here),
+        "n_unmatched_there": float(there),
+    }
+
+
+def recovery_metrics(between: DictionaryComparison) -> dict[str, float | None]:
+    """Of the true dictionary and an SAE."""
+    (to_learned, to_true), (true, learned) = between.mmcs, between.unmatched
+    return {
+        "mmcs_true_to_learned": to_learned,
+        "mmcs_learned_to_true": to_true,
+        "n_true_matched": float(len(between.pairs)),
+        "n_true_unmatched": float(true),
+        "n_learned_unmatched": float(learned),
+    }
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from saescope.evaluation import compare_dictionaries, dictionaries
-from saescope.evaluation.dictionaries import largest_cosines
+from saescope.evaluation import compare_dictionaries
+from saescope.metrics import dictionaries
+from saescope.metrics.dictionaries import largest_cosines
 from saescope.store.errors import UserError
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
-from saescope.evaluation.words import judging_half
+from saescope.metrics.absorption.words import judging_half
 from saescope.sources.protocol import ActivationBatch
 from tests.precompute.small_texts import MemoryTexts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from saescope.evaluation.absorbed import Projections, absorbed_fraction, is_fully_absorbed
+from saescope.metrics.absorption.projections import Projections, absorbed_fraction, is_fully_absorbed
 
 
 def at(along: list[float], cosines: list[float], main: list[int], total: float) -> Projections:

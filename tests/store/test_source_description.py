@@ -70,12 +70,12 @@ def test_old_manifests_lack_what_came_later() -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"n_items": "many"}, "source.n_items is 'many': expected"),
-        ({"n_items": -1}, "source.n_items is -1: expected"),
-        ({"input_shape": "8 x 8"}, "source.input_shape is '8 x 8': expected"),
-        ({"input_shape": [8, 8]}, "source.input_shape is [8, 8]: expected"),
-        ({"patch": 0}, "source.patch is 0: expected"),
-        ({"label_words": ["digit"]}, "source.label_words is ['digit']: expected"),
+        ({"n_items": "many"}, "source.n_items is 'many', expected"),
+        ({"n_items": -1}, "source.n_items is -1, expected a whole number from 0"),
+        ({"input_shape": "8 x 8"}, "source.input_shape is '8 x 8', expected"),
+        ({"input_shape": [8, 8]}, "source.input_shape is [8, 8], expected a list of 3 whole numbers from 1"),
+        ({"patch": 0}, "source.patch is 0, expected a whole number from 1"),
+        ({"label_words": ["digit"]}, "source.label_words is ['digit'], expected an object"),
         ({"kind": 3}, "source.kind is 3, expected text"),
     ],
 )
@@ -95,5 +95,5 @@ def test_a_wrong_source_is_told_by_name(digits_store: Path, tmp_path: Path, wron
 
 
 def test_what_a_kind_needs_is_missed() -> None:
-    with pytest.raises(StoreError, match=r"stride is missing; n_items is 'x'"):
+    with pytest.raises(StoreError, match=r"n_items is 'x', expected .*; stride is missing"):
         read_source({k: v for k, v in {**PATCHES, "n_items": "x"}.items() if k != "stride"})

@@ -233,6 +233,75 @@ def test_every_fault_of_a_manifest_is_told(version: VersionPaths) -> None:
     assert any("is not JSON" in p for p in problems(version))
 
 
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"n_positions": -1}, "n_positions is -1, expected a whole number from 0"),
+        ({"n_features": HUGE}, "n_features is 1000"),
+        ({"n_features": True}, "n_features is True, expected a whole number from 0"),
+        ({"metrics": {"l0": HUGE}}, "expected finite numbers or null by name"),
+        ({"firing_threshold": "0"}, "firing_threshold is '0', expected a finite number"),
+        ({"sweep": {"name": "s", "value": 4}}, "sweep.parameter is missing"),
+        ({"sweep": {"name": "s", "parameter": "k", "value": "4"}}, "sweep.value is '4', expected a finite number"),
+        ({"sweep": []}, "sweep is [], expected an object or null"),
+        ({"files": {"a.parquet": {"sha256": "", "bytes": "9"}}}, "files.a.parquet.bytes is '9', expected a whole"),
+        ({"files": {"a.parquet": {"bytes": 9}}}, "files.a.parquet.sha256 is missing"),
+        ({"files": {"a.parquet": 9}}, "files is {'a.parquet': 9}, expected an object"),
+        ({"tables_version": 0}, "tables_version is 0, expected a whole number from 1"),
+    ],
+)
+def test_a_manifest_that_no_build_writes_is_told_and_not_opened(
+    version: VersionPaths, changes: dict[str, Any], words: str
+) -> None:
+    edit_manifest(version, **changes)
+    assert any(words in p for p in problems(version)), problems(version)
+    with pytest.raises(StoreError), FeatureStore(root_of(version)) as store:
+        store[ENTRY]
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 100_000, '{"d_in": NaN}', '{"d_in": 1e999}', "[]", "", "\xff"]
+)
+@pytest.mark.parametrize("file", ["manifest", "config"])
+def test_json_that_cannot_be_parsed_is_a_fault(version: VersionPaths, file: str, text: str) -> None:
+    path: Path = getattr(version, file)
+    path.write_text(text, encoding="latin-1")
+    if file == "config":
+        data = path.read_bytes()
+        files = json.loads(version.manifest.read_text())["files"]
+        files["sae/cfg.json"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        edit_manifest(version, files=files)
+    found = problems(version)
+    assert any("JSON" in p or "cannot read" in p for p in found), found
+
+
+def test_values_that_no_run_gives_are_found(version: VersionPaths) -> None:
+    training = pq.read_table(version.table("training"))
+    curve = training.append_column("loss", pa.array([float("inf")] * training.num_rows))
+    rewrite(version, "training", curve if "loss" not in training.column_names else training)
+    codes = pq.read_table(version.table("item_codes"))
+    positions = codes["position"].to_pylist()
+    at = codes.schema.get_field_index("position")
+    rewrite(
+        version,
+        "item_codes",
+        codes.set_column(at, codes.schema.field(at), pa.array([*positions[:-1], 2**31 - 1], pa.int32())),
+    )
+    edit_manifest(version, source=json.loads(version.manifest.read_text())["source"] | {"positions_per_item": 9})
+    found = problems(version)
+    assert any("position is behind an item's last, 8 in" in p for p in found), found
+    assert any("values that are infinite" in p for p in found), found
+
+
+def test_a_column_that_stands_twice_is_told(version: VersionPaths) -> None:
+    table = pq.read_table(version.table("metrics"))
+    rewrite(version, "metrics", table.append_column("value", table["value"]))
+    assert any("stand in it more than once: value" in p for p in problems(version))
+
+
 def test_a_damaged_checkpoint_is_found(version: VersionPaths) -> None:
     data = version.weights.read_bytes()[:-64]
     version.weights.write_bytes(data)

@@ -155,7 +155,8 @@ def test_a_store_is_made_only_where_nothing_else_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", '{"format": "other"}', '{"format": "saescope-store", "format_version": "1"}', "\xff"]
+    "content",
+    ["", "[]", '{"format": "other"}', '{"format": "saescope-store", "format_version": "1"}', "\xff", "[" * 100_000],
 )
 def test_a_foreign_marker_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "store.json").write_text(content, encoding="latin-1")

@@ -1,4 +1,4 @@
-"""The feature store: paths, schema, writer, reader, search and annotations. Needs duckdb, pyarrow and numpy only.
+"""The feature store: paths, schema, writer, reader, search, annotations. Needs duckdb, pyarrow, numpy and msgspec only.
 
     from saescope.store import FeatureStore
 

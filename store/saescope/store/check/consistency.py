@@ -6,6 +6,7 @@ Each check names how many rows break it. A table with the wrong columns is not c
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 
@@ -40,6 +41,10 @@ def table_faults(tables: Mapping[str, pa.Table], manifest: Manifest) -> Iterator
 
 def _schema_problems(name: str, table: pa.Table) -> Problems:
     spec = TABLES[name]
+    repeated = sorted(n for n, count in Counter(table.column_names).items() if count > 1)
+    if repeated:
+        yield f"columns that stand in it more than once: {', '.join(repeated)}"
+        return
     found = {f.name: f.type for f in table.schema}
     for column in spec.columns:
         if column.name not in found:
@@ -55,6 +60,9 @@ def _schema_problems(name: str, table: pa.Table) -> Problems:
     extra = sorted(found.keys() - {c.name for c in spec.columns})
     if extra and not spec.open:
         yield f"unknown columns {', '.join(extra)}"
+    for name in extra:
+        if pa.types.is_floating(found[name]) and (n := int(np.isinf(columns.values(table, name, 0.0)).sum())):
+            yield f"column {name} has {n} values that are infinite"
 
 
 def _order_problems(name: str, table: pa.Table) -> list[str]:
@@ -129,7 +137,7 @@ def _examples(tables: Mapping[str, pa.Table], manifest: Manifest) -> Problems:
         top == t["interval"].is_valid().combine_chunks().to_numpy(zero_copy_only=False),
         "interval must be null for top alone",
     )
-    yield from columns.broken_rows(position < 0, "position is negative")
+    yield from _places(position, manifest)
     yield from columns.broken_rows(
         np.abs(value) <= manifest.firing_threshold, "activation is not above the firing threshold"
     )
@@ -149,6 +157,14 @@ def _examples(tables: Mapping[str, pa.Table], manifest: Manifest) -> Problems:
         yield from token_consistency.places(t, tables["items"])
     if "features" in tables and not outside.any() and tables["features"].num_rows == manifest.n_features:
         yield from _examples_of_features(tables["features"], feature, top, interval, rank, value)
+
+
+def _places(position: Array, manifest: Manifest) -> Problems:
+    """Positions that no item has."""
+    yield from columns.broken_rows(position < 0, "position is negative")
+    most = read_source(manifest.source).positions_per_item
+    if most is not None:
+        yield from columns.broken_rows(position >= most, f"position is behind an item's last, {most - 1}")
 
 
 def _windows(t: pa.Table, position: Array, value: Array) -> Problems:
@@ -239,6 +255,7 @@ def _item_codes(tables: Mapping[str, pa.Table], manifest: Manifest) -> Problems:
         yield f"feature_ids are not within 0 to {manifest.n_features - 1}"
     if (np.abs(values) <= manifest.firing_threshold).any():
         yield "activations are not above the firing threshold"
+    yield from _places(columns.values(t, "position").astype(np.int64), manifest)
     yield from _known_items(tables, "item_codes")
 
 

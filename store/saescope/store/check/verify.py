@@ -6,7 +6,6 @@ what the tables say about each other (see `consistency`). The index is a cache a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 from saescope.store.check.consistency import table_faults
 from saescope.store.check.fault import Fault
 from saescope.store.errors import StoreError, StoreFaults, UnknownEntry
+from saescope.store.format.fields import parse_object, shown
 from saescope.store.format.hashing import file_sha256
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.marker import read_marker
@@ -150,15 +150,12 @@ def _checkpoint_faults(version: VersionPaths, manifest: Manifest, sound: list[st
                     yield weights, f"{name} has shape {list(header[name].shape)}, expected {list(shape)}"
     if config in sound:
         try:
-            content = json.loads(version.config.read_text(encoding="utf-8"))
-        except ValueError as error:
-            yield config, f"not JSON: {error}"
-            return
-        if not isinstance(content, dict):
-            yield config, "not a JSON object"
+            content = parse_object(version.config.read_bytes())
+        except (OSError, ValueError) as error:
+            yield config, str(error)
             return
         for name in ("architecture", "d_in", "n_features"):
             if content.get(name) != getattr(manifest, name):
-                yield config, f"{name} is {content.get(name)!r}, the manifest says {getattr(manifest, name)!r}"
+                yield config, f"{name} is {shown(content.get(name))}, the manifest says {getattr(manifest, name)!r}"
         if content.get("weights_sha256", manifest.weights_sha256) != manifest.weights_sha256:
             yield config, "weights_sha256 is not the sha256 of sae/sae.safetensors"

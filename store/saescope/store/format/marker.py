@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from saescope.store.errors import StoreError
+import msgspec
+
+from saescope.store.errors import StoreError, StoreFaults
+from saescope.store.format.fields import field_faults, parse_object
 from saescope.store.format.paths import StorePaths
 from saescope.store.format.schema import FORMAT_NAME, FORMAT_VERSION
 from saescope.store.write.atomic import make_folder, storage_errors, write_text
+
+
+@dataclass(frozen=True)
+class Marker:
+    """What store.json holds."""
+
+    format: str
+    format_version: Annotated[int, msgspec.Meta(ge=1)]
+
+
+_RESTORE = "restore this small file: docs/store-format.md says what it holds"
 
 
 def read_marker(paths: StorePaths) -> int:
@@ -24,22 +40,23 @@ def _read(paths: StorePaths) -> int:
     if not root.is_dir():
         raise StoreError(f"there is no store at {root}", "check the path, or make one with saescope demo or build")
     try:
-        content = json.loads(paths.marker.read_text(encoding="utf-8"))
+        content = parse_object(paths.marker.read_bytes())
     except FileNotFoundError:
         raise StoreError(
             f"{root} is not a store: it has no store.json", "give the folder that holds store.json"
         ) from None
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"cannot read {paths.marker}: {error}", "restore this small file: docs/store-format.md says what it holds"
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT_NAME:
+    except OSError as error:
+        raise StoreError(f"cannot read {paths.marker}: {error}", _RESTORE) from error
+    except ValueError as error:
+        raise StoreError(f"{paths.marker} {error}", _RESTORE) from None
+    if content.get("format") != FORMAT_NAME:
         raise StoreError(
             f'{paths.marker} does not say "format": "{FORMAT_NAME}"', "give the folder of a saescope store"
         )
-    version = content.get("format_version")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise StoreError(f"{paths.marker} has format_version {version!r}, expected a whole number from 1")
+    faults = field_faults(Marker, content)
+    if faults:
+        raise StoreFaults(str(paths.marker), faults, _RESTORE)
+    version: int = content["format_version"]
     if version > FORMAT_VERSION:
         raise StoreError(
             f"the store {root} has format {version}; this saescope reads formats up to {FORMAT_VERSION}",

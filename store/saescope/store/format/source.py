@@ -8,16 +8,15 @@ read as a `SourceDescription`, whose further keys are all in `further`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from functools import cache
-from typing import Annotated, Any, ClassVar, get_type_hints
+from dataclasses import asdict, dataclass, field, fields
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from saescope.store.errors import StoreFaults
+from saescope.store.format.fields import MOST, NOT_IN_FILE, Count, field_faults, field_types, shown
 
-Count = Annotated[int, msgspec.Meta(ge=0)]
-Pixels = Annotated[int, msgspec.Meta(ge=1)]
+Pixels = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 Shape = tuple[Pixels, Pixels, Pixels]
 """Height, width, channels."""
 
@@ -50,7 +49,7 @@ class SourceDescription(dict[str, Any]):
     """Reason in words -> positions that do not count."""
     label_words: dict[str, str] = field(default_factory=dict)
     """Metadata column -> what its values are called before people: {"label": "digit"}."""
-    further: dict[str, Any] = field(default_factory=dict)
+    further: dict[str, Any] = field(default_factory=dict, metadata=NOT_IN_FILE)
     """Keys that this class does not know, kept as they are."""
 
     nulls: ClassVar[tuple[str, ...]] = ()
@@ -241,7 +240,7 @@ def read_source(content: Mapping[str, Any]) -> SourceDescription:
     if faults:
         raise StoreFaults("source", faults, "restore the manifest or build the entry again")
     cls = _class_of(content)
-    types = _types(cls)
+    types = field_types(cls)
     values = {name: msgspec.convert(value, types[name]) for name, value in content.items() if name in types}
     return cls(**values, further={k: v for k, v in content.items() if k not in types and k not in cls.nulls})
 
@@ -249,40 +248,15 @@ def read_source(content: Mapping[str, Any]) -> SourceDescription:
 def source_faults(content: Mapping[str, Any]) -> list[str]:
     """What is wrong in a manifest's `source`: a field of another type, or one that its kind needs and lacks."""
     if not isinstance(content.get("kind", ""), str):
-        return [f"kind is {_shown(content['kind'])}, expected text"]
-    cls = _class_of(content)
-    faults = [f"{name} is missing" for name in _required(cls) if name not in content]
-    for name, expected in _types(cls).items():
-        if name in content:
-            try:
-                msgspec.convert(content[name], expected)
-            except msgspec.ValidationError as error:
-                faults.append(f"{name} is {_shown(content[name])}: {str(error)[:1].lower()}{str(error)[1:]}")
-    return faults
+        return [f"kind is {shown(content['kind'])}, expected text"]
+    return field_faults(_class_of(content), content)
 
 
 def _class_of(content: Mapping[str, Any]) -> type[SourceDescription]:
     return _CLASSES.get(content.get("kind", ""), SourceDescription)
 
 
-@cache
-def _types(cls: type[SourceDescription]) -> dict[str, Any]:
-    """Field -> type, of what is written."""
-    hints = get_type_hints(cls, include_extras=True)
-    return {f.name: hints[f.name] for f in fields(cls) if f.name != "further"}
-
-
-@cache
-def _required(cls: type[SourceDescription]) -> tuple[str, ...]:
-    return tuple(f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
-
-
 def _json_ready(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
     return asdict(value) if isinstance(value, ExcludedNorm) else value
-
-
-def _shown(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from saescope.store.errors import StoreError
+from saescope.store.format.fields import parse_object
 from saescope.store.read.atoms import Weights
 from saescope.store.read.connection import Connection
 
@@ -28,8 +28,8 @@ class WeightReader:
     def _unit_atoms(self) -> bool:
         """Whether codes carry the norms of W_dec's rows, so that what a code of 1 adds has norm 1."""
         try:
-            return json.loads(self._connection.paths.config.read_bytes()).get("rescale_by_decoder_norm") is True
-        except (OSError, ValueError, AttributeError) as error:
+            return parse_object(self._connection.paths.config.read_bytes()).get("rescale_by_decoder_norm") is True
+        except (OSError, ValueError) as error:
             raise StoreError(f"cannot read {self._connection.paths.config}: {error}", "run saescope verify") from error
 
     @property

@@ -236,6 +236,9 @@ class Stages:
         self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._since
         self._stage, self._since = stage, now
 
+    def tell(self, text: str) -> None:
+        print(text)
+
     def __str__(self) -> str:
         return ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self.seconds.items() if seconds >= 0.05)
 

@@ -14,11 +14,18 @@ class Progress(Protocol):
 
     def update(self, stage: str, done: int, total: int, note: str = "") -> None: ...
 
+    def tell(self, text: str) -> None:
+        """A line that stays: what was chosen where the data leaves a choice, or what is not read. Said once."""
+        ...
+
 
 class Silent:
     """Shows nothing."""
 
     def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+        return None
+
+    def tell(self, text: str) -> None:
         return None
 
 

@@ -30,6 +30,7 @@ class PlainProgress:
         self._estimate: Estimate | None = None
         self._said: float | None = None
         """When the running stage last said something; None before its first line, infinity once it has ended."""
+        self._told: set[str] = set()
 
     def update(self, stage: str, done: int, total: int, note: str = "") -> None:
         now = self._clock()
@@ -52,6 +53,11 @@ class PlainProgress:
             remaining = f", {duration(left)} left" if left is not None else ""
             self._say(f"{stage}: {done / total:.0%} ({done:,} of {total:,}){remaining}{extra}")
 
+    def tell(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._say(f"note: {text}")
+
     def _say(self, text: str) -> None:
         try:
             print(text, file=self._stream, flush=True)
@@ -70,6 +76,7 @@ class BarProgress:
         self._estimate: Estimate | None = None
         self._drawn = 0.0
         self._note = ""
+        self._told: set[str] = set()
 
     def update(self, stage: str, done: int, total: int, note: str = "") -> None:
         now = self._clock()
@@ -87,6 +94,11 @@ class BarProgress:
             left = estimate.seconds_left(done, total, now)
             text = f"{duration(left)} left" if left is not None else ""
             self._display.update(self._task, total=total, completed=done, left=text, note=note)
+
+    def tell(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._display.console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def end(self) -> None:
         """Take the running stage's bar away."""

@@ -12,6 +12,7 @@ from saescope.sources.images.patches import PatchSource
 from saescope.sources.images.pixels import PixelSource
 from saescope.sources.options import Purpose, SourceOptions, Split
 from saescope.sources.protocol import Source
+from saescope.sources.streams import head_of, told
 from saescope.store.errors import UserError
 
 _EXPECTED = (
@@ -83,15 +84,12 @@ def _find_images(options: SourceOptions) -> ImageData:
     if options.path.startswith(embedded.PREFIX):
         return embedded.find_embedded(options)
     path = Path(options.path).expanduser()
-    try:
+    with told(path):
         if path.is_dir():
             return _find_in_folder(path, options)
         if not path.exists():
             raise UserError(f"{path}: no such file or folder", _EXPECTED)
-        with path.open("rb") as file:
-            head = file.read(8)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    head = head_of(path, 8)
     if not head:
         raise UserError(f"{path} is empty", _EXPECTED)
     if head.startswith(arrays.NPY_MAGIC):

@@ -21,6 +21,7 @@ from saescope.sources.images.image_stack import BLOCK_VALUES
 from saescope.sources.mapped import let_go, map_array
 from saescope.sources.options import SourceOptions
 from saescope.sources.protocol import ActivationBatch, ActivationTable
+from saescope.sources.streams import head_of
 from saescope.sources.targets import SideBySide
 from saescope.store.errors import UserError
 from saescope.store.format.safetensors import NUMPY_DTYPES, TensorEntry, looks_like_safetensors, read_header
@@ -239,11 +240,7 @@ def _open(options: SourceOptions, targets: ActivationSource | None, progress: Pr
 
 
 def _load(path: Path, options: SourceOptions) -> _Loaded:
-    try:
-        with path.open("rb") as file:
-            head = file.read(10)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    head = head_of(path, 10)
     if not head:
         raise UserError(f"{path} is empty", _EXPECTED)
     if head.startswith(arrays.NPY_MAGIC) or path.suffix.lower() == ".npy":

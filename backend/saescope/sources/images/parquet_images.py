@@ -21,7 +21,7 @@ from saescope.sources.images.image_data import ImageSet
 from saescope.sources.images.picture_folder import natural_key
 from saescope.sources.images.pictures import Fit, load_pictures
 from saescope.sources.options import SourceOptions, Split
-from saescope.sources.parquet_reading import guarded
+from saescope.sources.tables.files import guarded
 from saescope.store.errors import UserError
 
 MAGIC = b"PAR1"

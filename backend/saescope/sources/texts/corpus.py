@@ -32,10 +32,12 @@ from saescope.progress import SILENT, Progress
 from saescope.sources.mapped import map_array
 from saescope.sources.options import Split
 from saescope.sources.texts.choosing import Chosen
-from saescope.sources.texts.documents import Document, Documents, Scalar
+from saescope.sources.texts.documents import Document, Scalar
 from saescope.sources.texts.framing import tokenizer_sha256
+from saescope.sources.texts.protocol import Documents
+from saescope.sources.texts.rendering import Rendering
 from saescope.sources.texts.tokenising import TokenisedDocument, tokenised
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError, UserError
 from saescope.store.write import atomic
 
 if TYPE_CHECKING:
@@ -100,11 +102,13 @@ def open_corpus(
     separator: int | None,
     max_tokens: int | None,
     subject: str,
+    rendering: Rendering | None = None,
     progress: Progress = SILENT,
 ) -> Corpus:
     """The corpus from the cache, tokenised first where it is not there yet.
 
-    `separator` is a token that follows every document. Raises `UserError` where there is no text.
+    `separator` is a token that follows every document; `rendering` belongs to documents that are
+    no texts. Raises `UserError` where there is no text.
     """
     corpus_sha256 = documents.fingerprint(split)
     parts = {
@@ -114,6 +118,7 @@ def open_corpus(
         "tokenizer": tokenizer_sha256(tokenizer),
         "separator": separator,
         "max_tokens": max_tokens,
+        **({} if rendering is None else {"rendering": rendering.key}),
     }
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
     folder = cache_folder() / "texts" / key
@@ -127,12 +132,16 @@ def open_corpus(
                 writer = _Writer(building, documents.columns(), tokenizer)
                 with writer:
                     read = _Numbered(documents.read(split, progress))
-                    _write(writer, read, tokenizer, separator, max_tokens)
+                    _write(writer, read, tokenizer, separator, max_tokens, rendering)
                     if writer.n_tokens == 0:
+                        if rendering is not None and rendering.refused:
+                            raise DataError(f"{subject}: no conversation can be read", "; ".join(rendering.notes()))
                         empty = f" ({read.n:,} documents, all of them empty)" if read.n else ""
                         raise UserError(f"{subject}: holds no text{empty}", "name texts with at least one token")
                     n_empty = read.n - writer.n_documents if max_tokens is None else None
-                    writer.finish({"corpus_sha256": corpus_sha256, "n_read": read.n, "n_empty": n_empty})
+                    notes = [] if rendering is None else rendering.notes()
+                    about = {"corpus_sha256": corpus_sha256, "n_read": read.n, "n_empty": n_empty, "notes": notes}
+                    writer.finish(about)
                 try:
                     building.rename(folder)
                 except OSError:
@@ -141,7 +150,10 @@ def open_corpus(
                 atomic.fsync_dir(folder.parent)
         finally:
             shutil.rmtree(building, ignore_errors=True)
-    return Corpus(folder, json.loads((folder / "corpus.json").read_text()))
+    corpus = Corpus(folder, json.loads((folder / "corpus.json").read_text()))
+    for note in corpus.about.get("notes", ()):
+        progress.tell(f"{subject}: {note}")
+    return corpus
 
 
 def _sweep(folder: Path) -> None:
@@ -158,13 +170,14 @@ def _write(
     tokenizer: PreTrainedTokenizerBase,
     separator: int | None,
     max_tokens: int | None,
+    rendering: Rendering | None,
 ) -> None:
     if max_tokens is None:
-        for document in tokenised(documents, tokenizer):
+        for document in tokenised(documents, tokenizer, rendering=rendering):
             writer.add(document, separator)
         return
     chosen: Chosen[TokenisedDocument] = Chosen(max_tokens)
-    for document in tokenised(documents, tokenizer, chosen.may_hold):
+    for document in tokenised(documents, tokenizer, chosen.may_hold, rendering):
         chosen.add(document.number, len(document.ids), document)
     for _, n_tokens, document in chosen.in_order():
         writer.add(document.cut(n_tokens), separator)

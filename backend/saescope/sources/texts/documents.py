@@ -1,18 +1,12 @@
-"""Documents, whatever file they come from: read one after another, each as text with what is known about it."""
+"""One document, whatever file it comes from: its text with what is known about it."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
 
-import pyarrow as pa
-
-from saescope.progress import SILENT, Progress
-from saescope.sources.options import Split
-from saescope.store.errors import UserError
+import numpy as np
+from jaxtyping import Int64
 
 TEXT_NAMES = ("text", "content", "contents", "body", "document", "article", "sentence", "prompt", "code", "markdown")
 """Names of a column of texts, the most usual first."""
@@ -23,63 +17,22 @@ _RESERVED = frozenset({"item_id", "document_id", "context_start", "token_ids", "
 Scalar = str | int | float | bool | None
 
 
+Turn = Mapping[str, str]
+"""One utterance of a conversation: {'role', 'content'}."""
+
+
 @dataclass(frozen=True)
 class Document:
-    """One document. `parts` joined give its text; they may be read as they are asked for, once, in order."""
+    """One document: its text, or in the place of it a conversation, or tokens made before.
+
+    `parts` joined give the text; they may be read as they are asked for, once, in order.
+    """
 
     parts: Iterable[str]
     values: Mapping[str, Scalar] = field(default_factory=dict)
     """Metadata, by the columns of `Documents.columns`."""
-
-
-class Documents(Protocol):
-    """A corpus on disk, embedded or on a hub. Reading it twice gives the same documents in the same order."""
-
-    @property
-    def format(self) -> str:
-        """'parquet', 'jsonl', 'csv', 'text', ..."""
-        ...
-
-    @property
-    def splits(self) -> Sequence[Split]:
-        """('train', 'test') where the data has both, else ()."""
-        ...
-
-    @property
-    def uses_text_key(self) -> bool:
-        """Whether the option text_key means something here."""
-        ...
-
-    def columns(self) -> Mapping[str, pa.DataType]:
-        """Metadata columns and their types."""
-        ...
-
-    def fingerprint(self, split: Split | None) -> str:
-        """Changes whenever what would be read changes."""
-        ...
-
-    def read(self, split: Split | None, progress: Progress = SILENT) -> Iterator[Document]:
-        """The documents of a split (None: all), streamed. Empty ones are among them."""
-        ...
-
-
-def text_column(names: Sequence[str], holds_text: Iterable[str], wanted: str | None, subject: str) -> str:
-    """The column with the texts. `UserError` naming the nearest columns where it is not there or not clear."""
-    if wanted is not None:
-        if wanted in names:
-            return wanted
-        near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
-        meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise UserError(f"{subject}: no column {wanted!r}{meant}", f"it has {listed(names)}")
-    usable = list(holds_text)
-    by_name = [c for n in TEXT_NAMES for c in usable if c.lower() == n]
-    if by_name:
-        return by_name[0]
-    if len(usable) == 1:
-        return usable[0]
-    if not usable:
-        raise UserError(f"{subject}: no column holds texts", f"it has {listed(names)}; expected a column of strings")
-    raise UserError(f"{subject}: cannot tell which column holds the texts: {listed(usable)}", "name it with --text-key")
+    turns: Sequence[Turn] | None = None
+    ids: Int64[np.ndarray, " token"] | None = None
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:
@@ -117,8 +70,3 @@ def scalar(value: object) -> Scalar:
         value = decoded(value)
     text = well_formed(str(value))
     return text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"
-
-
-def read_error(path: Path, error: OSError) -> UserError:
-    """A file that cannot be read, told."""
-    return UserError(f"{path}: cannot be read ({error.strerror or error})")

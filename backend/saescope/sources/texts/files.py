@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
 
 from saescope.models.cache import remembered_sha256
 from saescope.sources.images.picture_folder import natural_key
 from saescope.sources.options import Split
+from saescope.sources.streams import bare_name
+from saescope.sources.texts.documents import listed
 from saescope.store.errors import UserError
 
 _SPLIT = re.compile(r"(?:^|[-_./])(train|training|test|testing|val|valid|validation)(?=[-_./]|$)", re.IGNORECASE)
@@ -29,6 +29,8 @@ class Files:
     """The file or folder that was named."""
     by_split: dict[str, list[Path]]
     """'train' and 'test', or 'all'."""
+    left_out: tuple[Path, ...] = ()
+    """Files of the folder that are not read."""
 
     @property
     def splits(self) -> Sequence[Split]:
@@ -44,6 +46,13 @@ class Files:
     def name(self, path: Path) -> str:
         """The file's path below the folder."""
         return path.name if path == self.root else path.relative_to(self.root).as_posix()
+
+    def notes(self) -> list[str]:
+        """What a reader of these files should know."""
+        if not self.left_out:
+            return []
+        names = listed([self.name(path) for path in self.left_out], 5)
+        return [f"{self.root}: not read, as they hold none of the texts: {names}"]
 
     def fingerprint(self, split: Split | None, *details: object) -> str:
         """Hash of the names and contents of a split's files, and of `details`."""
@@ -65,39 +74,30 @@ def one_file(path: Path) -> Files:
     return Files(path, {"all": [path]})
 
 
-def files_in(folder: Path, suffixes: Sequence[str] | None) -> Files | None:
-    """The files below a folder with one of `suffixes` (None: any), or None. Hidden ones are left out.
-
-    Names or folders such as train-00000.parquet, test.jsonl and train/ tell the splits.
-    """
+def all_files(folder: Path) -> list[Path]:
+    """The files below a folder, in natural order; hidden ones are left out."""
     found = [
         path
         for path in folder.rglob("*")
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and (suffixes is None or path.name.lower().endswith(tuple(suffixes)))
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
-    if not found:
-        return None
-    ordered = sorted(found, key=lambda path: natural_key(path.relative_to(folder).as_posix()))
+    return sorted(found, key=lambda path: natural_key(path.relative_to(folder).as_posix()))
+
+
+def files_of(folder: Path, found: Sequence[Path], left_out: Sequence[Path] = ()) -> Files:
+    """The `found` files of a folder, in this order; the others, `left_out`, are not read.
+
+    Names or folders such as train-00000.parquet, test.jsonl and train/ tell the splits.
+    """
     named: dict[str, list[Path]] = {}
-    for path in ordered:
+    for path in found:
         match = _SPLIT.search(_stem(path.relative_to(folder).as_posix()))
         named.setdefault(match[1].lower().removesuffix("ing") if match else "", []).append(path)
     test = next((named[n] for n in ("test", "validation", "valid", "val") if n in named), None)
     if "train" in named and test is not None:
-        return Files(folder, {"train": named["train"], "test": test})
-    return Files(folder, {"all": ordered})
-
-
-def open_bytes(path: Path) -> IO[bytes]:
-    """The file, unpacked where it is gzipped (told by content)."""
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return cast("IO[bytes]", gzip.open(path)) if packed else path.open("rb")
+        return Files(folder, {"train": named["train"], "test": test}, tuple(left_out))
+    return Files(folder, {"all": list(found)}, tuple(left_out))
 
 
 def _stem(name: str) -> str:
-    for suffix in (".gz", *(s for s in (Path(name.removesuffix(".gz")).suffix,) if s)):
-        name = name.removesuffix(suffix)
-    return name
+    return Path(bare_name(name)).with_suffix("").as_posix()

@@ -5,20 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from saescope.sources.options import SourceOptions
-from saescope.sources.texts.documents import Documents, listed
-from saescope.sources.texts.files import Files, files_in, one_file
+from saescope.sources.streams import bare_name, head_of, told
+from saescope.sources.tables.files import SUFFIXES as TABLES
+from saescope.sources.tables.files import is_table
+from saescope.sources.texts.documents import listed
+from saescope.sources.texts.files import Files, all_files, files_of, one_file
 from saescope.sources.texts.hub import PREFIX as HUB
 from saescope.sources.texts.hub import HubTexts
 from saescope.sources.texts.lines import CsvTexts, JsonLines
-from saescope.sources.texts.parquet import ParquetTexts
 from saescope.sources.texts.plain import PlainTexts, is_text
+from saescope.sources.texts.protocol import Documents
 from saescope.sources.texts.python_library import PythonLibrary
-from saescope.store.errors import UserError
+from saescope.sources.texts.tables import TableTexts
+from saescope.store.errors import DataError, UserError
 
 EMBEDDED = "embedded:"
-_PARQUET = (".parquet", ".pq")
-_JSON = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz", ".json", ".json.gz")
-_CSV = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+_JSON = (".jsonl", ".ndjson", ".json")
+_CSV = (".csv", ".tsv", ".tab")
+_ABOUT = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+"""Files that Hugging Face's libraries put beside the data."""
 _EXPECTED = "expected Parquet, JSON Lines, CSV or plain text (a file or a folder), hf:NAME or embedded:python"
 
 
@@ -40,21 +45,18 @@ def find_texts(options: SourceOptions) -> Documents:
 
 
 def _on_disk(path: Path, options: SourceOptions) -> Documents:
-    try:
+    with told(path):
         if path.is_dir():
             return _in_folder(path, options)
         if not path.exists():
             hint = f"; for a data set of the hub write hf:{options.texts}" if _may_be_hub_name(path) else ""
-            raise UserError(f"{path}: no such file or folder", _EXPECTED + hint)
-        with path.open("rb") as file:
-            head = file.read(4)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+            raise DataError(f"{path}: no such file or folder", _EXPECTED + hint)
+    head = head_of(path)
     if not head:
-        raise UserError(f"{path} is empty", _EXPECTED)
-    name = path.name.lower()
-    if head == b"PAR1" or name.endswith(_PARQUET):
-        return ParquetTexts(one_file(path), options.text_key)
+        raise DataError(f"{path} is empty", _EXPECTED)
+    name = bare_name(path.name)
+    if is_table(path, head) or name.endswith(TABLES):
+        return TableTexts(one_file(path), options.text_key)
     return _by_suffix(name, one_file(path), options)
 
 
@@ -65,24 +67,27 @@ def _by_suffix(name: str, files: Files, options: SourceOptions) -> Documents:
         return CsvTexts(files, options.text_key)
     for path in files.all:
         if not is_text(path):
-            raise UserError(f"{path}: not text (it holds NUL bytes)", _EXPECTED)
+            raise DataError(f"{path}: not text (it holds NUL bytes)", _EXPECTED)
     return PlainTexts(files)
 
 
 def _in_folder(path: Path, options: SourceOptions) -> Documents:
-    for suffixes in (_PARQUET, _JSON, _CSV):
-        files = files_in(path, suffixes)
-        if files is not None and suffixes == _PARQUET:
-            return ParquetTexts(files, options.text_key)
-        if files is not None:
-            return _by_suffix(suffixes[0], files, options)
-    files = files_in(path, None)
-    if files is None:
-        raise UserError(f"{path}: the folder is empty", _EXPECTED)
-    texts = {split: [p for p in paths if is_text(p)] for split, paths in files.by_split.items()}
-    if not any(texts.values()):
-        raise UserError(f"{path}: holds no texts (found {listed([files.name(p) for p in files.all], 5)})", _EXPECTED)
-    return PlainTexts(Files(path, {split: paths for split, paths in texts.items() if paths}))
+    found = all_files(path)
+    if not found:
+        raise DataError(f"{path}: the folder is empty", _EXPECTED)
+    for suffixes in (TABLES, _JSON, _CSV):
+        chosen = [p for p in found if bare_name(p.name).endswith(suffixes)]
+        # What describes a data set is no part of it, unless there is nothing else.
+        chosen = [p for p in chosen if bare_name(p.name) not in _ABOUT] or (chosen if len(chosen) == len(found) else [])
+        if chosen:
+            files = files_of(path, chosen, [p for p in found if p not in set(chosen)])
+            return (
+                TableTexts(files, options.text_key) if suffixes == TABLES else _by_suffix(suffixes[0], files, options)
+            )
+    texts = [p for p in found if is_text(p)]
+    if not texts:
+        raise DataError(f"{path}: holds no texts (found {listed([p.name for p in found], 5)})", _EXPECTED)
+    return PlainTexts(files_of(path, texts, [p for p in found if p not in set(texts)]))
 
 
 def _may_be_hub_name(path: Path) -> bool:

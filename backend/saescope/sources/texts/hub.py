@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from saescope.progress import SILENT, Progress
 from saescope.sources.options import Split
-from saescope.sources.texts.documents import Document, free_name, scalar, text_column, well_formed
+from saescope.sources.texts.columns import MASK, TextColumn, form_of_value, text_column
+from saescope.sources.texts.documents import Document, free_name, scalar, well_formed
 from saescope.store.errors import UserError
 
 PREFIX = "hf:"
@@ -56,6 +57,9 @@ class HubTexts:
                 "check the name and the network, or download its files and name the folder: --texts FOLDER",
             ) from error
 
+    def notes(self) -> Sequence[str]:
+        return self.text.notes()
+
     def fingerprint(self, split: Split | None) -> str:
         """By the commit that the data set is at on the hub."""
         import huggingface_hub
@@ -63,7 +67,8 @@ class HubTexts:
         parts = self._parts  # tells first that the package is missing
         with self._hub_errors():
             commit = huggingface_hub.HfApi().dataset_info(self.name.partition(":")[0]).sha
-        return hashlib.sha256(repr([self.name, split, self._names, sorted(parts), commit]).encode()).hexdigest()
+        names = self.text.key(), self._names[1]
+        return hashlib.sha256(repr([self.name, split, names, sorted(parts), commit]).encode()).hexdigest()
 
     @property
     def splits(self) -> Sequence[Split]:
@@ -77,14 +82,17 @@ class HubTexts:
         return list(self._parts.values())
 
     @cached_property
-    def _names(self) -> tuple[str, tuple[str, ...]]:
+    def _names(self) -> tuple[TextColumn, tuple[str, ...]]:
         first = next(iter(self._parts.values()))
         row = next(self._rows(first), {})
-        text = text_column(
-            list(row), [n for n, v in row.items() if isinstance(v, str)], self.text_key, PREFIX + self.name
-        )
-        others = (n for n, v in row.items() if n != text and isinstance(v, str | int | float | bool | None))
-        return text, tuple(others)
+        forms = {n: form_of_value(n, v, n == self.text_key) for n, v in row.items()}
+        text = text_column(forms, self.text_key, PREFIX + self.name)
+        others = (n for n, v in row.items() if n != text.name and isinstance(v, str | int | float | bool | None))
+        return replace(text, form=text.form or "text"), tuple(others)
+
+    @property
+    def text(self) -> TextColumn:
+        return self._names[0]
 
     def _rows(self, part: Any) -> Iterator[Mapping[str, Any]]:
         rows = iter(part)
@@ -103,8 +111,11 @@ class HubTexts:
         done = 0
         for part in self._of(split):
             for row in self._rows(part):
-                value = row.get(text)
+                value = row.get(text.name)
                 kept = {free_name(n): None if row.get(n) is None else str(scalar(row[n])) for n in others}
-                yield Document((well_formed(str(value)),) if value else (), kept)
+                if text.form == "text":
+                    yield Document((well_formed(str(value)),) if value else (), kept)
+                else:
+                    yield text.document(value, kept, row.get(MASK), f"{PREFIX}{self.name}: row {done}")
                 done += 1
                 progress.update("tokenising texts", done, done + 1, f"{done:,} documents")

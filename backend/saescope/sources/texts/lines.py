@@ -1,15 +1,14 @@
-"""JSON Lines and CSV, gzipped or not: a document per line or row, the other columns as metadata."""
+"""JSON Lines and CSV, compressed or not: a document per line or row, the other columns as metadata."""
 
 from __future__ import annotations
 
-import csv
 import io
 import itertools
 import json
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,19 @@ import pyarrow as pa
 
 from saescope.progress import SILENT, Progress
 from saescope.sources.options import Split
+from saescope.sources.streams import bare_name, bomb, limit, lines_of, open_bytes
+from saescope.sources.texts.columns import MASK, Form, TextColumn, form_of_value, text_column, value_at
+from saescope.sources.texts.csv_records import Records
 from saescope.sources.texts.documents import (
     Document,
-    decoded,
     free_name,
-    read_error,
     scalar,
-    text_column,
     well_formed,
 )
-from saescope.sources.texts.files import Files, open_bytes
-from saescope.store.errors import UserError
+from saescope.sources.texts.files import Files
+from saescope.store.errors import DataError
 
+_BOM = "\ufeff"
 _LOOKED_AT = 1000
 """Lines that tell which columns there are; columns that appear later only are not kept."""
 
@@ -53,21 +53,32 @@ class LineTexts(ABC):
         """Line number, columns and position in the file of each row."""
 
     @cached_property
-    def _names(self) -> tuple[str, tuple[str, ...]]:
+    def _names(self) -> tuple[TextColumn, tuple[str, ...]]:
         """The text's column and the others."""
-        names: dict[str, bool] = {}
-        path = self.files.all[0]
+        forms: dict[str, Form | None] = {}
+        path, wanted = self.files.all[0], self.text_key
         for _, row, _ in itertools.islice(self._rows(path), _LOOKED_AT):
             for name, value in row.items():
-                names[name] = names.get(name, False) or isinstance(value, str)
-        text = text_column(list(names), [n for n, is_text in names.items() if is_text], self.text_key, str(path))
-        return text, tuple(name for name in names if name != text)
+                form = forms.get(name) or form_of_value(name, value, name == wanted)
+                forms[name] = "text" if isinstance(value, str) else form
+            if wanted is not None and wanted not in row and (nested := value_at(row, wanted)) is not None:
+                forms[wanted] = form_of_value(wanted, nested, True)
+        text = text_column(forms, wanted, str(path))
+        text = replace(text, form=text.form or "text")  # a value that is no text is told with its line
+        return text, tuple(name for name in forms if name != text.name)
+
+    @property
+    def text(self) -> TextColumn:
+        return self._names[0]
 
     def columns(self) -> Mapping[str, pa.DataType]:
         return {free_name(name): pa.string() for name in self._names[1]}
 
+    def notes(self) -> Sequence[str]:
+        return [*self.files.notes(), *self.text.notes()]
+
     def fingerprint(self, split: Split | None) -> str:
-        return self.files.fingerprint(split, self.format, self._names)
+        return self.files.fingerprint(split, self.format, (self.text.key(), self._names[1]))
 
     def read(self, split: Split | None, progress: Progress = SILENT) -> Iterator[Document]:
         text, others = self._names
@@ -76,14 +87,18 @@ class LineTexts(ABC):
         total, before = sum(path.stat().st_size for path in paths), 0
         for path in paths:
             for number, row, at in self._rows(path):
-                value = row.get(text)
-                if value is not None and not isinstance(value, str):
-                    raise UserError(
-                        f"{path}: line {number}: {text!r} is {type(value).__name__}; expected a text",
+                value = value_at(row, text.name)
+                values = {column: _as_text(row.get(name)) for name, column in kept.items()}
+                subject = f"{path}: line {number}"
+                if text.form != "text":
+                    yield text.document(value, values, row.get(MASK), subject)
+                elif value is not None and not isinstance(value, str):
+                    raise DataError(
+                        f"{subject}: {text.name!r} is {type(value).__name__}; expected a text",
                         "choose another column with --text-key, or mend that line",
                     )
-                values = {column: _as_text(row.get(name)) for name, column in kept.items()}
-                yield Document((well_formed(value),) if value else (), values)
+                else:
+                    yield Document((well_formed(value),) if value else (), values)
                 progress.update("tokenising texts", min(before + at, total), total)
             before += path.stat().st_size
 
@@ -94,45 +109,39 @@ class JsonLines(LineTexts):
     format = "jsonl"
 
     def _rows(self, path: Path) -> Iterator[tuple[int, Mapping[str, Any], int]]:
-        at = 0
-        for number, line in _lines(path):
-            at += len(line)
-            text = decoded(line).strip()
-            if not text:
-                continue
-            if number == 1 and text.startswith("["):
-                rows = _parsed(b"".join(line for _, line in _lines(path)).decode("utf-8-sig", "replace"), path, number)
-                for row in rows:
-                    yield number, _object(row, path, number), path.stat().st_size
-                return
-            yield number, _object(_parsed(text, path, number), path, number), at
+        at, is_first = 0, True
+        with _open_lines(path, "\n") as lines:
+            for number, line in enumerate(lines, 1):
+                at += len(line)
+                text = line.removeprefix(_BOM).strip()
+                if not text:
+                    continue
+                if is_first and text.startswith("["):
+                    for row in _parsed(line + _rest(lines, path), path, number):
+                        yield number, _object(row, path, number), path.stat().st_size
+                    return
+                is_first = False
+                yield number, _object(_parsed(text, path, number), path, number), at
 
 
 class CsvTexts(LineTexts):
-    """Comma-separated values (.tsv: tab-separated) with the names of the columns in the first row."""
+    """Delimited values with the names of the columns in the first row: by commas, tabs, semicolons or bars."""
 
     format = "csv"
 
     def _rows(self, path: Path) -> Iterator[tuple[int, Mapping[str, Any], int]]:
-        csv.field_size_limit(2**31 - 1)  # documents are longer than the reader expects
-        tabs = path.name.lower().removesuffix(".gz").endswith(".tsv")
-        try:
-            with open_bytes(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", "replace", newline="") as file:
-                reader = csv.DictReader(file, dialect="excel-tab" if tabs else "excel")
-                for row in reader:
-                    more = row.pop(None, None)
-                    if more:
-                        raise UserError(
-                            f"{path}: line {reader.line_num} has more values than the first line has names",
-                            "quote texts that hold commas",
-                        )
-                    yield reader.line_num, row, raw.tell()
-        except csv.Error as error:
-            raise UserError(f"{path}: not CSV that can be read ({error})", "expected names in the first line") from None
-        except (zlib.error, EOFError) as error:
-            raise UserError(f"{path}: damaged gzip ({error})", "copy it again") from None
-        except OSError as error:
-            raise read_error(path, error) from error
+        is_tsv, at = bare_name(path.name).endswith((".tsv", ".tab")), 0
+        with _open_lines(path, "") as lines:
+            records = iter(Records(lines, path, is_tsv=is_tsv, wanted=self.text_key))
+            _, names = next(records, (0, []))
+            for number, values in records:
+                if len(values) > len(names):
+                    raise DataError(
+                        f"{path}: line {number} has more values than the first line has names",
+                        "quote texts that hold commas",
+                    )
+                at += sum(map(len, values))
+                yield number, dict(itertools.zip_longest(names, values)), at
 
 
 def _parsed(text: str, path: Path, line: int) -> Any:
@@ -140,28 +149,39 @@ def _parsed(text: str, path: Path, line: int) -> Any:
         return json.loads(text)
     except ValueError as error:
         reason = getattr(error, "msg", str(error))
-        raise UserError(f"{path}: line {line} is no JSON ({reason})", "expected one object per line") from None
+        raise DataError(f"{path}: line {line} is no JSON ({reason})", "expected one object per line") from None
     except RecursionError:
-        raise UserError(f"{path}: line {line} is nested too deeply", "expected one object per line") from None
+        raise DataError(f"{path}: line {line} is nested too deeply", "expected one object per line") from None
 
 
 def _object(row: Any, path: Path, line: int) -> Mapping[str, Any]:
     if isinstance(row, dict):
         return row
-    raise UserError(
+    raise DataError(
         f"{path}: line {line} is {type(row).__name__}, not an object",
         'expected one object per line, such as {"text": "..."}',
     )
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    try:
-        with open_bytes(path) as file:
-            yield from enumerate(file, 1)
-    except (zlib.error, EOFError) as error:
-        raise UserError(f"{path}: damaged gzip ({error})", "copy it again") from None
-    except OSError as error:
-        raise read_error(path, error) from error
+@contextmanager
+def _open_lines(path: Path, newline: str) -> Iterator[Iterator[str]]:
+    """The lines of a text file in UTF-8, or in UTF-16 that says so, with their ends."""
+    with open_bytes(path) as raw:
+        first = raw.peek(2)[:2] if hasattr(raw, "peek") else b""
+        encoding = "utf-16" if first in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        with io.TextIOWrapper(raw, encoding, "replace", newline=newline) as file:
+            yield lines_of(file, path)
+
+
+def _rest(lines: Iterator[str], path: Path) -> str:
+    """All lines that are left."""
+    kept, size, most = [], 0, limit(path)
+    for line in lines:
+        kept.append(line)
+        size += len(line)
+        if size > most:
+            raise bomb(path, "the array")
+    return "".join(kept)
 
 
 def _as_text(value: Any) -> str | None:

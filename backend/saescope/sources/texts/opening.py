@@ -9,9 +9,10 @@ from saescope.progress import SILENT, Progress
 from saescope.sources.hooked.source import model_options, shared_model
 from saescope.sources.options import Purpose, SourceOptions, Split
 from saescope.sources.texts.corpus import open_corpus
-from saescope.sources.texts.documents import Documents
 from saescope.sources.texts.finding import find_texts
 from saescope.sources.texts.framing import frame_of, separator_of
+from saescope.sources.texts.protocol import Documents
+from saescope.sources.texts.rendering import Rendering
 from saescope.sources.texts.source import HookedTexts, check_context
 from saescope.store.errors import UserError
 
@@ -22,12 +23,17 @@ def open_texts(options: SourceOptions, purpose: Purpose, progress: Progress = SI
     documents = find_texts(options)
     split = _chosen_split(documents, options, purpose)
     documents.columns()  # a column that is not there is told before anything long begins, and so is a wrong hook
+    for note in documents.notes():
+        progress.tell(note)
     loaded = shared_model(options, progress)
     if loaded.kind == "vision":
         raise UserError(f"model {options.model} reads images, not texts", "give --images in the place of --texts")
     hooked = HookedModel(loaded, options.hook)
     check_context(hooked, options.context)
     tokenizer = load_tokenizer(model_options(options), progress)
+    frame = frame_of(tokenizer, options.bos)
+    column = documents.text
+    is_text = column is None or column.form == "text"
     corpus = open_corpus(
         documents,
         tokenizer,
@@ -35,11 +41,19 @@ def open_texts(options: SourceOptions, purpose: Purpose, progress: Progress = SI
         separator=separator_of(tokenizer) if options.packing == "packed" else None,
         max_tokens=options.max_tokens,
         subject=options.path,
+        rendering=None if is_text or column is None else Rendering(column, tokenizer, frame, options.path),
         progress=progress,
     )
-    frame = frame_of(tokenizer, options.bos)
     return HookedTexts(
-        corpus, tokenizer, frame, hooked, options, split=split, format=documents.format, progress=progress
+        corpus,
+        tokenizer,
+        frame,
+        hooked,
+        options,
+        split=split,
+        format=documents.format,
+        column=column,
+        progress=progress,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,9 +12,10 @@ import pyarrow as pa
 
 from saescope.progress import SILENT, Progress
 from saescope.sources.options import Split
-from saescope.sources.texts.documents import Document, read_error
-from saescope.sources.texts.files import Files, open_bytes
-from saescope.store.errors import UserError
+from saescope.sources.streams import open_bytes
+from saescope.sources.texts.columns import TextColumn
+from saescope.sources.texts.documents import Document
+from saescope.sources.texts.files import Files
 
 SEPARATORS = ("\f", "<|endoftext|>")
 _BLOCK = 1 << 20
@@ -28,6 +28,7 @@ class PlainTexts:
     files: Files
     format: str = "text"
     uses_text_key: bool = False
+    text: TextColumn | None = None
 
     @property
     def splits(self) -> Sequence[Split]:
@@ -42,6 +43,9 @@ class PlainTexts:
         if self.files.root in self.files.all:
             return {}
         return {"file": pa.string(), **({"folder": pa.string()} if self._folders else {})}
+
+    def notes(self) -> Sequence[str]:
+        return self.files.notes()
 
     def fingerprint(self, split: Split | None) -> str:
         return self.files.fingerprint(split, self.format)
@@ -63,12 +67,12 @@ class PlainTexts:
 
 
 def is_text(path: Path) -> bool:
-    """Whether a file looks like text: no NUL among its first bytes, unless it is UTF-16 that says so."""
-    try:
-        with open_bytes(path) as file:
-            head = file.read(8192)
-    except (OSError, zlib.error, EOFError):
-        return False
+    """Whether a file looks like text: no NUL among its first bytes, unless it is UTF-16 that says so.
+
+    `DataError` where it cannot be read.
+    """
+    with open_bytes(path) as file:
+        head = file.read(8192)
     return head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" not in head
 
 
@@ -113,16 +117,11 @@ def _first_separator(text: str) -> tuple[int, int]:
 
 
 def _blocks(path: Path) -> Iterator[str]:
-    try:
-        with open_bytes(path) as file:
+    with open_bytes(path) as file:
+        data = file.read(_BLOCK)
+        name = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+        decoder = codecs.getincrementaldecoder(name)("replace")
+        while data:
+            yield decoder.decode(data)
             data = file.read(_BLOCK)
-            name = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-            decoder = codecs.getincrementaldecoder(name)("replace")
-            while data:
-                yield decoder.decode(data)
-                data = file.read(_BLOCK)
-            yield decoder.decode(b"", True)
-    except (zlib.error, EOFError) as error:
-        raise UserError(f"{path}: damaged gzip ({error})", "copy it again") from None
-    except OSError as error:
-        raise read_error(path, error) from error
+        yield decoder.decode(b"", True)

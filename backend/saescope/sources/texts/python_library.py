@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from saescope.progress import SILENT, Progress
 from saescope.sources.options import Split
+from saescope.sources.texts.columns import TextColumn
 from saescope.sources.texts.documents import Document
 from saescope.store.errors import UserError
 
@@ -37,9 +38,13 @@ class PythonLibrary:
     format: str = "embedded"
     splits: Sequence[Split] = ()
     uses_text_key: bool = False
+    text: TextColumn | None = None
 
     def columns(self) -> Mapping[str, pa.DataType]:
         return {"kind": pa.string(), "module": pa.string()}
+
+    def notes(self) -> Sequence[str]:
+        return ()
 
     def fingerprint(self, split: Split | None) -> str:
         files = [f"{_module(path)}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in _sources()]

@@ -16,6 +16,7 @@ from saescope.models import HookedModel
 from saescope.progress import SILENT, Progress
 from saescope.sources.hooked.source import HookedSource
 from saescope.sources.options import SourceOptions, Split
+from saescope.sources.texts.columns import TextColumn
 from saescope.sources.texts.corpus import Corpus
 from saescope.sources.texts.framing import Frame, excluded_tokens, tokenizer_sha256
 from saescope.sources.texts.items import cut_into_items
@@ -46,10 +47,12 @@ class HookedTexts(HookedSource):
         *,
         split: Split | None,
         format: str,
+        column: TextColumn | None = None,
         progress: Progress = SILENT,
     ) -> None:
         super().__init__(hooked, options, progress)
         self._corpus, self._tokenizer, self._split, self._format = corpus, tokenizer, split, format
+        self._column = column
         content = options.context - frame.size
         if content < 1:
             raise UserError(
@@ -161,6 +164,8 @@ class HookedTexts(HookedSource):
         return TextDescription(
             **self._about(),
             format=self._format,
+            text_column=None if self._column is None else self._column.name,
+            text_form=None if self._column is None or self._column.form == "text" else self._column.form,
             split=self._split,
             corpus_sha256=self._corpus.about["corpus_sha256"],
             n_documents=self._corpus.n_documents,

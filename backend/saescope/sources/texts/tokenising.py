@@ -12,6 +12,7 @@ from jaxtyping import UInt32
 
 from saescope.models.quiet import quiet
 from saescope.sources.texts.documents import Document, Scalar
+from saescope.sources.texts.rendering import Rendering
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,8 +47,12 @@ def tokenised(
     documents: Iterable[tuple[int, Document]],
     tokenizer: PreTrainedTokenizerBase,
     wanted: Callable[[int], bool] = lambda number: True,
+    rendering: Rendering | None = None,
 ) -> Iterator[TokenisedDocument]:
-    """Every document that is `wanted` (asked by its number, when its turn comes), without added tokens."""
+    """Every document that is `wanted` (asked by its number, when its turn comes), without added tokens.
+
+    Conversations and tokens made before need a `rendering`.
+    """
     queue: list[_Open] = []
     parts: list[tuple[_Open, str]] = []
     held = 0
@@ -56,7 +61,12 @@ def tokenised(
             continue
         entry = _Open(number, document.values)
         queue.append(entry)
-        for part in _parts(document.parts):
+        texts = document.parts
+        if document.ids is not None and rendering is not None:
+            entry.take(rendering.checked(document.ids, number))
+        elif document.turns is not None and rendering is not None:
+            texts = (rendering.text(document.turns, number),)
+        for part in _parts(texts):
             entry.digest.update(part.encode())
             parts.append((entry, part))
             held += len(part)
@@ -80,6 +90,11 @@ class _Open:
     values: Mapping[str, Scalar]
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     ids: list[np.ndarray] = field(default_factory=list)
+
+    def take(self, ids: UInt32[np.ndarray, " token"]) -> None:
+        """Tokens made before."""
+        self.digest.update(b"tokens\n" + ids.astype("<u4").tobytes())
+        self.ids.append(ids)
 
     def finished(self) -> TokenisedDocument:
         ids = np.concatenate(self.ids) if self.ids else np.empty(0, np.uint32)

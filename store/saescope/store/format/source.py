@@ -192,6 +192,10 @@ class TextDescription(HookedDescription):
     """Texts through a language model or encoder: a position is a token."""
 
     kind: str = "tokens"
+    text_column: str | None = field(default=None, metadata=_LEFT_OUT)
+    """Column that the documents were read from, where the data has columns."""
+    text_form: str | None = field(default=None, metadata=_LEFT_OUT)
+    """What that column holds in the place of texts: turns (conversations) or tokens."""
     corpus_sha256: str | None = None
     """Hash of all documents of the data, whichever were read."""
     n_documents: Count | None = None

@@ -95,20 +95,45 @@ def _weighted(weights: Tensor, values: Tensor, heads: int = HEADS) -> Tensor:
     return (weights @ split).transpose(1, 2).reshape(items, positions, -1)
 
 
+def _before_gain(x: Tensor, eps: float, centres: bool) -> Tensor:
+    x = x - x.mean(-1, keepdim=True) if centres else x
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps)
+
+
+def _norms(block: Any, norm1: str, x: Tensor, norm2: str, read: Tensor) -> Steps:
+    """What stands in a block's two norms and after the second one; the first reads x, the second `read`."""
+    first, second = block.get_submodule(norm1), block.get_submodule(norm2)
+    centres = isinstance(first, nn.LayerNorm)
+    eps = first.eps if hasattr(first, "eps") else first.variance_epsilon
+    return {
+        "ln1.hook_normalized": _before_gain(x, eps, centres),
+        "ln2.hook_normalized": _before_gain(read, eps, centres),
+        "hook_mlp_in": read,
+        "mlp.hook_in": second(read),
+    }
+
+
+def _projected(normed: Tensor, q: Any, k: Any, v: Any) -> Steps:
+    return {"attn.hook_q": q(normed), "attn.hook_k": k(normed), "attn.hook_v": v(normed)}
+
+
 def _gpt2(block: Any, x: Tensor, weights: Tensor) -> Steps:
-    z = _weighted(weights, block.attn.c_attn(block.ln_1(x))[..., 2 * D_MODEL :])
+    qkv = block.attn.c_attn(block.ln_1(x)).split(D_MODEL, -1)
+    z = _weighted(weights, qkv[2])
     attention = z @ block.attn.c_proj.weight + block.attn.c_proj.bias
     middle = x + attention
     before = block.ln_2(middle) @ block.mlp.c_fc.weight + block.mlp.c_fc.bias
     hidden = nn.functional.gelu(before, approximate="tanh")
     mlp = hidden @ block.mlp.c_proj.weight + block.mlp.c_proj.bias
-    return _named(x, z, attention, middle, before, hidden, mlp, middle + mlp)
+    steps = _named(x, z, attention, middle, before, hidden, mlp, middle + mlp)
+    heads = dict(zip(("attn.hook_q", "attn.hook_k", "attn.hook_v"), qkv, strict=True))
+    return steps | heads | _norms(block, "ln_1", x, "ln_2", middle)
 
 
 def _neox(block: Any, x: Tensor, weights: Tensor) -> Steps:
     qkv = block.attention.query_key_value(block.input_layernorm(x))
-    values = qkv.view(*qkv.shape[:2], HEADS, 3, D_MODEL // HEADS)[..., 2, :].flatten(2)
-    z = _weighted(weights, values)
+    q, k, v = (qkv.view(*qkv.shape[:2], HEADS, 3, D_MODEL // HEADS)[..., i, :].flatten(2) for i in range(3))
+    z = _weighted(weights, v)
     attention = z @ block.attention.dense.weight.T + block.attention.dense.bias
     middle = x + attention
     read = x if block.use_parallel_residual else middle
@@ -116,6 +141,8 @@ def _neox(block: Any, x: Tensor, weights: Tensor) -> Steps:
     hidden = nn.functional.gelu(before)
     mlp = block.mlp.dense_4h_to_h(hidden)
     steps = _named(x, z, attention, middle, before, hidden, mlp, middle + mlp)
+    steps |= {"attn.hook_q": q, "attn.hook_k": k, "attn.hook_v": v}
+    steps |= _norms(block, "input_layernorm", x, "post_attention_layernorm", read)
     if block.use_parallel_residual:
         del steps["hook_resid_mid"]
     return steps
@@ -129,7 +156,13 @@ def _llama(block: Any, x: Tensor, weights: Tensor) -> Steps:
     before = read @ block.mlp.gate_proj.weight.T
     hidden = nn.functional.silu(before) * (read @ block.mlp.up_proj.weight.T)
     mlp = hidden @ block.mlp.down_proj.weight.T
-    return _named(x, z, attention, middle, before, hidden, mlp, middle + mlp)
+    steps = _named(x, z, attention, middle, before, hidden, mlp, middle + mlp)
+    return steps | _of_self_attn(block, x) | _norms(block, "input_layernorm", x, "post_attention_layernorm", middle)
+
+
+def _of_self_attn(block: Any, x: Tensor, norm: str = "input_layernorm") -> Steps:
+    attend = block.self_attn
+    return _projected(block.get_submodule(norm)(x), attend.q_proj, attend.k_proj, attend.v_proj)
 
 
 def _gemma(block: Any, x: Tensor, weights: Tensor) -> Steps:
@@ -140,7 +173,8 @@ def _gemma(block: Any, x: Tensor, weights: Tensor) -> Steps:
     before = read @ block.mlp.gate_proj.weight.T
     hidden = nn.functional.gelu(before, approximate="tanh") * (read @ block.mlp.up_proj.weight.T)
     mlp = block.post_feedforward_layernorm(hidden @ block.mlp.down_proj.weight.T)
-    return _named(x, z, attention, middle, before, hidden, mlp, middle + mlp)
+    steps = _named(x, z, attention, middle, before, hidden, mlp, middle + mlp)
+    return steps | _of_self_attn(block, x) | _norms(block, "input_layernorm", x, "pre_feedforward_layernorm", middle)
 
 
 def _bert(block: Any, x: Tensor, weights: Tensor) -> Steps:
@@ -153,7 +187,9 @@ def _bert(block: Any, x: Tensor, weights: Tensor) -> Steps:
     mlp = block.output.dense(hidden)
     after = normed + mlp
     steps = _named(x, z, attention, middle, before, hidden, mlp, block.output.LayerNorm(after))
-    return {**steps, "hook_resid_post": after, "hook_normalized_resid_post": steps["block"]}
+    attend = block.attention.self
+    steps |= _projected(x, attend.query, attend.key, attend.value)
+    return {**steps, "mlp.hook_in": normed, "hook_resid_post": after, "hook_normalized_resid_post": steps["block"]}
 
 
 def _vision(
@@ -171,7 +207,9 @@ def _vision(
         mlp = block.mlp.fc2(hidden)
         if scales:
             mlp = mlp * block.get_submodule(scales[1]).lambda1
-        return _named(x, z, added, middle, before, hidden, mlp, middle + mlp)
+        steps = _named(x, z, added, middle, before, hidden, mlp, middle + mlp)
+        steps |= _projected(block.get_submodule(norm1)(x), attend.q_proj, attend.k_proj, attend.v_proj)
+        return steps | _norms(block, norm1, x, norm2, middle)
 
     return by_hand
 

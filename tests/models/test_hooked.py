@@ -14,8 +14,12 @@ from torch import Tensor
 from saescope.models import HookedModel, LoadedModel
 from saescope.models.splicing import runs_of
 from saescope.store.errors import UserError
-from tests.models.small_models import CAUSAL, LAYERS, SMALL, inputs_of, logits_with
+from tests.models.small_models import CAUSAL, D_MODEL, HEADS, LAYERS, SMALL, inputs_of, logits_with
 from tests.models.test_hooks_by_hand import loaded
+
+D_HEAD = D_MODEL // HEADS
+GROUPED = ("llama", "qwen2", "gemma3")
+"""Models whose heads share one key and value."""
 
 
 def shifted(values: Tensor) -> Tensor:
@@ -66,12 +70,48 @@ def logits_by_hand(name: str, whole: LoadedModel, ids: Tensor, hook: str, edit: 
         handles.append(getattr(attention, project).register_forward_pre_hook(edit_input, with_kwargs=True))
     elif step == "mlp.hook_post":
         handles.append(getattr(block.mlp, down).register_forward_pre_hook(edit_input, with_kwargs=True))
+    elif step == "attn.hook_q" and name == "gpt2":
+        columns = slice(0, D_MODEL)
+        handles.append(block.attn.c_attn.register_forward_hook(edit_columns(columns, edit)))
+    elif step == "attn.hook_q" and project == "dense":
+        columns = [h * 3 * D_HEAD + i for h in range(HEADS) for i in range(D_HEAD)]
+        handles.append(block.attention.query_key_value.register_forward_hook(edit_columns(columns, edit)))
+    elif step == "attn.hook_q":
+        handles.append(attention.q_proj.register_forward_hook(edit_output))
+    elif step == "ln2.hook_normalized":
+        norm = {"gpt2": "ln_2"}.get(name, "pre_feedforward_layernorm" if is_gemma else "post_attention_layernorm")
+        handles.append(block.get_submodule(norm).register_forward_hook(edit_before_gain(edit)))
+    elif step == "mlp.hook_in":
+        handles.append(block.mlp.register_forward_pre_hook(edit_input, with_kwargs=True))
     else:
         raise AssertionError(step)
     logits = model(ids, use_cache=False).logits
     for handle in handles:
         handle.remove()
     return logits
+
+
+def edit_columns(columns: Any, edit: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    """A hook that edits some columns of a module's output."""
+
+    def hook(_module: Any, _args: Any, out: Tensor) -> Tensor:
+        changed = out.clone()
+        changed[..., columns] = edit(out[..., columns])
+        return changed
+
+    return hook
+
+
+def edit_before_gain(edit: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    """A hook on a norm that edits what its gain is multiplied with."""
+
+    def hook(norm: Any, _args: Any, out: Tensor) -> Tensor:
+        gain = 1 + norm.weight if type(norm).__name__.startswith("Gemma") else norm.weight
+        bias = getattr(norm, "bias", None)
+        bias = torch.zeros_like(gain) if bias is None else bias
+        return edit((out - bias) / gain) * gain + bias
+
+    return hook
 
 
 STEPS = (
@@ -82,6 +122,9 @@ STEPS = (
     "hook_mlp_out",
     "attn.hook_z",
     "mlp.hook_post",
+    "attn.hook_q",
+    "ln2.hook_normalized",
+    "mlp.hook_in",
 )
 
 
@@ -101,8 +144,45 @@ def test_variants_are_whole_passes_with_one_edit(name: str, layer: int) -> None:
         torch.testing.assert_close(seen["clean"], clean, atol=1e-5, rtol=1e-5)
         for edited in ("shifted", "zero"):
             expected = logits_by_hand(name, whole, ids, hook, edits[edited])
-            torch.testing.assert_close(seen[edited], expected, atol=1e-5, rtol=1e-4)
-            assert not torch.allclose(expected, clean, atol=1e-2)
+            torch.testing.assert_close(seen[edited], expected, atol=2e-5, rtol=1e-4)
+            assert not torch.allclose(expected, clean, atol=1e-2) or (step, edited) == ("attn.hook_q", "shifted")
+
+
+@pytest.mark.parametrize("name", ["gpt2", "pythia", "llama", "qwen2", "gemma3", "bert", "vit"])
+@pytest.mark.parametrize("step", ["attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_z"])
+def test_one_head_is_a_part_of_all(name: str, step: str) -> None:
+    whole = loaded(name)
+    inputs = inputs_of(whole.model)
+    everything = HookedModel(whole, f"blocks.1.{step}").activations(inputs)
+    n_heads = everything.shape[2] // D_HEAD
+    assert n_heads == (1 if step in ("attn.hook_k", "attn.hook_v") and name in GROUPED else HEADS)
+    for head in range(n_heads):
+        one = HookedModel(whole, f"blocks.1.{step}", head)
+        assert (one.width, one.describe()["head"]) == (D_HEAD, head)
+        assert torch.equal(one.activations(inputs), everything[..., head * D_HEAD : (head + 1) * D_HEAD])
+    with pytest.raises(UserError, match=f"{n_heads} heads"):
+        HookedModel(whole, f"blocks.1.{step}", n_heads)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "pythia", "llama"])
+def test_an_edit_of_one_head_leaves_the_others(name: str) -> None:
+    whole = loaded(name)
+    ids = inputs_of(whole.model)
+    for step in ("attn.hook_v", "attn.hook_z"):
+        every, one = HookedModel(whole, f"blocks.1.{step}"), HookedModel(whole, f"blocks.1.{step}", 0)
+
+        def first(values: Tensor) -> Tensor:
+            return torch.cat([shifted(values[..., :D_HEAD]), values[..., D_HEAD:]], -1)
+
+        expected = logits_with(every, ids, {"one": first})["one"]
+        torch.testing.assert_close(logits_with(one, ids, {"one": shifted})["one"], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_heads_are_refused_where_there_are_none() -> None:
+    with pytest.raises(UserError, match=r"no attention heads side by side(.|\n)*blocks\.1\.attn\.hook_q"):
+        HookedModel(loaded("llama"), "blocks.1.hook_resid_post", 0)
+    by_path = HookedModel(loaded("llama"), "model.layers.1.self_attn.q_proj", 1)
+    assert by_path.width == D_HEAD
 
 
 @pytest.mark.parametrize("hook", ["hook_embed", "model.norm"])

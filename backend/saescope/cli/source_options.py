@@ -46,6 +46,12 @@ _OPTIONS = (
         help="Where in the model: blocks.15.hook_resid_post (TransformerLens) or a module path, model.layers.15.",
     ),
     click.option(
+        "--head",
+        type=int,
+        metavar="H",
+        help="Read one attention head alone, from 0 on: at attn.hook_q, hook_k, hook_v or hook_z.",
+    ),
+    click.option(
         "--hook-out",
         metavar="HOOK",
         help="Transcoders: where the target comes from, named as --hook; read in the same forward pass.",
@@ -136,6 +142,7 @@ _NAMES = (
     "toy",
     "model",
     "hook",
+    "head",
     "hook_out",
     "targets",
     "patch",

@@ -20,10 +20,28 @@ if TYPE_CHECKING:
 
 Side = Literal["input", "output"]
 Site = Literal[
-    "resid_pre", "resid_mid", "resid_post", "normalized_resid_post", "attn_out", "z", "mlp_out", "mlp_pre", "mlp_hidden"
+    "resid_pre",
+    "resid_mid",
+    "resid_post",
+    "normalized_resid_post",
+    "attn_out",
+    "z",
+    "mlp_out",
+    "mlp_pre",
+    "mlp_hidden",
+    "q",
+    "k",
+    "v",
+    "norm1",
+    "norm2",
+    "norm2_in",
+    "mlp_in",
 ]
 Place = tuple[str, Side]
 """A module's path inside the block ('' is the block), and the side of it."""
+
+Fused = Literal["in_thirds", "by_head"]
+"""'in_thirds': all queries, all keys, all values; 'by_head': query, key and value of a head, then those of the next."""
 
 RESIDUAL_SITES: frozenset[Site] = frozenset({"resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"})
 """Sites that hold the residual stream, or what is added to it."""
@@ -38,8 +56,20 @@ NAMES: Mapping[Site, str] = {
     "mlp_out": "hook_mlp_out",
     "mlp_pre": "mlp.hook_pre",
     "mlp_hidden": "mlp.hook_post",
+    "q": "attn.hook_q",
+    "k": "attn.hook_k",
+    "v": "attn.hook_v",
+    "norm1": "ln1.hook_normalized",
+    "norm2": "ln2.hook_normalized",
+    "norm2_in": "hook_mlp_in",
+    "mlp_in": "mlp.hook_in",
 }
 """TransformerLens' name of a site, after `blocks.{i}.`."""
+
+NORM_SITES: frozenset[Site] = frozenset({"norm1", "norm2"})
+"""Sites inside a norm, before its gain: what they hold stands at no side of a module."""
+HEAD_SITES: tuple[Site, ...] = ("q", "k", "v", "z")
+"""Sites where attention heads stand side by side."""
 
 _BLOCK: Mapping[Site, tuple[Place, ...]] = {"resid_pre": (("", "input"),), "resid_post": (("", "output"),)}
 
@@ -56,6 +86,8 @@ class Family:
     sites: Mapping[Site, tuple[Place, ...]]
     is_pre_norm: bool = True
     """Whether norms stand before attention and MLP, so that the residual stream itself is never normalised."""
+    fused: Fused | None = None
+    """Where one module makes queries, keys and values together: how they stand in its output."""
 
 
 FAMILIES = (
@@ -71,7 +103,15 @@ FAMILIES = (
             "mlp_out": (("mlp", "output"), ("mlp.c_proj", "output")),
             "mlp_pre": (("mlp.c_fc", "output"),),
             "mlp_hidden": (("mlp.c_proj", "input"), ("mlp.act", "output")),
+            "q": (("attn.c_attn", "output"),),
+            "k": (("attn.c_attn", "output"),),
+            "v": (("attn.c_attn", "output"),),
+            "norm1": (("ln_1", "output"),),
+            "norm2": (("ln_2", "output"),),
+            "norm2_in": (("ln_2", "input"),),
+            "mlp_in": (("mlp", "input"),),
         },
+        fused="in_thirds",
     ),
     Family(
         "GPT-NeoX, Pythia",
@@ -85,7 +125,15 @@ FAMILIES = (
             "mlp_out": (("mlp", "output"), ("mlp.dense_4h_to_h", "output")),
             "mlp_pre": (("mlp.dense_h_to_4h", "output"),),
             "mlp_hidden": (("mlp.dense_4h_to_h", "input"), ("mlp.act", "output")),
+            "q": (("attention.query_key_value", "output"),),
+            "k": (("attention.query_key_value", "output"),),
+            "v": (("attention.query_key_value", "output"),),
+            "norm1": (("input_layernorm", "output"),),
+            "norm2": (("post_attention_layernorm", "output"),),
+            "norm2_in": (("post_attention_layernorm", "input"),),
+            "mlp_in": (("mlp", "input"),),
         },
+        fused="by_head",
     ),
     Family(
         "Llama, Mistral, Qwen, Gemma 1",
@@ -99,6 +147,13 @@ FAMILIES = (
             "mlp_out": (("mlp", "output"), ("mlp.down_proj", "output")),
             "mlp_pre": (("mlp.gate_proj", "output"),),
             "mlp_hidden": (("mlp.down_proj", "input"),),
+            "q": (("self_attn.q_proj", "output"),),
+            "k": (("self_attn.k_proj", "output"),),
+            "v": (("self_attn.v_proj", "output"),),
+            "norm1": (("input_layernorm", "output"),),
+            "norm2": (("post_attention_layernorm", "output"),),
+            "norm2_in": (("post_attention_layernorm", "input"),),
+            "mlp_in": (("mlp", "input"),),
         },
     ),
     Family(
@@ -122,6 +177,13 @@ FAMILIES = (
             "mlp_out": (("post_feedforward_layernorm", "output"),),
             "mlp_pre": (("mlp.gate_proj", "output"),),
             "mlp_hidden": (("mlp.down_proj", "input"),),
+            "q": (("self_attn.q_proj", "output"),),
+            "k": (("self_attn.k_proj", "output"),),
+            "v": (("self_attn.v_proj", "output"),),
+            "norm1": (("input_layernorm", "output"),),
+            "norm2": (("pre_feedforward_layernorm", "output"),),
+            "norm2_in": (("pre_feedforward_layernorm", "input"),),
+            "mlp_in": (("mlp", "input"),),
         },
     ),
     Family(
@@ -138,6 +200,10 @@ FAMILIES = (
             "mlp_out": (("output.dense", "output"),),
             "mlp_pre": (("intermediate.dense", "output"),),
             "mlp_hidden": (("intermediate", "output"), ("output.dense", "input")),
+            "q": (("attention.self.query", "output"),),
+            "k": (("attention.self.key", "output"),),
+            "v": (("attention.self.value", "output"),),
+            "mlp_in": (("intermediate", "input"),),
         },
         is_pre_norm=False,
     ),
@@ -153,6 +219,13 @@ FAMILIES = (
             "mlp_out": (("mlp", "output"), ("mlp.fc2", "output")),
             "mlp_pre": (("mlp.fc1", "output"),),
             "mlp_hidden": (("mlp.fc2", "input"), ("mlp.activation_fn", "output")),
+            "q": (("attention.q_proj", "output"),),
+            "k": (("attention.k_proj", "output"),),
+            "v": (("attention.v_proj", "output"),),
+            "norm1": (("layernorm_before", "output"),),
+            "norm2": (("layernorm_after", "output"),),
+            "norm2_in": (("layernorm_after", "input"),),
+            "mlp_in": (("mlp", "input"),),
         },
     ),
     Family(
@@ -167,6 +240,13 @@ FAMILIES = (
             "mlp_out": (("mlp", "output"), ("mlp.fc2", "output")),
             "mlp_pre": (("mlp.fc1", "output"),),
             "mlp_hidden": (("mlp.fc2", "input"), ("mlp.activation_fn", "output")),
+            "q": (("self_attn.q_proj", "output"),),
+            "k": (("self_attn.k_proj", "output"),),
+            "v": (("self_attn.v_proj", "output"),),
+            "norm1": (("layer_norm1", "output"),),
+            "norm2": (("layer_norm2", "output"),),
+            "norm2_in": (("layer_norm2", "input"),),
+            "mlp_in": (("mlp", "input"),),
         },
     ),
     Family(
@@ -181,6 +261,13 @@ FAMILIES = (
             "mlp_out": (("layer_scale2", "output"),),
             "mlp_pre": (("mlp.fc1", "output"),),
             "mlp_hidden": (("mlp.fc2", "input"), ("mlp.weights_out", "input"), ("mlp.activation_fn", "output")),
+            "q": (("attention.q_proj", "output"),),
+            "k": (("attention.k_proj", "output"),),
+            "v": (("attention.v_proj", "output"),),
+            "norm1": (("norm1", "output"),),
+            "norm2": (("norm2", "output"),),
+            "norm2_in": (("norm2", "input"),),
+            "mlp_in": (("mlp", "input"),),
         },
     ),
 )
@@ -203,6 +290,15 @@ class Blocks:
             return ()  # attention and MLP read the same input: there is no stream between them
         return tuple(place for place in sites.get(site, ()) if _submodule(block, place[0]) is not None)
 
+    def fused(self, site: Site) -> Fused | None:
+        """How the site's values stand among others in its module's output; None where they stand alone."""
+        return self.family.fused if self.family is not None and site in ("q", "k", "v") else None
+
+    def site_at(self, layer: int, inner: str, side: Side) -> Site | None:
+        """The site whose values are those at one side of a module of a block, and nothing else."""
+        alone = (site for site in self.sites(layer) if site not in NORM_SITES and self.fused(site) is None)
+        return next((site for site in alone if (inner, side) in self.places(site, layer)), None)
+
     def sites(self, layer: int) -> tuple[Site, ...]:
         """What a block has: the first ones of a mixture of experts may have a plain MLP, say, and the others none."""
         return tuple(site for site in NAMES if self.places(site, layer))
@@ -223,8 +319,9 @@ def find_blocks(model: PreTrainedModel) -> Blocks:
     if model.main_input_name != "pixel_values":
         found = [f for f in found if not any(word in f[0] for word in ("vision", "visual", "audio"))]
     if not found:
+        n_blocks = "" if n_layers is None else f"{n_layers} "
         raise CheckpointError(
-            f"a {type(model).__name__} has no stack of {n_layers} transformer blocks that could be hooked",
+            f"a {type(model).__name__} has no stack of {n_blocks}transformer blocks that could be hooked",
             "use a causal language model, an encoder of texts, or a vision transformer",
         )
     path, modules = min(found, key=lambda f: f[0].count("."))

@@ -31,13 +31,13 @@ POSITIONS_ON_CPU = 512
 class HookedModel:
     """Reads and replaces the activations at one hook of a model.
 
-    `hook` is a TransformerLens name or a module's path (`find_hook`). Where CUDA runs out of memory, batches are halved
-    from then on, with a warning.
+    `hook` is a TransformerLens name or a module's path (`find_hook`), `head` one attention head there. Where CUDA runs
+    out of memory, batches are halved from then on, with a warning.
     """
 
-    def __init__(self, loaded: LoadedModel, hook: str) -> None:
+    def __init__(self, loaded: LoadedModel, hook: str, head: int | None = None) -> None:
         self.loaded = loaded
-        self.hook = find_hook(loaded.model, hook)
+        self.hook = find_hook(loaded.model, hook, head)
         self._blocks = find_blocks(loaded.model)
         self._module = loaded.model.get_submodule(self.hook.module)
         self._splicing = Splicing(loaded.model, self._blocks, self.hook)
@@ -113,6 +113,7 @@ class HookedModel:
         self, input_ids: Tensor, attention_mask: Tensor | None, edits: Mapping[str, Edit], is_text_forgotten: bool
     ) -> Iterator[tuple[str, Spliced]]:
         n_items, n_positions = input_ids.shape
+        raw_width = self.hook.view.raw_width
         lengths = torch.full((n_items,), n_positions) if attention_mask is None else attention_mask.sum(1).cpu()
         at_once = max(POSITIONS_ON_CPU // n_positions, 1) if self.device.type == "cpu" else None
 
@@ -121,12 +122,12 @@ class HookedModel:
             return clean if block_input is None else torch.cat([clean, block_input], -1)
 
         def go_on(ids: Tensor, mask: Tensor | None, seen: Tensor, edited: Tensor) -> Tensor:
-            clean, block_input = seen[..., : self.width], seen[..., self.width :].contiguous()
+            clean, block_input = seen[..., :raw_width], seen[..., raw_width:].contiguous()
             return self._splicing.states(self._inputs(ids, mask), clean, edited.contiguous(), block_input)
 
         seen = self._items.run(_trimmed(reach), [input_ids, attention_mask], n_items, at_once)
         for name, edit in edits.items():
-            edited = self._edited(seen[..., : self.width], edit)
+            edited = self._edited(seen[..., :raw_width], edit)
             standing = of_item = torch.arange(n_items)
             if is_text_forgotten:
                 standing, of_item = runs_of(edited, lengths)
@@ -168,6 +169,7 @@ class HookedModel:
             "hook_module": self.hook.module,
             "hook_side": self.hook.side,
             "layer": self.hook.layer,
+            **({} if self.hook.head is None else {"head": self.hook.head}),
         }
 
     # -- one forward pass
@@ -195,21 +197,24 @@ class HookedModel:
         return seen
 
     def _seen(self, raw: Tensor) -> Float[Tensor, "item position width"]:
-        values = raw.to(torch.float32)
+        values = self.hook.view.read(raw.to(torch.float32))
         return values - values.mean(-1, keepdim=True) if self._is_centred else values
 
     def _edited(self, raw: Tensor, edit: Edit) -> Tensor:
         """The edit's result in the model's own terms: with the mean that centring takes away."""
-        values = raw.to(torch.float32)
+        wide = raw.to(torch.float32)
+        values = self.hook.view.read(wide)
         mean = values.mean(-1, keepdim=True) if self._is_centred else None
         new = edit(values if mean is None else values - mean)
-        assert new.shape == raw.shape, f"an edit made {list(new.shape)} of {list(raw.shape)}"
-        return (new if mean is None else new + mean).to(raw.dtype)
+        assert new.shape == values.shape, f"an edit made {list(new.shape)} of {list(values.shape)}"
+        return self.hook.view.write(wide, new if mean is None else new + mean).to(raw.dtype)
 
     def _check_logits(self, so: str) -> None:
         if self.loaded.kind != "causal":
+            why = self.loaded.without_logits
             raise CheckpointError(
-                f"model {self.loaded.options.name} is no causal language model: it has no logits, so {so}"
+                f"model {self.loaded.options.name} is no causal language model{'' if why is None else f' ({why})'}: it "
+                f"has no logits, so {so}"
             )
 
     def _check_centring(self) -> None:

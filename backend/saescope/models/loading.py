@@ -37,7 +37,10 @@ class LoadedModel:
     options: ModelOptions
     """As given, with dtype, device and revision as they turned out."""
     kind: Kind
-    """'causal': a language model with logits; 'encoder': of texts, hidden states only; 'vision': of pictures."""
+    """'causal': a language model with logits, which may see pictures too; 'encoder': of texts, hidden states only;
+    'vision': of pictures."""
+    without_logits: str | None = None
+    """Why a model of images and texts gives no logits for texts, where it gives none."""
 
     @property
     def config(self) -> PretrainedConfig:
@@ -90,6 +93,7 @@ class LoadedModel:
             "n_layers": self.n_layers,
             "d_model": self.d_model,
             "transformers": transformers.__version__,
+            **({} if self.without_logits is None else {"without_logits": self.without_logits}),
         }
 
 
@@ -108,7 +112,7 @@ def load_model(options: ModelOptions, progress: Progress = SILENT) -> LoadedMode
         config = transformers.AutoConfig.from_pretrained(
             located.path, revision=located.revision, trust_remote_code=False
         )
-        auto, is_causal = _class_for(config, located)
+        auto, kind = _class_for(config, located)
         model, report = auto.from_pretrained(
             located.path,
             revision=located.revision,
@@ -120,18 +124,22 @@ def load_model(options: ModelOptions, progress: Progress = SILENT) -> LoadedMode
     model = model.eval().requires_grad_(False).to(device)
     pack_linear_layers(model, keep=model.get_output_embeddings())
     progress.update(stage, 1, 1)
-    kind: Kind = "causal" if is_causal else "vision" if model.main_input_name == "pixel_values" else "encoder"
+    if model.main_input_name == "pixel_values":
+        kind = "vision"
     if kind != "vision" and model.config.is_encoder_decoder:
         raise CheckpointError(
             f"model {options.name} is an encoder-decoder ({type(model).__name__})",
             "use a causal language model, an encoder or a vision model",
         )
+    without_logits = _without_logits(model, options.name) if kind == "image-text" else None
+    if kind == "image-text":
+        kind = "causal" if without_logits is None else "encoder"
     names = {dtype: name for name, dtype in _DTYPES.items()}
     if model.dtype not in names:
         raise CheckpointError(f"model {options.name} is loaded as {model.dtype}", f"give a dtype: {', '.join(_DTYPES)}")
     commit = getattr(config, "_commit_hash", None) if not located.is_local else None
     told = replace(options, dtype=names[model.dtype], device=str(device), revision=commit or located.revision)
-    return LoadedModel(model, told, kind)
+    return LoadedModel(model, told, kind, without_logits)
 
 
 def read_config(options: ModelOptions, progress: Progress = SILENT) -> PretrainedConfig:
@@ -164,18 +172,19 @@ def load_image_processor(options: ModelOptions, progress: Progress = SILENT) -> 
         return AutoImageProcessor.from_pretrained(located.path, revision=located.revision, trust_remote_code=False)
 
 
-def _class_for(config: PretrainedConfig, located: Located) -> tuple[Any, bool]:
-    """The class that loads the model, and whether it is a language model with logits."""
+def _class_for(config: PretrainedConfig, located: Located) -> tuple[Any, Kind | Literal["image-text"]]:
+    """The class that loads the model, and of which kind it is as far as its config tells."""
     import transformers
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
         MODEL_MAPPING_NAMES,
     )
 
     tower = _VISION_TOWERS.get(config.model_type)
     if tower is not None:
-        return getattr(transformers, tower), False
+        return getattr(transformers, tower), "vision"
     names = config.architectures or []
     if names:
         is_causal = names[0] in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
@@ -185,12 +194,33 @@ def _class_for(config: PretrainedConfig, located: Located) -> tuple[Any, bool]:
             and config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
         )
     if is_causal:
-        return transformers.AutoModelForCausalLM, True
+        return transformers.AutoModelForCausalLM, "causal"
+    if names and names[0] in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values():
+        return transformers.AutoModelForImageTextToText, "image-text"
     if config.model_type not in MODEL_MAPPING_NAMES:
         raise CheckpointError(
             f"model {located.path} is of type {config.model_type!r}, which transformers loads as no model"
         )
-    return transformers.AutoModel, False
+    return transformers.AutoModel, "encoder"
+
+
+@torch.no_grad()
+def _without_logits(model: PreTrainedModel, name: str) -> str | None:
+    """Why a model of images and texts gives no logits of a next token that follow from the text before it; None where
+    it does. Raises `CheckpointError` where it cannot be run on text alone."""
+    ids = torch.tensor([[0, 1, 2], [0, 1, 3]], device=model.device)
+    try:
+        logits = getattr(model(input_ids=ids, use_cache=False), "logits", None)
+    except Exception as error:  # whatever a model does without its pictures
+        raise CheckpointError(
+            f"model {name} (a {type(model).__name__}) cannot be run on text alone: {type(error).__name__}",
+            "use its language model by itself, or a model that reads text without pictures",
+        ) from error
+    if logits is None or logits.shape[:2] != ids.shape:
+        return "it gives none for text alone"
+    if not torch.allclose(logits[0, :2], logits[1, :2], atol=1e-4, rtol=1e-3):
+        return "its attention to text alone also looks ahead"
+    return None
 
 
 def _dtype(options: ModelOptions, config: PretrainedConfig, device: torch.device) -> torch.dtype:

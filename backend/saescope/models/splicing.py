@@ -70,7 +70,7 @@ class Splicing:
         layer = self._hook.layer
         with ExitStack() as undo:
             if layer is None:
-                undo.callback(tap(self._module, self._hook.side, lambda _: edited).remove)
+                undo.callback(tap(self._module, self._hook.edit_side, lambda _: edited).remove)
             else:
                 block = self._blocks.modules[layer]
                 undo.enter_context(_handing_on(self._blocks.modules[:layer], self._rests))
@@ -78,7 +78,7 @@ class Splicing:
                     undo.enter_context(_returning(block, edited, self._rests[layer]))
                 else:
                     undo.callback(tap(block, "input", lambda _: block_input).remove)
-                    undo.callback(tap(self._module, self._hook.side, lambda _: edited).remove)
+                    undo.callback(tap(self._module, self._hook.edit_side, lambda _: edited).remove)
                     if self._is_carried:
                         undo.callback(tap(block, "output", lambda hidden: hidden + (edited - clean)).remove)
             states = run_until(self._model, inputs, *self._end)

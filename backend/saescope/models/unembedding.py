@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from saescope.models.families import find_blocks
+from saescope.models.norms import measured_norm
 from saescope.store.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -61,48 +62,19 @@ def find_unembedding(model: PreTrainedModel) -> Unembedding:
         raise CheckpointError(
             f"a {type(model).__name__} has no final norm and unembedding, so features have no logit effects"
         )
-    centres, gain, bias, eps = _measured(norm, int(weight.shape[1]), type(model).__name__)
+    found = measured_norm(norm, int(weight.shape[1]), f"the final norm of a {type(model).__name__}")
     config = model.config.get_text_config()
     scale = getattr(config, "logit_scale", None) or 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
     embedding = model.get_input_embeddings()
     head_bias = getattr(head, "bias", None)
     return Unembedding(
-        norm="layer" if centres else "rms",
-        gain=gain.to(weight.device),
-        bias=None if bias is None else bias.to(weight.device),
-        eps=eps,
+        norm="layer" if found.centres else "rms",
+        gain=found.gain.to(weight.device),
+        bias=None if found.bias is None else found.bias.to(weight.device),
+        eps=found.eps,
         weight=weight.detach(),
         logit_bias=None if head_bias is None else head_bias.detach(),
         is_tied=getattr(embedding, "weight", None) is weight,
         softcap=getattr(config, "final_logit_softcapping", None),
         scale=float(scale),
     )
-
-
-@torch.no_grad()
-def _measured(
-    norm: nn.Module, width: int, model: str
-) -> tuple[bool, Float[Tensor, " d_model"], Float[Tensor, " d_model"] | None, float]:
-    """Whether a norm centres, its gain, bias and eps, read off what it does to two vectors in float32: classes differ
-    in what they store (Gemma keeps gain - 1). Raises `CheckpointError` for what is neither LayerNorm nor RMSNorm."""
-    stored = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in norm.named_parameters()}
-    eps = float(getattr(norm, "eps", None) or getattr(norm, "variance_epsilon", None) or 0.0)
-
-    def run(x: Tensor) -> Tensor:
-        return torch.func.functional_call(norm, stored, (x[None, None],))[0, 0].float()
-
-    def normalised(x: Tensor, centres: bool) -> Tensor:
-        x = x - x.mean() if centres else x
-        return x / torch.sqrt(x.square().mean() + eps)
-
-    generator = torch.Generator().manual_seed(0)
-    signs = torch.randint(0, 2, (width,), generator=generator) * 2.0 - 1.0
-    probe, other = signs * (1 + torch.rand(width, generator=generator)), torch.randn(width, generator=generator)
-    centres = bool(torch.allclose(run(probe), run(probe + 1), atol=1e-4, rtol=1e-4))
-    bias = (run(probe) + run(-probe)) / 2
-    gain = (run(probe) - bias) / normalised(probe, centres)
-    expected = gain * normalised(other, centres) + bias
-    scale = float(run(other).abs().max())
-    if not torch.allclose(run(other), expected, atol=1e-4 * max(scale, 1e-6), rtol=1e-3):
-        raise CheckpointError(f"the final norm of a {model} ({type(norm).__name__}) is neither LayerNorm nor RMSNorm")
-    return centres, gain, bias if bool(bias.abs().max() > 1e-7) else None, eps

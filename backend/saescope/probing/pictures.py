@@ -74,7 +74,7 @@ class VisionProbe(_PictureProbe):
         self._source = source
         options = model_options(source, device)
         loaded = load_model(options)
-        self._hooked = HookedModel(loaded, source.hook)
+        self._hooked = HookedModel(loaded, source.hook, source.head)
         check_model(source, loaded.fingerprint, self._hooked.width, sae)
         self._inputs = PictureInputs.of(options)
 

@@ -40,7 +40,7 @@ class TextProbe(Probe):
                 "put the tokenizer of that time in its place, or build the SAE again",
             )
         loaded = load_model(options)
-        self._hooked = HookedModel(loaded, source.hook)
+        self._hooked = HookedModel(loaded, source.hook, source.head)
         check_model(source, loaded.fingerprint, self._hooked.width, sae)
         self._frame = frame_of(self._tokenizer, "auto" if source.bos or source.eos else "no")
         n_tokens = max(loaded.model.get_input_embeddings().weight.shape[0], len(self._tokenizer))

@@ -26,7 +26,7 @@ _DATA = ("images", "texts", "activations", "toy")
 _OF_IMAGES = ("image_mode", "layout", "value_range", "label_key")
 _OF_PIXELS = ("patch", "stride")
 _OF_TEXTS = ("context", "context_stride", "packing", "text_key", "max_tokens", "bos", "exclude_tokens")
-_OF_MODELS = ("hook", "hook_out", "revision", "dtype", "centred", "exclude_norm", "cache", "cache_dtype")
+_OF_MODELS = ("hook", "head", "hook_out", "revision", "dtype", "centred", "exclude_norm", "cache", "cache_dtype")
 _OF_VISION = ("special_positions",)
 _CONCERNS: dict[SourceKind, tuple[tuple[str, ...], str]] = {
     "pixels": ((*_OF_TEXTS, *_OF_MODELS, *_OF_VISION, "targets"), "the source is pixels (there is no --model)"),
@@ -65,6 +65,8 @@ class SourceOptions:
     """Name on the Hugging Face hub, local folder, .gguf file, or 'embedded:smollm2'."""
     hook: str | None = None
     """Where in the model: a TransformerLens name (blocks.15.hook_resid_post) or a module path (model.layers.15)."""
+    head: int | None = None
+    """The attention head that is read alone, at hook_q, hook_k, hook_v or hook_z, from 0 on; None: all of them."""
     hook_out: str | None = None
     """Where the targets of a transcoder come from in the same forward pass, named as `hook`; None: there are none."""
     targets: str | None = None
@@ -163,6 +165,8 @@ class SourceOptions:
             raise UserError(
                 "the hook of the targets is empty", "give --hook-out, e.g. --hook-out blocks.6.hook_mlp_out"
             )
+        if self.head is not None and not (_is_count(self.head) or self.head == 0):
+            raise UserError(f"head is {self.head!r}; expected the number of an attention head, from 0 on")
         foreign, called = _CONCERNS[self.kind]
         defaults = {f.name: f.default for f in fields(self)}
         for name in foreign:

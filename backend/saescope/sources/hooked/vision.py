@@ -47,7 +47,7 @@ def open_vision(
             f"model {options.model} reads texts, not images ({type(loaded.model).__name__})",
             "use a ViT, CLIP or DINOv2 model, or give --texts in the place of --images",
         )
-    hooked = HookedModel(loaded, options.hook)
+    hooked = HookedModel(loaded, options.hook, options.head)
     inputs = PictureInputs.of(model, progress)
     if isinstance(data, PictureData | ParquetData):
         data = replace(data, fit=inputs.fit)

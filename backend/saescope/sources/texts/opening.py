@@ -28,7 +28,7 @@ def open_texts(options: SourceOptions, purpose: Purpose, progress: Progress = SI
     loaded = shared_model(options, progress)
     if loaded.kind == "vision":
         raise UserError(f"model {options.model} reads images, not texts", "give --images in the place of --texts")
-    hooked = HookedModel(loaded, options.hook)
+    hooked = HookedModel(loaded, options.hook, options.head)
     check_context(hooked, options.context)
     tokenizer = load_tokenizer(model_options(options), progress)
     frame = frame_of(tokenizer, options.bos)

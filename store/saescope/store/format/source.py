@@ -168,12 +168,16 @@ class HookedDescription(SourceDescription):
     d_model: int | None = None
     transformers: str | None = None
     """Version of the library."""
+    without_logits: str | None = field(default=None, metadata=_LEFT_OUT)
+    """Why a model of images and texts gives no logits for texts."""
     hook: str = ""
     """Where in the model, as given."""
     hook_module: str | None = None
     hook_side: str | None = None
     """input or output of the module."""
     layer: int | None = None
+    head: Count | None = field(default=None, metadata=_LEFT_OUT)
+    """The attention head that is read alone."""
     d_target: Count | None = field(default=None, metadata=_LEFT_OUT)
     """Width of a transcoder's target; it comes from the place that the next four name."""
     hook_out: str | None = field(default=None, metadata=_LEFT_OUT)

@@ -15,7 +15,7 @@ from saescope.sources.hooked import activation_cache, rows, windows
 from saescope.sources.options import Cache
 from saescope.training import TrainingConfig, train, trainer
 from saescope.workflows.divided_source import open_to_train
-from saescope.workflows.sweep import SweepPlan, run_sweep
+from saescope.workflows.sweep import SweepPlan, sweep
 from tests.precompute.small_builds import digits, make_sae, save_sae
 from tests.precompute.small_texts import MemoryTexts
 from tests.sources.texts import small_model
@@ -68,7 +68,7 @@ def texts_job(folder: Path, started: Path | None = None) -> None:
 def sweep_job(folder: Path, started: Path | None = None) -> None:
     """A sweep of two SAEs: train, build, publish."""
     _begin(started)
-    run_sweep(PLAN, folder / "store")
+    sweep(PLAN, folder / "store")
 
 
 def make_texts(root: Path) -> None:

@@ -12,8 +12,6 @@ from saescope.cli.evaluate import n_ce_positions_option
 from saescope.cli.report import json_object, json_option, line
 from saescope.cli.source_options import parsed, source_options
 from saescope.cli.store_option import store_option
-from saescope.store.errors import OptionError, StoreError
-from saescope.store.format.paths import validate_sae_id
 
 
 @click.command()
@@ -58,33 +56,23 @@ def command(
     entry of the same name gets a new version.
     """
     options = parsed(source, build_options["device"])
-    sae_id = sae_id if sae_id is not None else _folder_name(checkpoint)
-    validate_sae_id(sae_id)
-    from saescope.precompute import BuildOptions, build_entry
+    from saescope.precompute import BuildOptions
     from saescope.progress.terminal import terminal_progress
-    from saescope.sources import open_source
+    from saescope.workflows import build
 
     with terminal_progress() as progress:
-        version = build_entry(
+        built = build(
             checkpoint,
-            open_source(options, "evaluate", progress),
+            options,
             store,
             sae_id=sae_id,
             options=BuildOptions(**build_options),
             format=format_name,
             assume=assume,
-            told=lambda notes: say_notes(*notes),
+            note=say_notes,
             progress=progress,
         )
     if as_json:
-        json_object({"sae_id": sae_id, "version": version, "store": str(store)})
+        json_object({"sae_id": built.sae_id, "version": built.version, "store": str(store)})
     else:
-        line(f"built {sae_id}, version {version}, in {store}")
-
-
-def _folder_name(checkpoint: str) -> str:
-    name = Path(checkpoint).resolve().name.lower()
-    try:
-        return validate_sae_id(name)
-    except StoreError as error:
-        raise OptionError(f"the folder's name {name!r} cannot name an entry", f"add --sae-id; {error.hint}") from None
+        line(f"built {built.sae_id}, version {built.version}, in {store}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from saescope.cli.checkpoint_options import say_notes
 from saescope.cli.extras import need
 from saescope.cli.report import line
 from saescope.cli.serve import serve
@@ -58,17 +59,10 @@ def command(
         need("dashboard")
         port = port if port is not None else _free_port(host)
     from saescope.progress.terminal import terminal_progress
-    from saescope.workflows.demo import SMOLLM2, language_plan, plans
-    from saescope.workflows.sweep import run_sweep
+    from saescope.workflows import demo
 
-    done = []
     with terminal_progress() as progress:
-        sweeps = plans()
-        if llm:  # found before anything is trained, so that a wrong name is told at once
-            sweeps.append(language_plan(model or SMOLLM2, hook, progress))
-        for plan in sweeps:
-            device = "cpu" if plan.source.model is None else "auto"  # the images are too small for a GPU to be faster
-            done += run_sweep(plan, store, device=device, progress=progress)
+        done = demo(store, llm=llm, model=model, hook=hook, note=say_notes, progress=progress)
     print_entries(store, done)
     if serving and port is not None:
         serve(store, host, port, open_browser=_has_desktop() if open_browser is None else open_browser)

@@ -69,42 +69,25 @@ def command(
     dictionary is compared with the true one.
     """
     options = parsed(source, device)
-    from saescope.autoencoders.device import choose_device
-    from saescope.checkpoints import load_checkpoint
-    from saescope.checkpoints.conversion import training_space
-    from saescope.evaluation import judge
-    from saescope.evaluation.plausibility import check_on_source, looks_wrong
     from saescope.metrics import metric as definition
-    from saescope.metrics.absorption import unmeasured_letters
     from saescope.progress.terminal import terminal_progress
-    from saescope.sources import open_source
+    from saescope.workflows import evaluate
 
-    chosen = choose_device(device)
-    other = None if against is None else load_checkpoint(against)
-    say_notes(*(other.notes if other is not None else ()))
-    loaded = load_checkpoint(checkpoint, format_name, assume)
-    say_notes(*loaded.notes)
-    config, whitening = training_space(loaded, checkpoint)
     with terminal_progress() as progress:
-        opened = open_source(options, "evaluate", progress)
-        evaluation = judge(
-            loaded.sae.to(chosen),
-            opened,
-            config,
-            whitening=None if whitening is None else whitening.matrix,
-            against=None if other is None else other.sae,
+        evaluation = evaluate(
+            checkpoint,
+            options,
+            format=format_name,
+            assume=assume,
+            against=against,
             probes=probes,
             absorption=absorption,
             match_cosine=match_cosine,
             n_ce_positions=n_ce_positions,
-            device=chosen,
+            device=device,
+            note=say_notes,
             progress=progress,
         )
-        found = evaluation.metrics
-        if looks_wrong(found.get("fvu"), found.get("l0"), loaded.sae.n_features):
-            warning = check_on_source(loaded.sae, opened, chosen).warning
-            say_notes(warning)
-        say_notes(unmeasured_letters(found))
     if as_json:
         json_object({"metrics": evaluation.metrics, "n_positions": evaluation.n_positions})
         return

@@ -11,11 +11,10 @@ from saescope.cli.checkpoint_options import say_notes
 from saescope.cli.report import json_object, json_option, number, table
 from saescope.cli.source_options import parsed, source_options
 from saescope.cli.store_option import open_store, store_option
-from saescope.cli.target_note import target_note
 from saescope.cli.training_options import device_option, training_options
 
 if TYPE_CHECKING:
-    from saescope.workflows.sweep import SweepEntry
+    from saescope.workflows import SweepEntry
 
 
 def _numbers(context: click.Context, parameter: click.Parameter, text: str) -> list[float]:
@@ -66,18 +65,17 @@ def command(
 
     refuse_several("sweep")
     from saescope.progress.terminal import terminal_progress
-    from saescope.workflows.sweep import SweepPlan, run_sweep
+    from saescope.workflows import SweepPlan, sweep
 
     with terminal_progress() as progress:
         plan = SweepPlan(name, options, training, values, by_target=parameter == "target-l0")
-        done = run_sweep(plan, store, device=device, progress=progress)
+        done = sweep(plan, store, device=device, note=say_notes, progress=progress)
     if as_json:
         opened = open_store(store)
         entries = [{**vars(e), "metrics": opened[e.sae_id].metrics} for e in done]
         json_object({"store": str(store), "sweep": name, "entries": entries})
     else:
         print_entries(store, done)
-    say_missed_targets(store, done)
 
 
 def print_entries(store: Path, done: list[SweepEntry]) -> None:
@@ -97,14 +95,3 @@ def print_entries(store: Path, done: list[SweepEntry]) -> None:
             )
         )
     table(("SAE", "L0", "FVU", "dead", ""), rows, right=(1, 2, 3))
-
-
-def say_missed_targets(store: Path, done: list[SweepEntry]) -> None:
-    """A note for each entry whose L0 on the data that judges it is not the target."""
-    opened = open_store(store)
-    for item in done:
-        entry = opened[item.sae_id]
-        sweep, l0 = entry.manifest.sweep or {}, entry.metrics.get("l0")
-        if sweep.get("parameter") == "target_l0" and l0 is not None:
-            note = target_note(entry.manifest.architecture, float(sweep["value"]), l0)
-            say_notes(None if note is None else f"{item.sae_id}: {note}")

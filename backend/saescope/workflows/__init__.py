@@ -1,1 +1,25 @@
-"""Training, sweeping and building from a source to a store, as functions."""
+"""What the commands do, as functions: training, sweeping, building and evaluating, from a source to a store.
+
+They take the words of the command line (`SourceOptions`, `TrainingConfig`, `BuildOptions`) and see to it that an SAE is
+judged by what its training did not see.
+"""
+
+from saescope.workflows.build import Built, build
+from saescope.workflows.demo import demo
+from saescope.workflows.evaluate import evaluate
+from saescope.workflows.notes import WorkflowNote
+from saescope.workflows.sweep import SweepEntry, SweepPlan, sweep
+from saescope.workflows.train import Trained, train
+
+__all__ = [
+    "Built",
+    "SweepEntry",
+    "SweepPlan",
+    "Trained",
+    "WorkflowNote",
+    "build",
+    "demo",
+    "evaluate",
+    "sweep",
+    "train",
+]

@@ -7,12 +7,14 @@ quarter of an hour); benchmarks/demo.py prints what the SAEs come to.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from saescope.models import ModelOptions, read_config
 from saescope.progress import SILENT, Progress
 from saescope.sources import SourceOptions
-from saescope.workflows.sweep import SweepPlan
+from saescope.workflows.notes import Note, warn
+from saescope.workflows.sweep import SweepEntry, SweepPlan, sweep
 
 DIGITS = SourceOptions(images="embedded:digits")
 PHOTOS = SourceOptions(images="embedded:photos", patch=8, image_mode="colour")
@@ -20,6 +22,30 @@ PHOTOS = SourceOptions(images="embedded:photos", patch=8, image_mode="colour")
 ON_DIGITS: dict[str, Any] = {"n_features": 192}
 ON_PHOTOS: dict[str, Any] = {"n_features": 256, "steps": 1000, "input_transform": "zca", "zca_epsilon": 1.0}
 """Whitened half way: fully, noise weighs as much as edges, and the reconstruction in pixels suffers."""
+
+
+def demo(
+    store: Path | str,
+    *,
+    llm: bool = False,
+    model: str | None = None,
+    hook: str | None = None,
+    note: Note = warn,
+    progress: Progress = SILENT,
+) -> list[SweepEntry]:
+    """Trains the demo's sweeps and builds them into `store`; what is there already is reused.
+
+    `llm` adds a language model, `model` (SmolLM2-135M unless named) at `hook` (after its middle layer unless named).
+    Raises `UserError`, before anything is trained where the model cannot be found.
+    """
+    sweeps = plans()
+    if llm:
+        sweeps.append(language_plan(model or SMOLLM2, hook, progress))
+    done = []
+    for plan in sweeps:
+        device = "cpu" if plan.source.model is None else "auto"  # the images are too small for a GPU to be faster
+        done += sweep(plan, store, device=device, note=note, progress=progress)
+    return done
 
 
 def plans() -> list[SweepPlan]:

@@ -26,6 +26,8 @@ from saescope.training import TrainingConfig, train_sweep
 from saescope.training.data import representative
 from saescope.training.objectives import DataSize, objective
 from saescope.workflows.divided_source import DividedSource, open_to_train
+from saescope.workflows.notes import Note, warn
+from saescope.workflows.target_l0 import missed_target
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,22 +87,30 @@ class _Run:
         return paths.training(f"{self.sae_id[:80]}-{self.settings[:16]}")
 
 
-def run_sweep(
-    plan: SweepPlan, store_root: Path, *, device: str = "auto", progress: Progress = SILENT
+def sweep(
+    plan: SweepPlan,
+    store: Path | str,
+    *,
+    device: str = "auto",
+    note: Note = warn,
+    progress: Progress = SILENT,
 ) -> list[SweepEntry]:
-    """Train and build every value of `plan` that the store does not hold yet, in the order of `plan.values`.
+    """Trains and builds every value of `plan` that the store does not hold yet, in the order of `plan.values`, with PCA
+    as the reference.
 
-    A run that was killed goes on where it stopped. Raises `UserError` before any training for what is wrong with the
-    plan, the data or the store.
+    Training and judging see different items, as in `train` and `build`. A run that was killed goes on where it stopped.
+    `note` hears of each entry whose L0 is not its target. Raises `UserError` before any training for what is wrong
+    with the plan, the data or the store.
     """
+    store_root = Path(store)
     configs = _configs(plan)
     paths = create_store(store_root)
     data = open_to_train(plan.source, progress)
     divided = has_splits(plan.source) and plan.source.split is None
     judge = open_source(plan.source, "evaluate", progress) if divided else data.source
     runs = [_Run(i, v, c, _settings(plan, c, data, judge)) for i, v, c in configs]
-    with FeatureStore(store_root) as store:
-        published = {run.sae_id: _published(store, run) for run in runs}
+    with FeatureStore(store_root) as opened:
+        published = {run.sae_id: _published(opened, run) for run in runs}
     missing = [run for run in runs if published[run.sae_id] is None]
     if missing:
         folders = [run.folder(paths) for run in missing]
@@ -128,6 +138,7 @@ def run_sweep(
             )
     for run in runs:  # published: the entry holds the checkpoint; a killed run may have left its folder behind
         shutil.rmtree(run.folder(paths), ignore_errors=True)
+    _say_missed_targets(store_root, [run.sae_id for run in runs], note)
     done = {run.sae_id for run in runs} - {run.sae_id for run in missing}
     return [SweepEntry(run.sae_id, str(published[run.sae_id]), run.sae_id in done) for run in runs]
 
@@ -196,3 +207,15 @@ def _published(store: FeatureStore, run: _Run) -> str | None:
         return None
     entry = store[run.sae_id]
     return entry.version if (entry.manifest.sweep or {}).get("settings") == run.settings else None
+
+
+def _say_missed_targets(store_root: Path, sae_ids: list[str], note: Note) -> None:
+    """A note for each entry whose L0 on the data that judges it is not the target."""
+    with FeatureStore(store_root) as store:
+        for sae_id in sae_ids:
+            entry = store[sae_id]
+            settings, l0 = entry.manifest.sweep or {}, entry.metrics.get("l0")
+            if settings.get("parameter") == "target_l0" and l0 is not None:
+                missed = missed_target(entry.manifest.architecture, float(settings["value"]), l0)
+                if missed is not None:
+                    note(f"{sae_id}: {missed}")

@@ -6,7 +6,7 @@ MISS = 0.1
 """How far from the target, relative to it, an L0 is worth a note."""
 
 
-def target_note(architecture: str, target_l0: float, l0: float) -> str | None:
+def missed_target(architecture: str, target_l0: float, l0: float) -> str | None:
     """A note on an SAE whose L0 is not what was asked for, None where it is near enough."""
     if abs(l0 - target_l0) <= MISS * target_l0:
         return None

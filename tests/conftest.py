@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,13 @@ def texts_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("texts") / "store"
     text_store.write_store(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def older_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the store that version 0.1.0 made, without the index. Shared: tests must not change it."""
+    source = Path(__file__).parent / "store" / "before" / "store"
+    return shutil.copytree(source, tmp_path_factory.mktemp("older") / "store")
 
 
 @pytest.fixture

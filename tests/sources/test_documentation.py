@@ -15,8 +15,9 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "sources.md"
 
 
 def test_every_recorded_key_is_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    np.save(tmp_path / "x.npy", np.zeros((2, 3)))
-    path = str(tmp_path / "x.npy")
+    (tmp_path / "shards").mkdir()
+    np.save(tmp_path / "shards" / "x.npy", np.zeros((2, 3)))
+    path = str(tmp_path / "shards")
     recorded = set(open_source(SourceOptions(activations=path, targets=path)).describe())
     recorded |= set(open_source(SourceOptions(toy="8x4")).describe())
     for patch in (None, 4):

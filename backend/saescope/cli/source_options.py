@@ -25,10 +25,14 @@ _OPTIONS = (
     click.option(
         "--texts",
         metavar="PATH",
-        help="Parquet, JSON Lines, CSV or plain text (file or folder), hf:NAME (a Hugging Face data set), "
+        help="Parquet, Arrow, JSON Lines, CSV or plain text (file or folder), hf:NAME (a Hugging Face data set), "
         "or embedded:python. Needs --model and --hook.",
     ),
-    click.option("--activations", metavar="PATH", help="Cached activations: .npy, .npz or .safetensors."),
+    click.option(
+        "--activations",
+        metavar="PATH",
+        help="Cached activations: .npy, .npz, .safetensors, .pt, Parquet or Arrow, or a folder of such shards.",
+    ),
     click.option(
         "--toy",
         metavar="SETTINGS",
@@ -81,7 +85,11 @@ _OPTIONS = (
     ),
     click.option("--data-key", metavar="NAME", help="Array, tensor or column to read of a file with several."),
     click.option("--label-key", metavar="NAME", help="Array or column with the labels."),
-    click.option("--text-key", metavar="NAME", help="Column with the texts.  [default: text, content, ...]"),
+    click.option(
+        "--text-key",
+        metavar="NAME",
+        help="Column with texts, conversations or tokens.  [default: text, ..., messages, ..., input_ids]",
+    ),
     click.option("--context", type=int, metavar="N", help="Texts: positions of an item at most.  [default: 128]"),
     click.option(
         "--context-stride",

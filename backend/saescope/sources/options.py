@@ -55,10 +55,11 @@ class SourceOptions:
     images: str | None = None
     """IDX file, MNIST-style folder, .npy / .npz, picture, folder of pictures, Parquet, or 'embedded:NAME'."""
     texts: str | None = None
-    """Parquet, JSON Lines, CSV or plain text (a file or a folder), 'hf:NAME' (a Hugging Face data set), or
+    """Parquet, Arrow, JSON Lines, CSV or plain text (a file or a folder), 'hf:NAME' (a Hugging Face data set), or
     'embedded:python' (Python's own documentation and library)."""
     activations: str | None = None
-    """.npy, .npz or .safetensors with an array [item, d_in] or [item, position, d_in]."""
+    """.npy, .npz, .safetensors, torch file, Parquet or Arrow with an array [item, d_in] or [item, position, d_in], or a
+    folder of such shards."""
     toy: str | None = None
     """Sparse sums of known features, 'FEATURESxDIMENSIONS:p=P,...' (see `sources.toy_settings`)."""
     model: str | None = None
@@ -88,7 +89,8 @@ class SourceOptions:
     label_key: str | None = None
     """Array of an .npz or column of a Parquet file with the labels; None: one called label, y, ..., if any."""
     text_key: str | None = None
-    """Column of the texts; None: one called text, content, ..., or the only one that holds strings."""
+    """Column of texts, conversations or tokens; None: one called text, content, ..., messages, ..., input_ids, ..., or
+    the only one that holds conversations, or strings."""
     context: int = 128
     """Positions of an item at most, tokens that are added at its ends included."""
     context_stride: int | None = None

@@ -143,7 +143,12 @@ def read_npz(path: Path) -> Content:
 
 
 def read_torch(source: Path | BinaryIO, path: Path) -> Content:
-    """What `torch.save` wrote, through torch's restricted unpickler. `source` is the file at `path` or a part."""
+    """The tensors that `torch.save` wrote. `source` is the file at `path` or a part."""
+    return _content(path, load_torch(source, path))
+
+
+def load_torch(source: Path | BinaryIO, path: Path) -> Any:
+    """What `torch.save` wrote, through torch's restricted unpickler; tensors of a zip archive are mapped from it."""
     if isinstance(source, Path) and zipfile.is_zipfile(source):
         try:
             with zipfile.ZipFile(source) as archive:
@@ -160,12 +165,11 @@ def read_torch(source: Path | BinaryIO, path: Path) -> Content:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a pickle is of another protocol than torch's own
-            found = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise _refused(path, error) from None
     except Exception as error:  # damaged pickles fail in every way there is, and none of them says more than that
         raise CheckpointError(f"cannot read {path}: {_first_line(error)}", _DAMAGED) from None
-    return _content(path, found)
 
 
 def read_torch_bytes(data: bytes, path: Path) -> Content:
@@ -190,11 +194,12 @@ def _content(path: Path, found: Any) -> Content:
     tensors = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
     others = {str(key): value for key, value in found.items() if not isinstance(value, Tensor)}
     for name, tensor in tensors.items():
-        _check_tensor(path, name, tensor)
+        check_tensor(path, name, tensor)
     return Content(_without_prefix(tensors), {**outer, **others})
 
 
-def _check_tensor(path: Path, name: str, tensor: Tensor) -> None:
+def check_tensor(path: Path, name: str, tensor: Tensor) -> None:
+    """`CheckpointError` where a tensor is no plain array of numbers that the file holds in full."""
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
         raise CheckpointError(f"{path}: tensor {name!r} is sparse, quantised or without data; expected plain numbers")
     if tensor.dtype not in (*_FLOATS, *_INTEGERS):

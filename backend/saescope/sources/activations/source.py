@@ -1,43 +1,30 @@
-"""Cached activations: .npy (memory-mapped), .npz and .safetensors, [item, d_in] or [item, position, d_in]."""
+"""Cached activations: a file or a folder of shards, [item, d_in] or [item, position, d_in]."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from saescope.progress import SILENT, Progress
+from saescope.sources.activations.files import EXPECTED, SUFFIXES, Loaded, load
+from saescope.sources.activations.shards import Shards
 from saescope.sources.hashing import scan
-from saescope.sources.images import arrays
-from saescope.sources.images.image_data import LABEL, check_labels, label_strings
+from saescope.sources.images.image_data import LABEL
 from saescope.sources.images.image_stack import BLOCK_VALUES
-from saescope.sources.mapped import let_go, map_array
 from saescope.sources.options import SourceOptions
 from saescope.sources.protocol import ActivationBatch, ActivationTable
-from saescope.sources.streams import head_of
 from saescope.sources.targets import SideBySide
-from saescope.store.errors import UserError
-from saescope.store.format.safetensors import NUMPY_DTYPES, TensorEntry, looks_like_safetensors, read_header
+from saescope.sources.texts.documents import listed
+from saescope.sources.texts.files import all_files
+from saescope.store.errors import DataError, UserError
 from saescope.store.format.source import ActivationDescription
-
-_EXPECTED = "expected an array of activations, [item, d_in] or [item, position, d_in], in .npy, .npz or .safetensors"
-_NAMES = ("activations", "acts", "activation", "hidden_states", "x", "data", "arr_0")
-_LABEL_NAMES = ("labels", "label", "y", "targets")
-
-
-class _Loaded(NamedTuple):
-    values: np.ndarray
-    labels: np.ndarray | None
-    format: str
-    is_bfloat16: bool = False
-    """NumPy has no bfloat16: `values` then holds its bits as uint16."""
 
 
 class ActivationSource:
@@ -47,21 +34,19 @@ class ActivationSource:
 
     def __init__(
         self,
-        values: np.ndarray,
+        values: Shards,
         labels: pa.Array | None,
         *,
         path: str,
         format: str,
-        is_bfloat16: bool = False,
+        n_shards: int | None = None,
         targets: ActivationSource | None = None,
         progress: Progress = SILENT,
     ) -> None:
         """`targets` has as many items and positions."""
         self._targets = targets
-        self._array = values  # [item, position, d_in]
-        tensor = torch.from_numpy(values)
-        self._values = tensor.view(torch.bfloat16) if is_bfloat16 else tensor
-        self._labels, self._path, self._format = labels, path, format
+        self._values = values
+        self._labels, self._path, self._format, self._n_shards = labels, path, format, n_shards
 
         def blocks() -> Iterator[np.ndarray]:
             for item_ids, block in self._blocks(0, None):
@@ -124,9 +109,8 @@ class ActivationSource:
             raise UserError(f"start_item {start_item}, items_per_batch {items_per_batch}; expected >= 0 and >= 1")
         for start in range(start_item, self.n_items, items_per_batch):
             stop = min(start + items_per_batch, self.n_items)
-            block = self._values[start:stop].to(torch.float32).contiguous()
-            yield np.arange(start, stop, dtype=np.int64), block
-            let_go(self._array[start:stop])
+            yield np.arange(start, stop, dtype=np.int64), self._values.read(start, stop)
+            self._values.let_go(start, stop)
 
     def table(self, items: Bool[np.ndarray, " n_items"] | None = None) -> ActivationTable:
         if self._targets is not None:
@@ -163,6 +147,7 @@ class ActivationSource:
             n_positions=self.n_items * self.positions_per_item,
             positions_per_item=self.positions_per_item,
             d_in=self.d_in,
+            n_shards=self._n_shards,
             d_target=self.d_target,
             targets=None if targets is None else targets._path,
             targets_sha256=None if targets is None else targets.data_sha256,
@@ -171,10 +156,10 @@ class ActivationSource:
 
 
 class _Rows:
-    def __init__(self, values: Tensor, items: Int64[np.ndarray, " chosen"] | None) -> None:
-        self._flat = values.reshape(-1, values.shape[2])
-        self._positions, self._items = values.shape[1], items
-        self.n_rows = len(self._flat) if items is None else len(items) * self._positions
+    def __init__(self, values: Shards, items: Int64[np.ndarray, " chosen"] | None) -> None:
+        self._values, self._items = values, items
+        self._positions = values.shape[1]
+        self.n_rows = (values.shape[0] if items is None else len(items)) * self._positions
         self.d_in = values.shape[2]
 
     def rows(self, indices: Int64[np.ndarray, " row"]) -> Float[Tensor, "row d_in"]:
@@ -184,7 +169,7 @@ class _Rows:
         if self._items is not None:
             items, positions = np.divmod(indices, self._positions)
             indices = self._items[items] * self._positions + positions
-        return self._flat.index_select(0, torch.from_numpy(indices)).to(torch.float32)
+        return self._values.rows(indices)
 
 
 def open_activations(options: SourceOptions, progress: Progress = SILENT) -> ActivationSource:
@@ -210,99 +195,63 @@ def _open(options: SourceOptions, targets: ActivationSource | None, progress: Pr
     path = Path(options.path).expanduser()
     if options.split in ("train", "test"):
         raise UserError(
-            f"{path}: split {options.split!r} is asked for, but a file of activations has no splits",
+            f"{path}: split {options.split!r} is asked for, but a file (or folder) of activations has no splits",
             "leave --split out, or name the file of that split",
         )
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder", _EXPECTED)
     if not path.exists():
-        raise UserError(f"{path}: no such file", _EXPECTED)
-    loaded = _load(path, options)
-    values = loaded.values
-    if values.ndim not in (2, 3):
-        raise UserError(f"{path}: shape {list(values.shape)}", _EXPECTED)
-    if 0 in values.shape:
-        raise UserError(f"{path}: holds no activations (shape {list(values.shape)})", _EXPECTED)
-    labels = None
-    if loaded.labels is not None:
-        labels = label_strings(loaded.labels, str(path))
-        check_labels(labels, len(values), str(path), "item")
-    shaped = values[:, None] if values.ndim == 2 else values
+        raise DataError(f"{path}: no such file", EXPECTED)
+    paths = _shards_in(path, progress) if path.is_dir() else [path]
+    _allow_open_files(len(paths))
+    loaded = []
+    for done, shard in enumerate(paths):
+        loaded.append(load(shard, options))
+        _check_shapes(paths[0], loaded[0], shard, loaded[-1])
+        progress.update("opening shards", done + 1, len(paths))
+    labels = [found.labels for found in loaded]
     return ActivationSource(
-        shaped,
-        labels,
+        Shards([found.values for found in loaded], [found.is_bfloat16 for found in loaded]),
+        None if any(found is None for found in labels) else pa.concat_arrays(labels),
         path=options.path,
-        format=loaded.format,
-        is_bfloat16=loaded.is_bfloat16,
+        format=", ".join(dict.fromkeys(found.format for found in loaded)),
+        n_shards=len(paths) if path.is_dir() else None,
         targets=targets,
         progress=progress,
     )
 
 
-def _load(path: Path, options: SourceOptions) -> _Loaded:
-    head = head_of(path, 10)
-    if not head:
-        raise UserError(f"{path} is empty", _EXPECTED)
-    if head.startswith(arrays.NPY_MAGIC) or path.suffix.lower() == ".npy":
-        for name in ("data_key", "label_key"):
-            if getattr(options, name) is not None:
-                raise UserError(f"{name} is given, but {path} holds a single array", f"leave {name} out")
-        return _Loaded(_native(arrays.load_npy(path), path), None, "npy")
-    if head.startswith(b"PK\x03\x04") or path.suffix.lower() == ".npz":
-        names = arrays.npz_names(path)
-        name = _chosen([n for n in names if n not in _LABEL_NAMES], options.data_key, path)
-        label = _label_name(names, options.label_key, path)
-        labels = None if label is None else arrays.read_npz(path, label)[0]
-        return _Loaded(_native(arrays.read_npz(path, name)[0], path), labels, "npz")
-    if path.suffix.lower() == ".safetensors" or looks_like_safetensors(head):
-        return _load_safetensors(path, options)
-    raise UserError(f"{path}: not a known file of activations (it starts with bytes {head[:8].hex(' ')})", _EXPECTED)
+def _shards_in(folder: Path, progress: Progress) -> list[Path]:
+    """The files of activations below a folder, in natural order (part_2 before part_10)."""
+    found = all_files(folder)
+    shards = [path for path in found if path.name.lower().endswith(SUFFIXES)]
+    if not shards:
+        names = listed([path.name for path in found], 5)
+        raise DataError(f"{folder}: is a folder without activations (found {names})", EXPECTED)
+    progress.tell(
+        f"{folder}: {len(shards):,} shards are read as one source, from {shards[0].name} to {shards[-1].name}"
+    )
+    others = [path.name for path in found if path not in set(shards)]
+    if others:
+        progress.tell(f"{folder}: not read, as they hold no activations: {listed(others, 5)}")
+    return shards
 
 
-def _load_safetensors(path: Path, options: SourceOptions) -> _Loaded:
-    tensors = read_header(
-        path,
-        lambda message: UserError(
-            f"{path}: not a whole .safetensors file ({message})", "it may be truncated: write or copy it again"
-        ),
-    ).tensors
-    name = _chosen([name for name, entry in tensors.items() if len(entry.shape) in (2, 3)], options.data_key, path)
-    label = _label_name(list(tensors), options.label_key, path)
-    labels = None if label is None else _map_tensor(path, label, tensors[label])
-    return _Loaded(_map_tensor(path, name, tensors[name]), labels, "safetensors", tensors[name].dtype == "BF16")
+def _check_shapes(first: Path, loaded: Loaded, path: Path, other: Loaded) -> None:
+    one, two = list(loaded.values.shape[1:]), list(other.values.shape[1:])
+    if one != two:
+        raise DataError(
+            f"{path}: items of {two[0]} positions of width {two[1]}, but {first.name} has {one[0]} of width {one[1]}",
+            "shards of one source have the same shape but for their number of items",
+        )
 
 
-def _map_tensor(path: Path, name: str, entry: TensorEntry) -> np.ndarray:
-    dtype = NUMPY_DTYPES.get(entry.dtype)
-    if dtype is None:
-        raise UserError(f"{path}: tensor {name!r} is {entry.dtype}; expected one of {', '.join(NUMPY_DTYPES)}")
-    if 0 in entry.shape:
-        return np.zeros(entry.shape, dtype)
-    return map_array(path, np.dtype(dtype), entry.shape, entry.start)
-
-
-def _native(array: np.ndarray, path: Path) -> np.ndarray:
-    if array.dtype.kind not in "fiu":
-        raise UserError(f"{path}: dtype {array.dtype}; expected floating-point activations", _EXPECTED)
-    native = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if (native.dtype.kind == "u" and native.dtype.itemsize > 1) or native.dtype.itemsize > 8:
-        native = native.astype(np.float64)
-    return np.ascontiguousarray(native)
-
-
-def _chosen(names: Sequence[str], wanted: str | None, path: Path) -> str:
-    listed = ", ".join(names) or "none"
-    if wanted is not None:
-        if wanted not in names:
-            raise UserError(f"{path}: no array {wanted!r} of activations; it holds: {listed}")
-        return wanted
-    found = next((n for n in _NAMES if n in names), None) or (names[0] if len(names) == 1 else None)
-    if found is None:
-        raise UserError(f"{path}: cannot tell which array holds the activations: {listed}", "name it with --data-key")
-    return found
-
-
-def _label_name(names: Sequence[str], wanted: str | None, path: Path) -> str | None:
-    if wanted is not None and wanted not in names:
-        raise UserError(f"{path}: no array {wanted!r} of labels; it holds: {', '.join(names)}")
-    return wanted or next((n for n in _LABEL_NAMES if n in names), None)
+def _allow_open_files(n: int) -> None:
+    """Every mapped file is an open one: many shards need more of them than a shell allows by default."""
+    try:
+        import resource
+    except ImportError:  # of Unix alone
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = n + 256
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))

@@ -112,6 +112,8 @@ class ActivationDescription(SourceDescription):
     """Cached activations."""
 
     kind: str = "activations"
+    n_shards: Count | None = field(default=None, metadata=_LEFT_OUT)
+    """Files of a folder that are read as one."""
     d_target: Count | None = field(default=None, metadata=_LEFT_OUT)
     """Width of a transcoder's target."""
     targets: str | None = field(default=None, metadata=_LEFT_OUT)

@@ -2,10 +2,11 @@
 
     python benchmarks/feature_page.py STORE [SAE_ID] [--moves 20]
 
-STORE may be any store; `python -m tests.store.fixture_store OUT --big` makes one of pictures with 16,384 features,
-`python -m tests.store.text_store OUT --big` one of texts. Prints the milliseconds from a click (on "next", and on the
-first of the nearest features) until the new title and the new atom or examples are drawn and the app is idle, and the
-CPU time of one run of the page on the server. Needs the extra `test` and a Chromium (CHROMIUM, or /usr/bin/chromium).
+STORE may be any store; `saescope sweep --images embedded:photos --patch 8 --arch topk --n-features 16384 --values 32
+--steps 20 --store STORE --name big` makes one with many features. Prints the milliseconds from a click (on "next", and
+on the first of the nearest features) until the new title and the new atom or examples are drawn and the app is idle,
+and the CPU time of one run of the page on the server. Needs the extra `test` and a Chromium (CHROMIUM, or
+/usr/bin/chromium).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The small real store, made once per session for all tests that read one."""
+"""The small stores, made once per session for all tests that read one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 
 from saescope.store import FeatureStore
-from tests.store import text_store
-from tests.store.fixture_store import write_store
-from tests.store.tiny import make_parts
+from tests.small_stores.sharing import shared
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no test asks the hub for anything
 
@@ -26,18 +24,20 @@ def own_main(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def digits_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of six entries on scikit-learn's digits. Shared: tests must not change it."""
-    root = tmp_path_factory.mktemp("digits") / "store"
-    write_store(root, n_features=64)
-    return root
+    """Six entries on scikit-learn's digits. Shared: tests must not change it."""
+    return shared(tmp_path_factory, "digits") / "store"
 
 
 @pytest.fixture(scope="session")
 def texts_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of two entries on texts. Shared: tests must not change it."""
-    root = tmp_path_factory.mktemp("texts") / "store"
-    text_store.write_store(root)
-    return root
+    """Two entries on texts through a small model. Shared: tests must not change it."""
+    return shared(tmp_path_factory, "texts") / "store"
+
+
+@pytest.fixture(scope="session")
+def other_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs, cached activations, an SAE without atoms, one with dead and dense features. Shared likewise."""
+    return shared(tmp_path_factory, "others") / "store"
 
 
 @pytest.fixture(scope="session")
@@ -55,5 +55,6 @@ def store(digits_store: Path) -> Iterator[FeatureStore]:
 
 @pytest.fixture(scope="session")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two versions of a tiny entry, as folders (see `tiny`)."""
-    return make_parts(tmp_path_factory.mktemp("parts"))
+    """Two versions of the smallest entry, as folders (see `tests.store.tiny`)."""
+    folder = shared(tmp_path_factory, "parts")
+    return [FeatureStore(folder / name / "store")["tiny"].paths.root for name in ("part-8", "part-12")]

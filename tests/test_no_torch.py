@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.fixture_store import write_store
-
 ROOT = Path(__file__).parent.parent
 BACKEND = ("torch", "numba", "jaxtyping", "safetensors", "sklearn", "skimage", "transformers", "gguf")
 DASHBOARD = ("streamlit", "plotly", "PIL", "pandas")
@@ -41,13 +39,6 @@ def saescope_without(modules: tuple[str, ...], *arguments: object) -> subprocess
     )
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("no-torch") / "store"
-    write_store(root, 32)
-    return root
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -60,9 +51,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
     ids=lambda a: " ".join(a[:1]) + (" feature" if len(a) == 3 else ""),
 )
-def test_commands_that_read_a_store_need_no_extra(store: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_commands_that_read_a_store_need_no_extra(
+    digits_store: Path, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
     given = [str(tmp_path / "out") if a == "OUT" else a for a in arguments]
-    done = saescope_without(BACKEND + DASHBOARD, *given, "--store", store)
+    done = saescope_without(BACKEND + DASHBOARD, *given, "--store", digits_store)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout
 
@@ -74,7 +67,7 @@ def test_serve_gets_as_far_as_its_store_without_the_backend(tmp_path: Path) -> N
     assert "no store" in done.stderr
 
 
-def test_pages_are_rendered_without_the_backend(store: Path) -> None:
+def test_pages_are_rendered_without_the_backend(digits_store: Path) -> None:
     """Every view's module imports; what is forbidden here would be needed by none."""
     program = PROGRAM.replace("from saescope.cli import main\nmain()", "") + (
         "import pkgutil, importlib, saescope.dashboard as d\n"

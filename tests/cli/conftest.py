@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from saescope.cli.run import run
-from tests.store.fixture_store import write_store
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,7 @@ def saescope(capsys: pytest.CaptureFixture[str]) -> Saescope:
     return call
 
 
-@pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Digits, whole and as patches; made without torch."""
-    root = tmp_path_factory.mktemp("cli") / "store"
-    write_store(root, 64)
-    return root
+@pytest.fixture
+def store(digits_store: Path) -> Path:
+    """Digits, whole and as patches."""
+    return digits_store

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from saescope.store import FeatureStore
 from tests.cli.conftest import Outcome, Saescope
-from tests.store.digits_sae import digits, fit, learn_dictionary, write_checkpoint
 
 
 def told(done: Outcome, *words: str) -> None:
@@ -24,14 +24,10 @@ def told(done: Outcome, *words: str) -> None:
         assert word in done.err
 
 
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def checkpoint(digits_store: Path) -> Path:
     """A linear SAE of whole digits, 64 features."""
-    folder = tmp_path_factory.mktemp("checkpoints") / "digits-k4"
-    data = digits()
-    dictionary, _ = learn_dictionary(data.x, 64, seed=0)
-    write_checkpoint(fit(data.x, dictionary, "topk", 4), folder)
-    return folder
+    return FeatureStore(digits_store)["digits-topk-k4"].paths.checkpoint
 
 
 @pytest.mark.parametrize(

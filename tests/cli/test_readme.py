@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from saescope.cli.app import COMMANDS
 from saescope.store import FeatureStore
-from tests.store.fixture_store import write_store
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,12 +20,12 @@ PAGES = [
 
 
 def test_the_notebook_example_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    digits_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", README, re.S)
     assert len([line for line in program.splitlines() if line.strip()]) <= 12
     monkeypatch.chdir(tmp_path)
-    write_store(tmp_path / "saescope-demo", 32)
+    shutil.copytree(digits_store, tmp_path / "saescope-demo")
     names: dict[str, object] = {}
     exec(compile(program, "README.md", "exec"), names)
     assert capsys.readouterr().out.count("\n") >= 2

@@ -12,7 +12,7 @@ from saescope.dashboard.serve import APP, STORE_VARIABLE
 from saescope.dashboard.state import reads
 from saescope.store import FeatureStore
 from tests.dashboard.pages import checked, run_page, tables, texts
-from tests.store.fixture_store import write_store
+from tests.store.tiny import publish
 
 
 def _app(monkeypatch: pytest.MonkeyPatch, store: Path | None, **parameters: str) -> AppTest:
@@ -132,8 +132,10 @@ def test_one_unreadable_entry_hides_no_other(
     assert sum(len(table["SAE"]) for table in tables(at)) == 3
 
 
-def test_a_cached_read_belongs_to_one_version_of_one_store(digits_store: Path, tmp_path: Path) -> None:
-    write_store(tmp_path / "other", n_features=8, ks=(2,))
+def test_a_cached_read_belongs_to_one_version_of_one_store(
+    digits_store: Path, parts: list[Path], tmp_path: Path
+) -> None:
+    publish(tmp_path / "other", parts[0], "key", "digits-topk-k2")
     with FeatureStore(digits_store) as one, FeatureStore(tmp_path / "other") as other:
         assert len(reads.densities(one["digits-topk-k2"])) == 64
         assert len(reads.densities(other["digits-topk-k2"])) == 8

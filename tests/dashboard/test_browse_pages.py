@@ -11,6 +11,7 @@ import pytest
 
 from saescope.dashboard import formats
 from saescope.store import FeatureStore
+from saescope.store.numbers import share
 from tests.dashboard.pages import charts, checked, components, run_page, tables, texts
 
 
@@ -41,6 +42,22 @@ def test_features_lists_what_the_query_finds(digits_store: Path, store: FeatureS
     shown = [int(name.strip("# ★")) for name in tables(at)[0]["feature"]]
     assert sorted(shown) == expected.tolist()
     assert np.all(np.diff(density[shown]) <= 0)
+
+
+def test_a_row_shows_the_labels_precision_and_tells_the_rest(digits_store: Path, store: FeatureStore) -> None:
+    rows = store["digits-topk-k4"].table("features").to_pylist()
+    at = run_page("features", digits_store, sae="digits-topk-k4", sort="feature_id", order="up")
+    shown = components(at, "saescope_table")[0]
+    label = [column["title"] for column in shown["columns"]].index("label")
+    assert len(shown["rows"]) == 64
+    for row, drawn in zip(rows, shown["rows"], strict=True):
+        cell, name = drawn["cells"][label], row["auto_label"]
+        if name is None:
+            assert cell["text"] == ""
+            continue
+        precision, recall, base = (share(row[f"label_{n}"]) for n in ("precision", "recall", "base_rate"))
+        assert cell["text"] == f"{name}: {precision} of firings"
+        assert cell["help"] == f"automatic: {cell['text']}, recall {recall}, base rate {base}"
 
 
 @pytest.mark.parametrize(

@@ -15,15 +15,18 @@ from streamlit.testing.v1 import AppTest
 from saescope.dashboard import theme
 from saescope.dashboard.components.position_codes import Code, Overall, overall
 from saescope.dashboard.components.token_strips import Strip
+from saescope.dashboard.formats import significant
+from saescope.dashboard.presentation.texts import N_ROWS
 from saescope.dashboard.state import reads
 from saescope.dashboard.views.probe import MAX_LINK_BYTES, in_link
+from saescope.probing import Probe
 from saescope.store import FeatureStore
-from saescope.store.numbers import significant
 from saescope.store.read.entry import Entry
+from saescope.store.search.query import quoted
 from saescope.store.token_text import text_of, visible
-from tests.dashboard import numpy_probe
 from tests.dashboard.conftest import OpenPage, texts
 from tests.dashboard.pages import tables
+from tests.small_stores.reading import most_moved, with_line_end
 
 SAE = "texts-topk-k4"
 
@@ -43,23 +46,18 @@ def entry(texts_store: Path) -> Iterator[Entry]:
 
 
 @pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A backend for the probe that needs no torch."""
+def backend() -> Iterator[None]:
+    """Probes that no other test opened."""
     st.cache_resource.clear()
-    monkeypatch.setitem(sys.modules, "saescope.probing", numpy_probe)
     yield
     st.cache_resource.clear()
-
-
-def feature_of_line_ends(entry: Entry) -> int:
-    """A feature that fires on line ends more than on anything else, and has a label that says so."""
-    return next(i for i in range(96) if entry.first_tokens([i]) == {i: "\n"} and entry.feature(i).label)
 
 
 def feature_of_bytes(entry: Entry) -> int:
     """A feature whose strongest examples hold characters that are spelled by several tokens."""
     items = {row["item_id"]: row["tokens"] for row in entry.table("items").to_pylist()}
-    return next(i for i in range(96) if any("<0xE4>" in items[e.item_id] for e in entry.examples(i, "top")))
+    spelled = {i for i, tokens in items.items() if any("<0x" in token for token in tokens)}
+    return next(i for i in range(96) if spelled & {e.item_id for e in entry.examples(i, "top")})
 
 
 def test_examples_are_lines_with_every_token_and_its_activation(
@@ -95,9 +93,10 @@ def test_tokens_and_logits_are_listed_and_lead_to_their_features(
 ) -> None:
     lists = component(open_page(texts_store, "feature", sae=SAE, feature=40), "_feature_tokens")["lists"]
     fires, raises, lowers = lists
-    assert [row["token"] for row in fires["rows"]] == [visible(t.token, edges=True) for t in entry.top_tokens(40)]
+    tokens = entry.top_tokens(40)[:N_ROWS]
+    assert [row["token"] for row in fires["rows"]] == [visible(t.token, edges=True) for t in tokens]
     assert [row["share"] for row in fires["rows"]] == pytest.approx(
-        [t.n_firing / entry.feature(40).n_firing for t in entry.top_tokens(40)]
+        [t.n_firing / entry.feature(40).n_firing for t in tokens]
     )
     for shown, sign in ((raises, 1), (lowers, -1)):
         logits = entry.top_logits(40, sign)
@@ -109,8 +108,7 @@ def test_tokens_and_logits_are_listed_and_lead_to_their_features(
 
 
 def test_labels_with_line_ends_stay_on_one_line(texts_store: Path, open_page: OpenPage, entry: Entry) -> None:
-    feature = feature_of_line_ends(entry)
-    assert "\n" in (entry.feature(feature).label or "")
+    feature = with_line_end(entry)
     assert "↵" in texts(open_page(texts_store, "feature", sae=SAE, feature=feature)).splitlines()[0]
 
 
@@ -121,10 +119,11 @@ def test_relatives_are_rows_with_labels(texts_store: Path, open_page: OpenPage, 
     assert near["cosine"][0] == f"{entry.neighbours(20)[0].cosine:.2f}"
 
 
-@pytest.mark.parametrize("query", ['token:" the"', "raises:class", "text:尊严", "lowers:class and density > 0.02"])
+@pytest.mark.parametrize("query", ['token:" the"', "raises:RAISED", "text:尊严", "lowers:LOWERED and density > 0.02"])
 def test_features_are_searched_by_token_and_text_and_show_their_top_token(
     texts_store: Path, open_page: OpenPage, entry: Entry, query: str
 ) -> None:
+    query = query.replace("RAISED", quoted(most_moved(entry, 1))).replace("LOWERED", quoted(most_moved(entry, -1)))
     shown = tables(open_page(texts_store, "features", sae=SAE, q=query))[0]
     found = entry.features_page(query, sort="relevance", page_size=100).rows["feature_id"].to_pylist()
     assert shown["feature"] == [f"#{i:04d}" for i in found]
@@ -163,29 +162,31 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
 def test_an_item_shows_what_fires_at_each_token(texts_store: Path, open_page: OpenPage, entry: Entry) -> None:
     item = max(entry.sample_item_ids(), key=lambda i: len(entry.item_codes(i)))
     shown = component(open_page(texts_store, "reconstructions", sae=SAE, item=item), "_item_codes")
-    codes = entry.item_codes(item)
-    assert [ids for ids, _, _ in shown["codes"]] == [code.feature_ids for code in codes]
-    assert [values for _, values, _ in shown["codes"]] == [pytest.approx(c.activations, rel=1e-3) for c in codes]
-    everywhere = {i for code in codes for i in code.feature_ids}
+    codes = {code.position: code for code in entry.item_codes(item)}
+    assert shown["off"] == [0]  # the token that begins an item does not count
+    assert [ids for ids, _, _ in shown["codes"]] == [[], *(code.feature_ids for code in codes.values())]
+    assert [values for _, values, _ in shown["codes"][1:]] == [
+        pytest.approx(code.activations, rel=1e-3) for code in codes.values()
+    ]
+    everywhere = {i for code in codes.values() for i in code.feature_ids}
     assert shown["n_overall"] == len(everywhere)
     first, value, position, n = shown["overall"][0]
-    assert value == pytest.approx(max(max(code.activations) for code in codes), rel=1e-3)
+    assert value == pytest.approx(max(max(code.activations) for code in codes.values()), rel=1e-3)
     assert first in codes[position].feature_ids
-    assert n == sum(first in code.feature_ids for code in codes)
+    assert n == sum(first in code.feature_ids for code in codes.values())
 
 
 def test_positions_without_a_code_keep_their_place(
     texts_store: Path, open_page: OpenPage, entry: Entry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     item = max(entry.sample_item_ids(), key=lambda i: len(entry.item_codes(i)))
-    codes = entry.item_codes(item)
+    codes = [code for code in entry.item_codes(item) if code.position not in (2, 5)]  # as where attention sinks are
     shown_entry = reads.open_store(str(texts_store))[SAE]
-    monkeypatch.setattr(shown_entry, "item_codes", lambda item_id: [codes[1], *codes[3:]])  # as where BOS is left out
+    monkeypatch.setattr(shown_entry, "item_codes", lambda item_id: codes)
     shown = component(open_page(texts_store, "reconstructions", sae=SAE, item=item), "_item_codes")
-    assert shown["off"] == [0, 2]
-    assert [ids for ids, _, _ in shown["codes"]] == [
-        [] if code.position in (0, 2) else code.feature_ids for code in codes
-    ]
+    assert shown["off"] == [0, 2, 5]
+    of = {code.position: code.feature_ids for code in codes}
+    assert [ids for ids, _, _ in shown["codes"]] == [of.get(i, []) for i in range(len(codes) + 3)]
 
 
 def test_an_example_outside_the_sample_shows_the_feature_that_led_there(
@@ -219,7 +220,7 @@ def test_a_prompt_shows_what_fires_where_and_its_address_restores_it(
     prompt = "The class\nof 人 <script>alert(1)</script>"
     app = open_page(texts_store, "probe", sae=SAE, prompt=prompt)
     shown = component(app, "_probe_codes")
-    result = numpy_probe.Probe.open(entry.paths.root / "sae", entry.manifest.source).text(prompt)
+    result = Probe.open(entry.paths.root / "sae", entry.manifest.source).text(prompt)
     assert result.tokens is not None
     assert "".join(text for text, *_ in shown["stage"]["pieces"]) == visible(text_of(result.tokens))
     assert shown["stage"]["ids"] == result.token_ids
@@ -261,24 +262,6 @@ def test_a_picture_of_the_store_is_probed(digits_store: Path, open_page: OpenPag
     assert shown["atoms"]["n"] == len(shown["features"])
     tiles = component(open_page(digits_store, "probe", sae="digits-topk-k8", item=item), "_probe_features")["tiles"]
     assert [tile["value"] for tile in tiles] == known["whole"][0].feature_ids
-
-
-@pytest.mark.parametrize("sae_id", ["digits-topk-k8", "digits-patches"])
-def test_the_backend_itself_agrees_with_the_store(digits_store: Path, open_page: OpenPage, sae_id: str) -> None:
-    pytest.importorskip("torch")
-    st.cache_resource.clear()
-    with FeatureStore(digits_store) as store:
-        entry = store[sae_id]
-        item = entry.sample_item_ids()[3]
-        known = entry.item_codes(item)
-    app = open_page(digits_store, "probe", sae=sae_id, item=item)
-    if sae_id == "digits-patches":
-        shown = component(app, "_probe_codes")
-        assert [set(ids) for ids, _, _ in shown["codes"]] == [set(code.feature_ids) for code in known]
-    else:
-        tiles = component(app, "_probe_features")["tiles"]
-        assert [tile["value"] for tile in tiles] == known[0].feature_ids
-    st.cache_resource.clear()
 
 
 def test_inside_a_vision_model_positions_before_the_patches_have_no_place(own_store: Path, open_page: OpenPage) -> None:

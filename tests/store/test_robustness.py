@@ -344,7 +344,7 @@ def test_one_damaged_entry_does_not_hide_the_others(digits_store: Path, tmp_path
         assert [e.sae_id for e in entries] == [i for i in store.ids() if i != "digits-relu"]
         assert len(faults) == 1
         assert "which is not there" in faults[0].message
-        assert [s.name for s in store.sweeps()] == ["digits-patches", "digits-topk"]
+        assert [s.name for s in store.sweeps()] == ["digits", "digits-patches"]
         assert store["digits-patches"].feature(1).feature_id == 1
 
 

@@ -14,6 +14,7 @@ from saescope.store.read.entry import Entry
 from saescope.store.search import query as q
 from saescope.store.search.condition import is_ranked
 from saescope.store.token_text import text_of
+from tests.small_stores.reading import most_moved
 
 
 @pytest.fixture
@@ -69,8 +70,28 @@ def test_features_are_found_by_token(entry: Entry, query: str, table: str, holds
 
 
 def test_some_of_these_searches_find_something(entry: Entry) -> None:
-    for query in ("token:the", 'token:" the"', "token:↵", "token:<0xE5>", 'token:"("', "raises:class", "lowers:class"):
+    for query in ("token:the", 'token:" the"', "token:↵", 'token:"("'):
         assert 0 < len(ids(entry, query)) < 96, query
+
+
+def test_every_token_of_the_tables_is_found(entry: Entry) -> None:
+    tokens = sorted({row["token"] for row in entry.table("top_tokens").to_pylist()})
+    spelled_by_bytes = [token for token in tokens if "<0x" in token]
+    for token in [*tokens[::20], *spelled_by_bytes[:5]]:
+        found = ids(entry, f"token:{q.quoted(token)}")
+        assert found == listing(entry, "top_tokens", lambda row, token=token: row["token"] == token) != set()
+    assert spelled_by_bytes
+    for field, sign in (("raises", 1), ("lowers", -1)):
+        for row in entry.table("top_logits").to_pylist()[::100]:
+            same = listing(entry, "top_logits", lambda r, t=row["token"], s=sign: (r["token"], r["sign"]) == (t, s))
+            assert ids(entry, f"{field}:{q.quoted(row['token'])}") == same
+
+
+def test_items_keep_their_metadata(entry: Entry) -> None:
+    kept = entry.table("items").to_pylist()
+    item = entry.item(kept[3]["item_id"])
+    assert item.metadata == {n: kept[3][n] for n in ("context_start", "document_id", "kind", "name", "language")}
+    assert (item.token_ids, item.tokens) == (kept[3]["token_ids"], kept[3]["tokens"])
 
 
 @pytest.mark.parametrize(
@@ -138,10 +159,12 @@ def test_the_best_matches_come_first(entry: Entry) -> None:
     shares = [share(f.feature_id) for f in found]
     assert shares == sorted(shares, reverse=True)
     assert len(set(shares)) > 5
+    token = most_moved(entry, 1)
     effects = [
-        max(x.logit for x in entry.top_logits(f.feature_id, 1) if x.token.strip().lower() == "class")
-        for f in entry.search("raises:class")
+        max(x.logit for x in entry.top_logits(f.feature_id, 1) if x.token == token)
+        for f in entry.search(f"raises:{q.quoted(token)}")
     ]
+    assert len(effects) > 3
     assert effects == sorted(effects, reverse=True)
     items = {row["item_id"] for row in entry.table("items").to_pylist() if "class" in text_of(row["tokens"]).lower()}
     fits = []

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
-
-from saescope.training.config import ResolvedConfig
 
 
 class ArrayTable:
@@ -37,8 +34,3 @@ def digits() -> ArrayTable:
 
 
 DESCRIPTION = {"kind": "pixels", "data_sha256": "0" * 64, "held_out": None}
-
-
-def settings(config: ResolvedConfig) -> SimpleNamespace:
-    """All settings of a run by name, as its checkpoint records them."""
-    return SimpleNamespace(**config.to_dict())

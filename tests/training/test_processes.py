@@ -14,12 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from saescope.autoencoders.objectives.processes import ALONE
 from saescope.checkpoints import load_sae, weights_sha256
 from saescope.checkpoints.formats import native
 from saescope.store.errors import UserError
 from saescope.training import TrainingConfig, train
-from saescope.training.processes import own_device
+from saescope.training.processes import ALONE, own_device
 from tests.training.arrays import DESCRIPTION, digits
 
 ROOT = Path(__file__).parents[2]
@@ -66,10 +65,7 @@ def together(arguments: list[str], n: int = 2) -> subprocess.CompletedProcess[st
 
 
 def config_of(name: str) -> dict[str, Any]:
-    config = {**SHARED, **RUNS[name]}
-    if name == "deep":
-        del config["resample_every"]
-    return config
+    return {**SHARED, **RUNS[name]}
 
 
 @pytest.fixture(scope="module")

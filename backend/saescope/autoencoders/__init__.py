@@ -1,5 +1,6 @@
-"""Sparse autoencoders: one architecture per folder, behind one protocol."""
+"""Sparse autoencoders: one architecture per file behind one protocol."""
 
-from saescope.autoencoders.registry import Architecture, architecture, architectures
+from saescope.autoencoders.protocol import Autoencoder, AutoencoderConfig, Output, Selection
+from saescope.autoencoders.registry import architecture, architectures, register
 
-__all__ = ["Architecture", "architecture", "architectures"]
+__all__ = ["Autoencoder", "AutoencoderConfig", "Output", "Selection", "architecture", "architectures", "register"]

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saescope.autoencoders import architecture
-from saescope.autoencoders.protocol import Autoencoder
+from saescope.autoencoders import Autoencoder, architecture
 
 
 def assemble(name: str, tensors: dict[str, Tensor], **fields: Any) -> Autoencoder:

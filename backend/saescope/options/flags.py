@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -97,17 +97,11 @@ def _joined(one: Any, other: Any) -> Any:
     return one if bare(one) == bare(other) else None
 
 
-def owners_in_words(owners: Sequence[str], everyone: Sequence[str]) -> str:
-    """`relu, gated`, or `all but deep` where that is shorter; empty where it is everyone."""
-    others = [name for name in everyone if name not in owners]
-    if not others:
-        return ""
-    return f"all but {', '.join(others)}" if len(others) < len(owners) / 2 else ", ".join(owners)
-
-
 def _whose(owners: list[str], classes: Mapping[str, type]) -> str:
-    words = owners_in_words(owners, list(classes))
-    return f"{words}: " if words else ""
+    if len(owners) == len(classes):
+        return ""
+    others = [name for name in classes if name not in owners]
+    return f"all but {', '.join(others)}: " if len(others) < len(owners) / 2 else f"{', '.join(owners)}: "
 
 
 def option_flags(options: Mapping[str, Option], into: str) -> Callable[[F], F]:

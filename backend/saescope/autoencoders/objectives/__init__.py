@@ -1,1 +1,0 @@
-"""How architectures are trained: what their objectives share."""

@@ -1,1 +1,0 @@
-"""What training takes: settings of all runs, and what the settings of architectures share. No torch."""

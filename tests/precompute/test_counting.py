@@ -53,8 +53,8 @@ def test_every_firing_is_sampled_alike() -> None:
     for seed in range(runs):
         state = FeatureState.empty(1, HistogramSpec(-1, 3, 1, 1), 1, kept, seed)
         state.add(CodeRows(np.arange(n + 1), np.zeros(n, np.int32), values), np.arange(n) // 5, np.arange(n) % 5)
-        used = state.n_sample[:, 0] > 0
-        counts[state.sample_item[used].ravel() * 5 + state.sample_position[used].ravel()] += 1
+        used = state.samples.n[:, 0] > 0
+        counts[state.samples.item[used].ravel() * 5 + state.samples.position[used].ravel()] += 1
     p = kept / n
     assert counts.sum() == runs * kept
     assert np.abs(counts - runs * p).max() < 6 * np.sqrt(runs * p * (1 - p))

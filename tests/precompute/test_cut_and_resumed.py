@@ -151,7 +151,7 @@ def test_a_pass_may_be_spread_over_workers() -> None:
     parts[2].merge(parts[1])
     merged, expected = parts[2].arrays(), whole.arrays()
     assert merged.keys() == expected.keys()
-    kept = np.arange(6) < whole.n_top[:, None]
+    kept = np.arange(6) < whole.top.n[:, None]
     sampled = np.arange(3) < expected["n_sample"][:, :, None]
     for name, value in expected.items():
         if name in ("total", "total_squares"):

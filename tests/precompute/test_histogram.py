@@ -34,11 +34,11 @@ def test_every_value_lies_in_the_bin_that_the_edges_say(spec: HistogramSpec) -> 
     values[::2] *= -1
     state = counted(values, spec)
     expected = np.histogram(np.abs(values).astype(np.float64), edges.astype(np.float64))[0]
-    np.testing.assert_array_equal(state.histogram[0], expected)
-    assert state.histogram.sum() == len(values)
+    np.testing.assert_array_equal(state.sums.histogram[0], expected)
+    assert state.sums.histogram.sum() == len(values)
     sampled = np.histogram(np.abs(values).astype(np.float64), spec.sampling_edges().astype(np.float64))[0]
-    np.testing.assert_array_equal(sampling_counts(state.histogram, spec)[0], sampled)
-    np.testing.assert_array_equal(state.n_sample[:, 0], np.minimum(sampled, 255))
+    np.testing.assert_array_equal(sampling_counts(state.sums.histogram, spec)[0], sampled)
+    np.testing.assert_array_equal(state.samples.n[:, 0], np.minimum(sampled, 255))
 
 
 def test_edges_are_fractions_of_octaves() -> None:

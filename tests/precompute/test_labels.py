@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from saescope.precompute.one_pass.spill import Postings
+from saescope.precompute.kernels.records import Postings
 from saescope.precompute.tables.labels import label_features
 
 WORDS = ["fr", "de", None, "fr", "it", "de"] * 50

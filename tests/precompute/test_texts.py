@@ -104,10 +104,10 @@ def test_logit_effects_do_not_depend_on_how_they_are_cut(
     effects = (atoms @ unembedding.weight[:38].T * unembedding.scale).numpy()
     for feature, row in enumerate(effects):
         lowest, highest = np.lexsort((np.arange(38), row))[:6], np.lexsort((np.arange(38), -row))[:6]
-        assert found.raised[feature].tolist() == highest.tolist()
-        assert found.lowered[feature].tolist() == lowest.tolist()
-        assert found.raised_by[feature].tolist() == row[highest].tolist()
-        assert found.lowered_by[feature].tolist() == row[lowest].tolist()
+        assert found.raised.column[feature].tolist() == highest.tolist()
+        assert found.lowered.column[feature].tolist() == lowest.tolist()
+        assert found.raised.value[feature].tolist() == row[highest].tolist()
+        assert found.lowered.value[feature].tolist() == row[lowest].tolist()
 
 
 def spliced_logits(source: MemoryTexts, ids: Tensor, real: Tensor, edit: Callable[[Tensor], Tensor] | None) -> Tensor:

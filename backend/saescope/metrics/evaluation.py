@@ -49,12 +49,15 @@ def metric_items(config: Mapping[str, Any], source: Source) -> tuple[Bool[np.nda
     training = config.get("training") or {}
     same = training.get("data_sha256") == source.data_sha256
     corpus = (training.get("source") or {}).get("corpus_sha256")
-    about = source.describe()
-    here = about.corpus_sha256 if isinstance(about, TextDescription) else None
-    if not same and (corpus is None or corpus != here):
+    if not same and (corpus is None or corpus != _corpus(source)):
         return None, False
     rule = training.get("held_out")
     if not rule or not (same or rule.get("by_hash")):
         return None, True
     chosen = held_out_items(source, rule["seed"], rule["fraction"], strictly=not same)
     return (chosen, False) if chosen.any() else (None, True)
+
+
+def _corpus(source: Source) -> str | None:
+    about = source.describe()
+    return about.corpus_sha256 if isinstance(about, TextDescription) else None

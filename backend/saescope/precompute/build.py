@@ -28,9 +28,10 @@ from saescope.metrics import metric
 from saescope.metrics.cross_entropy import N_CE_POSITIONS
 from saescope.metrics.evaluation import Evaluation, metric_items
 from saescope.precompute.beside import beside
+from saescope.precompute.kernels.records import Postings
 from saescope.precompute.one_pass.histogram import RECTIFIED, SIGMOID, HistogramSpec
 from saescope.precompute.one_pass.run import PassFolder, PassOptions, PassResult, check_source, run_pass
-from saescope.precompute.one_pass.spill import Postings, Spill
+from saescope.precompute.one_pass.spill import Spill
 from saescope.precompute.one_pass.state import FeatureState
 from saescope.precompute.summary import evaluation_of
 from saescope.precompute.tables.coactivations import coactivations

@@ -5,14 +5,16 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from saescope.precompute.kernels.types import F32, F64, I32, I64, U8, U32, U64
+from saescope.autoencoders.code_rows import CodeRows
+from saescope.precompute.kernels.records import U64, FiringSums, HistogramLayout, Places, Samples, TopExamples
 from saescope.sources.splitmix import mix
 
 
 @numba.njit(cache=True, nogil=True)
-def _keep_top(f: int, v: float, item: int, position: int, value: F32, items: I64, positions: I32, n_top: I32) -> None:
+def _keep_top(f: int, v: float, item: int, position: int, top: TopExamples) -> None:
     """Insert a candidate into the sorted top list of feature `f`: by |activation| down, item up, position up, and at
     most one entry per item. Rows come in any order."""
+    value, items, positions, n_top = top
     k = value.shape[1]
     n = n_top[f]
     magnitude = abs(v)
@@ -45,21 +47,9 @@ def _keep_top(f: int, v: float, item: int, position: int, value: F32, items: I64
 
 
 @numba.njit(cache=True, nogil=True)
-def _keep_sample(
-    b: int,
-    f: int,
-    h: np.uint64,
-    v: float,
-    item: int,
-    position: int,
-    hashes: U64,
-    value: F32,
-    items: I64,
-    positions: I32,
-    n_kept: U8,
-    bound: U64,
-) -> None:
+def _keep_sample(b: int, f: int, h: np.uint64, v: float, item: int, position: int, samples: Samples) -> None:
     """Insert a firing into the sample of sampling bin `b`, which keeps the smallest hashes in ascending order."""
+    hashes, value, items, positions, n_kept, bound = samples
     s = hashes.shape[2]
     n = n_kept[b, f]
     at = n if n < s else s - 1
@@ -81,41 +71,26 @@ def _keep_sample(
 
 @numba.njit(cache=True, nogil=True)
 def accumulate(
-    row_ptr: I64,
-    features: I32,
-    values: F32,
-    items: I64,
-    positions: I64,
-    row_keys: U64,
-    f_keys: U64,
+    codes: CodeRows,
+    places: Places,
+    feature_keys: U64,
     first: int,
     last: int,
-    low: int,
-    bins_per_octave: int,
-    samples_per_octave: int,
-    n_bins: int,
-    n_sampling_bins: int,
-    mantissa_bits: U32,
-    n_firing: I64,
-    total: F64,
-    total_squares: F64,
-    histogram: I64,
-    top_value: F32,
-    top_item: I64,
-    top_position: I32,
-    n_top: I32,
-    sample_hash: U64,
-    sample_value: F32,
-    sample_item: I64,
-    sample_position: I32,
-    n_sample: U8,
-    sample_bound: U64,
+    layout: HistogramLayout,
+    sums: FiringSums,
+    top: TopExamples,
+    samples: Samples,
 ) -> None:
     """Add every firing of the features from `first` up to, not including, `last` to the state of its feature.
 
     Sums run in float64 in the order of rows, so they do not depend on how rows are cut into blocks. Histogram bin and
     sampling bin come from the bits of |activation|: exponent, then the fraction against the octave's edges.
     """
+    row_ptr, features, values = codes
+    items, positions, row_keys = places
+    low, bins_per_octave, samples_per_octave, n_bins, n_sampling_bins, mantissa_bits = layout
+    n_firing, total, total_squares, histogram = sums
+    top_value, n_top, sample_bound = top.value, top.n, samples.bound
     n_rows = row_ptr.size - 1
     k = top_value.shape[1]
     per_sample = bins_per_octave // samples_per_octave
@@ -150,76 +125,21 @@ def accumulate(
                     sample_bin = n_sampling_bins - 1
             histogram[f, hist_bin] += 1
             if n_top[f] < k or abs(v) >= abs(top_value[f, k - 1]):
-                _keep_top(f, v, item, position, top_value, top_item, top_position, n_top)
-            h = mix(f_keys[f] ^ row_key)
+                _keep_top(f, v, item, position, top)
+            h = mix(feature_keys[f] ^ row_key)
             if h < sample_bound[sample_bin, f]:
-                _keep_sample(
-                    sample_bin,
-                    f,
-                    h,
-                    v,
-                    item,
-                    position,
-                    sample_hash,
-                    sample_value,
-                    sample_item,
-                    sample_position,
-                    n_sample,
-                    sample_bound,
-                )
+                _keep_sample(sample_bin, f, h, v, item, position, samples)
 
 
 @numba.njit(cache=True, nogil=True)
-def merge_kept(
-    top_value: F32,
-    top_item: I64,
-    top_position: I32,
-    n_top: I32,
-    other_top_value: F32,
-    other_top_item: I64,
-    other_top_position: I32,
-    other_n_top: I32,
-    sample_hash: U64,
-    sample_value: F32,
-    sample_item: I64,
-    sample_position: I32,
-    n_sample: U8,
-    sample_bound: U64,
-    other_hash: U64,
-    other_value: F32,
-    other_item: I64,
-    other_position: I32,
-    other_n_sample: U8,
-) -> None:
+def merge_kept(top: TopExamples, other_top: TopExamples, samples: Samples, other: Samples) -> None:
     """Insert the top examples and samples of another state into this one."""
-    for f in range(n_top.size):
-        for i in range(other_n_top[f]):
-            _keep_top(
-                f,
-                other_top_value[f, i],
-                other_top_item[f, i],
-                other_top_position[f, i],
-                top_value,
-                top_item,
-                top_position,
-                n_top,
-            )
-    for b in range(n_sample.shape[0]):
-        for f in range(n_sample.shape[1]):
-            for i in range(other_n_sample[b, f]):
-                h = other_hash[b, f, i]
-                if h < sample_bound[b, f]:
-                    _keep_sample(
-                        b,
-                        f,
-                        h,
-                        other_value[b, f, i],
-                        other_item[b, f, i],
-                        other_position[b, f, i],
-                        sample_hash,
-                        sample_value,
-                        sample_item,
-                        sample_position,
-                        n_sample,
-                        sample_bound,
-                    )
+    for f in range(top.n.size):
+        for i in range(other_top.n[f]):
+            _keep_top(f, other_top.value[f, i], other_top.item[f, i], other_top.position[f, i], top)
+    for b in range(samples.n.shape[0]):
+        for f in range(samples.n.shape[1]):
+            for i in range(other.n[b, f]):
+                h = other.hash[b, f, i]
+                if h < samples.bound[b, f]:
+                    _keep_sample(b, f, h, other.value[b, f, i], other.item[b, f, i], other.position[b, f, i], samples)

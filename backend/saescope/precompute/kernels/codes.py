@@ -6,7 +6,7 @@ import numba
 import numpy as np
 
 from saescope.autoencoders.code_rows import CodeRows
-from saescope.precompute.kernels.types import F32, I32, I64, Rows
+from saescope.precompute.kernels.records import F32, I32, I64, RowNumbers
 
 
 @numba.njit(cache=True, nogil=True)
@@ -67,7 +67,7 @@ def compress_selection(
 
 
 @numba.njit(cache=True, nogil=True)
-def l1_of_rows(codes: CodeRows, rows: Rows) -> float:
+def l1_of_rows(codes: CodeRows, rows: RowNumbers) -> float:
     """Sum of |value| over the firings of `rows`, in float64."""
     row_ptr, _, values = codes
     total = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from saescope.precompute.kernels.types import I64, U64
+from saescope.precompute.kernels.records import I64, U64
 from saescope.sources.splitmix import mix
 
 _U = np.uint64

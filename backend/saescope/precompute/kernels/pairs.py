@@ -5,7 +5,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from saescope.precompute.kernels.types import F64, I32, I64, U64, Rows
+from saescope.autoencoders.code_rows import CodeRows
+from saescope.precompute.kernels.records import I64, U64, Partners, Postings
 
 _U = np.uint64
 
@@ -20,23 +21,13 @@ def pairs_within_rows(row_ptr: I64) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
-def count_pairs(
-    first: int,
-    last: int,
-    pointers: I64,
-    rows: Rows,
-    row_ptr: I64,
-    features: I32,
-    n_firing: I64,
-    others: I64,
-    n_both: I64,
-    jaccard: F64,
-    n_found: I64,
-) -> None:
+def count_pairs(first: int, last: int, postings: Postings, codes: CodeRows, n_firing: I64, partners: Partners) -> None:
     """For each feature in first ... last - 1, the features that fire with it, best Jaccard index first.
 
     Visits exactly the pairs that fire together. Ties go to the lower feature.
     """
+    pointers, rows = postings
+    row_ptr, features, _ = codes
     n_features = n_firing.size
     together = np.zeros(n_features, np.int64)
     touched = np.empty(n_features, np.int64)
@@ -54,7 +45,7 @@ def count_pairs(
                 if both:
                     together[g] = 0
                     score = both / (n_firing[f] + n_firing[g] - both)
-                    keep_best(f - first, g, both, score, others, n_both, jaccard, n_found)
+                    keep_best(f - first, g, both, score, partners)
             continue
         n_touched = 0
         for p in range(pointers[f], pointers[f + 1]):
@@ -71,7 +62,7 @@ def count_pairs(
             together[g] = 0
             if both:
                 score = both / (n_firing[f] + n_firing[g] - both)
-                keep_best(f - first, g, both, score, others, n_both, jaccard, n_found)
+                keep_best(f - first, g, both, score, partners)
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -84,8 +75,9 @@ def bits_set(word: np.uint64) -> np.uint64:
 
 
 @numba.njit(cache=True, nogil=True)
-def set_bits(start: int, end: int, row_ptr: I64, features: I32, bits: U64) -> None:
+def set_bits(start: int, end: int, codes: CodeRows, bits: U64) -> None:
     """Bit r - start of feature f's run of words is set where row r in start ... end - 1 fires f."""
+    row_ptr, features, _ = codes
     for r in range(start, end):
         word, bit = (r - start) >> 6, _U(1) << _U((r - start) & 63)
         for e in range(row_ptr[r], row_ptr[r + 1]):
@@ -107,9 +99,7 @@ def count_common_bits(first: int, last: int, bits: U64, counts: I64) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def best_of_counts(
-    first: int, counts: I64, n_firing: I64, others: I64, n_both: I64, jaccard: F64, n_found: I64
-) -> None:
+def best_of_counts(first: int, counts: I64, n_firing: I64, partners: Partners) -> None:
     """As `count_pairs`, from a dense matrix: `counts[i, g]` positions where features first + i and g both fire."""
     for i in range(counts.shape[0]):
         f = first + i
@@ -117,12 +107,13 @@ def best_of_counts(
             both = counts[i, g]
             if both and g != f:
                 score = both / (n_firing[f] + n_firing[g] - both)
-                keep_best(i, g, both, score, others, n_both, jaccard, n_found)
+                keep_best(i, g, both, score, partners)
 
 
 @numba.njit(cache=True, nogil=True)
-def keep_best(i: int, g: int, both: int, score: float, others: I64, n_both: I64, jaccard: F64, n_found: I64) -> None:
+def keep_best(i: int, g: int, both: int, score: float, partners: Partners) -> None:
     """Insert feature `g` into row i's list: larger score first, then the lower feature."""
+    others, n_both, jaccard, n_found = partners
     keep = others.shape[1]
     n = n_found[i]
     at = n

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 
 from saescope.autoencoders.code_rows import CodeRows
-from saescope.precompute.kernels.types import F32, I64
+from saescope.precompute.kernels.records import F32, I64
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)

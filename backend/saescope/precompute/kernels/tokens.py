@@ -5,35 +5,29 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from saescope.precompute.kernels.types import F32, F64, I32, I64, Rows
+from saescope.precompute.kernels.records import F32, I32, I64, Extremes, LabelRule, Postings, TopTokens
 
 
 @numba.njit(cache=True, nogil=True)
 def count_tokens(
     first: int,
     last: int,
-    pointers: I64,
-    rows: Rows,
+    postings: Postings,
     values: F32,
     row_token: I32,
     row_item: I64,
     n_token: I64,
-    min_items: int,
-    min_lift: float,
-    tokens: I32,
-    counts: I64,
-    totals: F64,
-    n_found: I64,
-    label_token: I64,
-    label_count: I64,
+    rule: LabelRule,
+    found: TopTokens,
 ) -> None:
     """For each feature in first ... last - 1, the tokens that it fires on most often: their counts and sums of
     activations, and the most frequent one that could label it (-1: none).
 
-    `values` are the activations in the order of `rows`, which ascend within a feature; rows of an item are neighbours.
-    A label's token has `min_items` distinct items and `min_lift` times its share of all positions. Ties go to the lower
-    token. Sums run in float64 in the order of rows.
+    `values` are the activations in the order of the postings; rows of an item are neighbours; `n_token` counts the rows
+    of each token. Ties go to the lower token. Sums run in float64 in the order of rows.
     """
+    pointers, rows = postings
+    n_found, tokens, counts, totals, label_token, label_count = found
     n_rows = row_token.size
     count = np.zeros(n_token.size, np.int64)
     total = np.zeros(n_token.size, np.float64)
@@ -65,7 +59,11 @@ def count_tokens(
             count[t] = 0
             better = c > label_count[i] or (c == label_count[i] and t < label_token[i])
             # precision >= min_lift * base rate, as one product of whole numbers on each side
-            if better and items[t] >= min_items and c * n_rows >= min_lift * (np.float64(n_token[t]) * n_firing):
+            if (
+                better
+                and items[t] >= rule.min_items
+                and c * n_rows >= rule.min_lift * (np.float64(n_token[t]) * n_firing)
+            ):
                 label_token[i] = t
                 label_count[i] = c
             n = n_found[i]
@@ -87,12 +85,14 @@ def count_tokens(
 
 
 @numba.njit(cache=True, nogil=True)
-def keep_extremes(effects: F32, offset: int, most: I32, most_value: F32, least: I32, least_value: F32) -> None:
+def keep_extremes(effects: F32, offset: int, largest: Extremes, smallest: Extremes) -> None:
     """Insert each row's entries into its lists of the largest and the smallest, strongest first.
 
     Columns are numbered from `offset` on and must come in ascending pieces: ties go to the lower column. Lists start
     out as -inf and +inf, and are as wide as there are columns in all, or less.
     """
+    most, most_value = largest
+    least, least_value = smallest
     n = most.shape[1]
     width = effects.shape[1]
     for r in range(effects.shape[0]):

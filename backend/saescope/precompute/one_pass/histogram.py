@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, UInt32
 
+from saescope.precompute.kernels.records import HistogramLayout
 from saescope.store.errors import UserError
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -61,6 +62,17 @@ class HistogramSpec:
         """The same edges as the 23 fraction bits of a float32."""
         bits: UInt32[np.ndarray, " bins_per_octave"] = self.mantissas().view(np.uint32) & np.uint32(0x7FFFFF)
         return bits
+
+    def layout(self) -> HistogramLayout:
+        """The same for compiled loops."""
+        return HistogramLayout(
+            self.low,
+            self.bins_per_octave,
+            self.samples_per_octave,
+            self.n_bins,
+            self.n_sampling_bins,
+            self.mantissa_bits(),
+        )
 
     def edges(self) -> Float32[np.ndarray, " n_bins+1"]:
         """Edges of all bins: 0, 2**low, ..., 2**high, the largest float32. Bin i is [edges[i], edges[i + 1])."""

@@ -17,6 +17,7 @@ from jaxtyping import Float32, Int32, Int64
 
 from saescope.autoencoders.code_rows import CodeRows
 from saescope.precompute import kernels
+from saescope.precompute.kernels.records import Postings
 from saescope.store.write.atomic import storage_errors
 
 _DTYPES: dict[str, np.dtype] = {
@@ -73,16 +74,15 @@ class Spill:
     """All firings of a finished pass, memory-mapped, by row."""
 
     folder: Path
-    row_ptr: Int64[np.ndarray, " row+1"]
-    features: Int32[np.ndarray, " firing"]
-    values: Float32[np.ndarray, " firing"]
+    codes: CodeRows
     items: Int64[np.ndarray, " row"]
     positions: Int32[np.ndarray, " row"]
 
     @staticmethod
     def open(folder: Path) -> Spill:
         arrays = {name: _mapped(folder / name, dtype) for name, dtype in _DTYPES.items()}
-        return Spill(folder, arrays["ends"], arrays["features"], arrays["values"], arrays["items"], arrays["positions"])
+        codes = CodeRows(arrays["ends"], arrays["features"], arrays["values"])
+        return Spill(folder, codes, arrays["items"], arrays["positions"])
 
     @property
     def n_rows(self) -> int:
@@ -100,26 +100,18 @@ class Spill:
         np.cumsum(n_firing, out=pointers[1:])
         dtype = np.dtype(np.int32 if self.n_rows < 2**31 else np.int64)
         rows = np.empty(0, dtype)
-        if len(self.features):
-            rows = np.memmap(self.folder / "rows_by_feature", dtype, mode="w+", shape=len(self.features))
-        kernels.transpose(self.row_ptr, self.features, pointers[:-1].copy(), rows)
+        if len(self.codes.features):
+            rows = np.memmap(self.folder / "rows_by_feature", dtype, mode="w+", shape=len(self.codes.features))
+        kernels.transpose(self.codes, pointers[:-1].copy(), rows)
         return Postings(pointers, rows)
 
     def values_by_feature(self, postings: Postings) -> Float32[np.ndarray, " firing"]:
         """The activation at each of the `postings`, in one more file beside the others."""
         values = np.empty(0, np.float32)
-        if len(self.features):
-            values = np.memmap(self.folder / "values_by_feature", np.float32, mode="w+", shape=len(self.features))
-        kernels.transpose_values(self.features, self.values, postings.pointers[:-1].copy(), values)
+        if len(self.codes.features):
+            values = np.memmap(self.folder / "values_by_feature", np.float32, mode="w+", shape=len(self.codes.features))
+        kernels.transpose_values(self.codes, postings.pointers[:-1].copy(), values)
         return values
-
-
-@dataclass(frozen=True)
-class Postings:
-    """Feature f fires in `rows[pointers[f]:pointers[f + 1]]`."""
-
-    pointers: Int64[np.ndarray, " feature+1"]
-    rows: np.ndarray
 
 
 def _mapped(path: Path, dtype: np.dtype) -> np.ndarray:

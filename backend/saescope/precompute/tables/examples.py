@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from jaxtyping import Float32, Int8, Int16, Int32, Int64
 
 from saescope.precompute import kernels
+from saescope.precompute.kernels.records import Windows
 from saescope.precompute.one_pass.spill import Spill
 from saescope.precompute.one_pass.state import FeatureState
 from saescope.precompute.tables.intervals import Intervals
@@ -37,16 +38,16 @@ class Examples:
 
 def choose_examples(state: FeatureState, intervals: Intervals) -> Examples:
     """All examples, sorted as the store wants them: by feature, interval samples before the top, then rank."""
-    n_top = state.top_value.shape[1]
-    kept = np.arange(n_top) < state.n_top[:, None]
+    n_top = state.top.value.shape[1]
+    kept = np.arange(n_top) < state.top.n[:, None]
     feature, rank = np.nonzero(kept)
     top = Examples(
         feature.astype(np.int32),
         np.full(len(feature), -1, np.int8),
         rank.astype(np.int16),
-        state.top_item[kept],
-        state.top_position[kept],
-        state.top_value[kept],
+        state.top.item[kept],
+        state.top.position[kept],
+        state.top.value[kept],
     )
     sampled = _samples(state, intervals)
     both = Examples(*(np.concatenate([getattr(sampled, n), getattr(top, n)]) for n in Examples.__dataclass_fields__))
@@ -56,16 +57,16 @@ def choose_examples(state: FeatureState, intervals: Intervals) -> Examples:
 
 def _samples(state: FeatureState, intervals: Intervals) -> Examples:
     """Of the firings that each interval's bins kept, those with the smallest hashes, strongest first."""
-    n_samples = state.sample_hash.shape[2]
-    used = np.flatnonzero(state.n_sample.any(axis=1))
-    kept = np.arange(n_samples) < state.n_sample[used][:, :, None]
+    n_samples = state.samples.hash.shape[2]
+    used = np.flatnonzero(state.samples.n.any(axis=1))
+    kept = np.arange(n_samples) < state.samples.n[used][:, :, None]
     at, feature, _ = np.nonzero(kept)
     interval = intervals.of_bin[feature, used[at]]
-    hashes = state.sample_hash[used][kept]
+    hashes = state.samples.hash[used][kept]
     order = np.lexsort((hashes, interval, feature))
     order = order[_rank_within(feature[order], interval[order]) < n_samples]
     values, items, positions = (
-        getattr(state, name)[used][kept][order] for name in ("sample_value", "sample_item", "sample_position")
+        array[used][kept][order] for array in (state.samples.value, state.samples.item, state.samples.position)
     )
     feature, interval = feature[order], interval[order]
     order = np.lexsort((positions, items, -np.abs(values), interval, feature))
@@ -131,17 +132,6 @@ def _windows(examples: Examples, n_features: int, spill: Spill, lengths: Lengths
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     values = np.zeros(offsets[-1], np.float32)
     slot = np.full(n_features, -1, np.int64)
-    kernels.windows(
-        items,
-        features,
-        offsets[order],
-        first,
-        end,
-        spill.row_ptr,
-        spill.features,
-        spill.values,
-        spill.positions,
-        slot,
-        values,
-    )
+    wanted = Windows(items, features, offsets[order], first, end)
+    kernels.windows(wanted, spill.codes, spill.positions, slot, values)
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values))

@@ -22,8 +22,8 @@ def feature_table(
     dead = state.n_firing == 0
     density = state.n_firing / n_positions
     firings = np.where(dead, 1, state.n_firing)
-    mean = state.total / firings
-    variance = np.maximum(state.total_squares / firings - mean**2, 0.0)
+    mean = state.sums.total / firings
+    variance = np.maximum(state.sums.total_squares / firings - mean**2, 0.0)
     norms = pa.nulls(n_features, pa.float32())
     if sae.has_linear_decoder:
         norms = pa.array(sae.atoms.detach().norm(dim=1).cpu().numpy(), pa.float32())
@@ -37,12 +37,12 @@ def feature_table(
             "density": density,
             "mean_activation": pa.array(mean, mask=dead),
             "std_activation": pa.array(np.sqrt(variance), mask=dead),
-            "max_activation": pa.array(state.top_value[:, 0], mask=dead),
+            "max_activation": pa.array(state.top.value[:, 0], mask=dead),
             "is_dead": dead,
             "is_dense": density > DENSE_DENSITY,
             "decoder_norm": norms,
             "encoder_bias": pa.nulls(n_features, pa.float32()) if bias is None else bias.detach().cpu().numpy(),
-            "hist_counts": _lists(state.histogram.reshape(-1), np.full(n_features, state.spec.n_bins)),
+            "hist_counts": _lists(state.sums.histogram.reshape(-1), np.full(n_features, state.spec.n_bins)),
             "interval_lower": _lists(intervals.lower[kept], intervals.n),
             "interval_counts": _lists(intervals.counts[kept], intervals.n),
             "auto_label": pa.array(labels.name, pa.string()),

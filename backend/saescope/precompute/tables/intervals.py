@@ -33,7 +33,7 @@ class Intervals:
 def choose_intervals(state: FeatureState, threshold: float) -> Intervals:
     """Intervals of every feature, from its histogram."""
     spec = state.spec
-    counts = sampling_counts(state.histogram, spec)
+    counts = sampling_counts(state.sums.histogram, spec)
     occupied = counts > 0
     above = np.cumsum(occupied[:, ::-1], axis=1)[:, ::-1] - 1  # occupied bins above this one, itself if occupied
     of_bin = np.clip(above, 0, N_INTERVALS - 1).astype(np.int8)

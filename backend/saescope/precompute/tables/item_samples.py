@@ -31,13 +31,14 @@ def sample_items(n_items: int, n_sampled: int) -> Int64[np.ndarray, " sampled"]:
 def item_codes(items: Int64[np.ndarray, " sampled"], spill: Spill) -> pa.Table:
     """The store's `item_codes`: every evaluated position of `items`, its firing features strongest first."""
     rows = np.concatenate([np.arange(*ends) for ends in zip(*spill.rows_of_items(items), strict=True)])
-    lengths = spill.row_ptr[rows + 1] - spill.row_ptr[rows]
+    row_ptr, all_features, all_values = spill.codes
+    lengths = row_ptr[rows + 1] - row_ptr[rows]
     features = np.empty(int(lengths.sum()), np.int32)
     values = np.empty(len(features), np.float32)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     for at, row in enumerate(rows):
-        piece = slice(spill.row_ptr[row], spill.row_ptr[row + 1])
-        f, v = spill.features[piece], spill.values[piece]
+        piece = slice(row_ptr[row], row_ptr[row + 1])
+        f, v = all_features[piece], all_values[piece]
         order = np.lexsort((f, -np.abs(v)))
         features[offsets[at] : offsets[at + 1]] = f[order]
         values[offsets[at] : offsets[at + 1]] = v[order]

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from saescope.precompute import kernels
-from saescope.precompute.one_pass.spill import Postings
+from saescope.precompute.kernels.records import Postings
 from saescope.precompute.tables.tokens import TokenCounts
 from saescope.sources.categories import categories
 from saescope.store.format.thresholds import LABEL_MIN_FIRINGS, LABEL_MIN_ITEMS, LABEL_MIN_LIFT
@@ -49,11 +49,11 @@ def label_features(
     """
     best = _Best(n_firing, len(row_items))
     if tokens is not None:
-        found = np.flatnonzero((tokens.label_token >= 0) & (n_firing >= LABEL_MIN_FIRINGS))
-        chosen = tokens.label_token[found]
+        found = np.flatnonzero((tokens.top.label_token >= 0) & (n_firing >= LABEL_MIN_FIRINGS))
+        chosen = tokens.top.label_token[found]
         best.offer(
             found,
-            tokens.label_firing[found],
+            tokens.top.label_firing[found],
             tokens.n_token[chosen],
             [f"fires on {quoted(vocabulary[token])}" for token in chosen],
         )
@@ -107,10 +107,10 @@ def _offer_categories(
     at_once = max(1, COUNTS_AT_ONCE // len(names))
     for first in range(0, len(best.n_firing), at_once):
         n_firing = best.n_firing[first : first + at_once, None]
-        pointers = postings.pointers[first : first + at_once + 1]
+        part = Postings(postings.pointers[first : first + at_once + 1], postings.rows)
         n_match = np.zeros((len(n_firing), len(names)), np.int64)
         n_items = np.zeros_like(n_match)
-        kernels.count_categories(pointers, postings.rows, row_items, codes, len(names), n_match, n_items)
+        kernels.count_categories(part, row_items, codes, len(names), n_match, n_items)
         with np.errstate(divide="ignore", invalid="ignore"):
             precise = n_match / n_firing >= LABEL_MIN_LIFT * n_category / best.n_positions
             fits = (n_firing >= LABEL_MIN_FIRINGS) & (n_items >= LABEL_MIN_ITEMS) & precise

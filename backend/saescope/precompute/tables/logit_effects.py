@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Float, Float32, Int32
+from jaxtyping import Float
 from torch import Tensor
 
 from saescope.precompute import kernels
+from saescope.precompute.kernels.records import Extremes
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import TokenSource
 from saescope.store.format.schema import schema_of
@@ -32,12 +33,10 @@ FEATURES_PER_BATCH = 4096
 
 @dataclass(frozen=True)
 class LogitEffects:
-    """The strongest effects of every feature, strongest first; of equal ones, the lower token."""
+    """The strongest effects of every feature on tokens, strongest first; of equal ones, the lower token."""
 
-    raised: Int32[np.ndarray, "feature kept"]
-    raised_by: Float32[np.ndarray, "feature kept"]
-    lowered: Int32[np.ndarray, "feature kept"]
-    lowered_by: Float32[np.ndarray, "feature kept"]
+    raised: Extremes
+    lowered: Extremes
 
 
 def can_reach_logits(source: TokenSource) -> bool:
@@ -63,12 +62,9 @@ def logit_effects(
     n_features = len(atoms)
     n_tokens = min(n_tokens, len(unembedding.weight))
     n_kept = min(n_kept, n_tokens)
-    found = LogitEffects(
-        np.zeros((n_features, n_kept), np.int32),
-        np.full((n_features, n_kept), -np.inf, np.float32),
-        np.zeros((n_features, n_kept), np.int32),
-        np.full((n_features, n_kept), np.inf, np.float32),
-    )
+    shape = (n_features, n_kept)
+    raised = Extremes(np.zeros(shape, np.int32), np.full(shape, -np.inf, np.float32))
+    lowered = Extremes(np.zeros(shape, np.int32), np.full(shape, np.inf, np.float32))
     n_threads = os.cpu_count() or 1
     done, total = 0, n_features * n_tokens
     with ThreadPoolExecutor(n_threads) as pool:
@@ -84,16 +80,14 @@ def logit_effects(
                     kernels.keep_extremes(
                         effects[rows[0] : rows[-1] + 1],
                         first_token,  # noqa: B023 - run before the loop goes on
-                        found.raised[piece],
-                        found.raised_by[piece],
-                        found.lowered[piece],
-                        found.lowered_by[piece],
+                        Extremes(raised.column[piece], raised.value[piece]),
+                        Extremes(lowered.column[piece], lowered.value[piece]),
                     )
 
                 list(pool.map(part, [p for p in np.array_split(np.arange(len(effects)), n_threads) if len(p)]))
                 done += effects.size
                 progress.update("logit effects", done, total)
-    return found
+    return LogitEffects(raised, lowered)
 
 
 def _multiplication(
@@ -111,11 +105,12 @@ def _multiplication(
 def top_logits(effects: LogitEffects, vocabulary: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The store's `top_logits`."""
     texts = pa.array(vocabulary, pa.string())
-    n_features, n_kept = effects.raised.shape
+    (raised, raised_by), (lowered, lowered_by) = effects.raised, effects.lowered
+    n_features, n_kept = raised.shape
     for first in range(0, n_features, FEATURES_PER_BATCH):
         piece = slice(first, first + FEATURES_PER_BATCH)
-        token = np.stack([effects.lowered[piece], effects.raised[piece]], axis=1)
-        by = np.stack([effects.lowered_by[piece], effects.raised_by[piece]], axis=1)
+        token = np.stack([lowered[piece], raised[piece]], axis=1)
+        by = np.stack([lowered_by[piece], raised_by[piece]], axis=1)
         n = len(token)
         yield pa.RecordBatch.from_pydict(
             {

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float64, Int32, Int64
+from jaxtyping import Int32, Int64
 
 from saescope.precompute import kernels
-from saescope.precompute.one_pass.spill import Postings, Spill
+from saescope.precompute.kernels.records import LabelRule, Postings, TopTokens
+from saescope.precompute.one_pass.spill import Spill
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import TokenSource
 from saescope.store.format.schema import schema_of
@@ -27,18 +28,9 @@ FEATURES_AT_ONCE = 1024
 class TokenCounts:
     """The most frequent tokens of each feature, most firings first; of equal ones, the lower token."""
 
-    n: Int64[np.ndarray, " feature"]
-    """Tokens kept of each feature."""
-    token: Int32[np.ndarray, "feature kept"]
-    n_firing: Int64[np.ndarray, "feature kept"]
-    total: Float64[np.ndarray, "feature kept"]
-    """Sum of activations."""
+    top: TopTokens
     n_token: Int64[np.ndarray, " vocab"]
     """Evaluated positions with each token."""
-    label_token: Int64[np.ndarray, " feature"]
-    """The most frequent token that may label the feature, -1 where there is none."""
-    label_firing: Int64[np.ndarray, " feature"]
-    """Firings on it."""
 
 
 def row_tokens(spill: Spill, source: TokenSource) -> Int32[np.ndarray, " row"]:
@@ -65,41 +57,25 @@ def count_tokens(
     for start in range(0, len(tokens), ROWS_AT_ONCE):
         n_token += np.bincount(tokens[start : start + ROWS_AT_ONCE], minlength=len(n_token))
     values = spill.values_by_feature(postings)
-    counts = TokenCounts(
+    top = TopTokens(
         n=np.zeros(n_features, np.int64),
         token=np.zeros((n_features, n_kept), np.int32),
         n_firing=np.zeros((n_features, n_kept), np.int64),
         total=np.zeros((n_features, n_kept), np.float64),
-        n_token=n_token,
         label_token=np.full(n_features, -1, np.int64),
         label_firing=np.zeros(n_features, np.int64),
     )
+    rule = LabelRule(LABEL_MIN_ITEMS, LABEL_MIN_LIFT)
 
     def part(first: int) -> None:
         last = min(first + FEATURES_AT_ONCE, n_features)
-        kernels.count_tokens(
-            first,
-            last,
-            postings.pointers,
-            postings.rows,
-            values,
-            tokens,
-            spill.items,
-            n_token,
-            LABEL_MIN_ITEMS,
-            LABEL_MIN_LIFT,
-            counts.token[first:last],
-            counts.n_firing[first:last],
-            counts.total[first:last],
-            counts.n[first:last],
-            counts.label_token[first:last],
-            counts.label_firing[first:last],
-        )
+        found = TopTokens(*(array[first:last] for array in top))
+        kernels.count_tokens(first, last, postings, values, tokens, spill.items, n_token, rule, found)
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for i, _ in enumerate(pool.map(part, range(0, n_features, FEATURES_AT_ONCE))):
             progress.update("tokens", min((i + 1) * FEATURES_AT_ONCE, n_features), n_features)
-    return counts
+    return TokenCounts(top, n_token)
 
 
 def top_tokens(
@@ -109,12 +85,12 @@ def top_tokens(
     vocabulary: Sequence[str],
 ) -> Iterator[pa.RecordBatch]:
     """The store's `top_tokens`. `n_firing` is that of the features, over all `n_positions`."""
-    texts = pa.array(vocabulary, pa.string())
+    texts, top = pa.array(vocabulary, pa.string()), counts.top
     for first in range(0, len(n_firing), FEATURES_AT_ONCE):
         piece = slice(first, first + FEATURES_AT_ONCE)
-        kept = np.arange(counts.token.shape[1]) < counts.n[piece, None]
+        kept = np.arange(top.token.shape[1]) < top.n[piece, None]
         feature, rank = np.nonzero(kept)
-        token, firings, total = (a[piece][kept] for a in (counts.token, counts.n_firing, counts.total))
+        token, firings, total = (a[piece][kept] for a in (top.token, top.n_firing, top.total))
         n_token = counts.n_token[token]
         yield pa.RecordBatch.from_pydict(
             {

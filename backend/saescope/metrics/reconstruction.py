@@ -7,7 +7,7 @@ target), x_hat its reconstruction and f its code.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,15 +30,13 @@ class VarianceSums:
     total: Float64[np.ndarray, " d"] | None = None
     residual_total: Float64[np.ndarray, " d"] | None = None
 
-    def add(self, x: Float[Tensor, "row d"], rebuilt: Float[Tensor, "row d"]) -> RowSums:
-        """Add rows; returns their sums."""
-        sums = row_sums(x, rebuilt, self.shift)
+    def add(self, sums: RowSums) -> None:
+        """Add rows by their sums."""
         self.residual += float(sums.residual.sum())
         self.squares += float(sums.centred.sum())
         self.total = sums.columns if self.total is None else self.total + sums.columns
         missed = sums.residual_columns
         self.residual_total = missed if self.residual_total is None else self.residual_total + missed
-        return sums
 
     def fvu(self, n: int) -> float | None:
         """Fraction of variance unexplained over the `n` rows added; None where the variance is zero."""
@@ -93,13 +91,28 @@ class MetricSums:
         l1: float,
     ) -> None:
         """Add rows: `n_firing` of their code entries fire, `l1` is the sum of |f_j| over all of them."""
+        self.take([part.cpu().numpy() for part in self.measure(target, reconstruction)], n_firing, l1)
+
+    def measure(
+        self, target: Float[Tensor, "row d_out"], reconstruction: Float[Tensor, "row d_out"]
+    ) -> tuple[Tensor, ...]:
+        """What `take` adds, on the device of the rows: `row_sums`, and those of the transformed space, if any."""
         if self.raw is None:
             self.raw = VarianceSums(target.mean(0))
-        sums = self.raw.add(target, reconstruction)
-        if self.whitening is not None:
-            if self.transformed is None:
-                self.transformed = VarianceSums(target.mean(0) @ self.whitening)
-            self.transformed.add(target @ self.whitening, reconstruction @ self.whitening)
+        sums = row_sums(target, reconstruction, self.raw.shift)
+        if self.whitening is None:
+            return sums
+        if self.transformed is None:
+            self.transformed = VarianceSums(target.mean(0) @ self.whitening)
+        return *sums, *row_sums(target @ self.whitening, reconstruction @ self.whitening, self.transformed.shift)
+
+    def take(self, measured: Sequence[np.ndarray], n_firing: int, l1: float) -> None:
+        """Add rows that were measured. The first to be measured are the first to be taken."""
+        assert self.raw is not None
+        sums = RowSums.of(*measured[:2])
+        self.raw.add(sums)
+        if self.transformed is not None:
+            self.transformed.add(RowSums.of(*measured[2:]))
         scale = np.sqrt(sums.norm * sums.norm_rebuilt)
         self.cosine += float(np.divide(sums.dot, scale, out=np.zeros_like(scale), where=scale > 0).sum())
         self.nmse += _total_ratio(sums.residual, sums.norm)
@@ -107,7 +120,7 @@ class MetricSums:
         self.dot += float(sums.dot.sum())
         self.squares_rebuilt += float(sums.norm_rebuilt.sum())
         self.n_zero_inputs += int((sums.norm == 0).sum())
-        self.n += len(target)
+        self.n += len(sums.norm)
         self.n_firing += n_firing
         self.l1 += l1
 

@@ -29,30 +29,24 @@ class RowSums(NamedTuple):
     residual_columns: Float64[np.ndarray, " d"]
     """sum over rows of x - x_hat"""
 
+    @staticmethod
+    def of(per_row: Float64[np.ndarray, "row 5"], columns: Float64[np.ndarray, "2 d"]) -> RowSums:
+        """From what `row_sums` gives, on the host."""
+        return RowSums(*per_row.T, *columns)
 
-def row_sums(x: Float[Tensor, "row d"], rebuilt: Float[Tensor, "row d"], shift: Float[Tensor, " d"]) -> RowSums:
-    """Sums of a block, on whichever device it lies."""
+
+def row_sums(
+    x: Float[Tensor, "row d"], rebuilt: Float[Tensor, "row d"], shift: Float[Tensor, " d"]
+) -> tuple[Float64[Tensor, "row 5"], Float64[Tensor, "2 d"]]:
+    """Sums of a block, on the device on which it lies: what `RowSums.of` takes."""
     if x.device.type == "cpu":
         per_row, columns = np.empty((len(x), 5)), np.zeros((2, x.shape[1]))
         _add_rows(x.contiguous().numpy(), rebuilt.contiguous().numpy(), shift.numpy(), per_row, columns)
-        residual, squares, dot, norm, norm_rebuilt = per_row.T
-        return RowSums(residual, squares, dot, norm, norm_rebuilt, *columns)
+        return torch.from_numpy(per_row), torch.from_numpy(columns)
     wide, other = x.double(), rebuilt.double()
     centred, missed = wide - shift.double(), wide - other
-    return RowSums(
-        residual=_dots(missed, missed),
-        centred=_dots(centred, centred),
-        dot=_dots(wide, other),
-        norm=_dots(wide, wide),
-        norm_rebuilt=_dots(other, other),
-        columns=centred.sum(0).cpu().numpy(),
-        residual_columns=missed.sum(0).cpu().numpy(),
-    )
-
-
-def _dots(a: Float[Tensor, "row d"], b: Float[Tensor, "row d"]) -> Float64[np.ndarray, " row"]:
-    dots: Float64[np.ndarray, " row"] = torch.linalg.vecdot(a, b).cpu().numpy()
-    return dots
+    pairs = ((missed, missed), (centred, centred), (wide, other), (wide, wide), (other, other))
+    return torch.stack([torch.linalg.vecdot(*pair) for pair in pairs], 1), torch.stack([centred.sum(0), missed.sum(0)])
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)

@@ -96,13 +96,19 @@ def choose_contexts(
 
 
 class Reconstruction:
-    """x -> x_hat in blocks of the pass's size, from the sparse codes."""
+    """x -> x_hat in blocks of the pass's size, on a CPU from the sparse codes."""
 
     def __init__(self, sae: Autoencoder) -> None:
+        self.sae = sae
         self.device = next(sae.parameters()).device
         self.n_rows = block_rows(sae.n_features)
         self.encoder, self.decoder = Encoder(sae, self.n_rows, self.device), Decoder(sae)
 
     def __call__(self, x: Float[Tensor, "row d_in"]) -> Float[Tensor, "row d_out"]:
-        parts = [self.decoder(part, self.encoder(part)) for part in x.to(self.device).split(self.n_rows)]
-        return torch.cat(parts).to(x.device)
+        return torch.cat([self._block(part) for part in x.to(self.device).split(self.n_rows)]).to(x.device)
+
+    def _block(self, x: Float[Tensor, "row d_in"]) -> Float[Tensor, "row d_out"]:
+        if self.device.type == "cpu":
+            return self.decoder(x, self.encoder(x))
+        selection = self.sae.select(x)
+        return self.sae(x).reconstruction if selection is None else self.sae.reconstruct_selection(x, selection)

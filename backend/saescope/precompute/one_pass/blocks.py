@@ -12,12 +12,13 @@ from itertools import repeat
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Float32, Int32, Int64
 from torch import Tensor
 
 from saescope.autoencoders import Autoencoder, Selection
 from saescope.autoencoders.code_rows import CodeRows
 from saescope.precompute import kernels
+from saescope.precompute.one_pass.crossing import Crossing, Sent
 from saescope.precompute.one_pass.threads import N_THREADS, threads
 from saescope.sources.protocol import Source, flat_positions
 from saescope.sources.targets import flat_targets
@@ -115,7 +116,7 @@ class CodeBlock:
     """Codes of a block: `sparse` holds what fires.
 
     `dense` or `selection` is what the encoder gave, for decoding (which does not use the firing threshold).
-    The arrays are views of buffers that the next block overwrites.
+    The arrays are views of buffers that the next block to be received overwrites.
     """
 
     sparse: CodeRows
@@ -134,32 +135,59 @@ class CodeBlock:
         return kernels.l1_of_rows(self.sparse, rows)
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """A block whose codes are made, or being made, on the encoder's device. What fires is on its way to the host."""
+
+    x: Float[Tensor, "row d_in"]
+    dense: Float[Tensor, "row n_features"] | None
+    selection: Selection | None
+    sent: Sent
+    """Of a selection: indices and values. Else, on a GPU: firings per row, and of each firing feature and value."""
+
+
 class Encoder:
-    """Encodes blocks of at most `n_rows` rows, reusing its buffers."""
+    """Encodes blocks of at most `n_rows` rows: `begin` on the device, then `receive` on the host, which reuses its
+    buffers."""
 
     def __init__(self, sae: Autoencoder, n_rows: int, device: torch.device) -> None:
         self.sae = sae
         self.device = device
         self.threshold = np.float32(sae.config.firing_threshold)
+        self.crossing = Crossing(device)
         self._whole = _Buffers(n_rows)
         self._runs = [_Buffers(-(-n_rows // N_THREADS)) for _ in range(N_THREADS)]
 
-    @torch.inference_mode()
     def __call__(self, x: Float[Tensor, "row d_in"]) -> CodeBlock:
+        return self.receive(self.begin(x))
+
+    @torch.inference_mode()
+    def begin(self, x: Float[Tensor, "row d_in"]) -> Encoded:
+        """Encode rows. Another block may be begun before this one is received."""
         x = x.to(self.device, torch.float32, non_blocking=True)
         selection = self.sae.select(x)
         if selection is not None:
-            return self._from_selection(selection)
-        codes = self.sae.encode(x)
-        if codes.is_cuda:
-            return self._from_cuda(codes)
-        dense = codes.contiguous()
-        n = self._compress(dense.numpy())
-        return CodeBlock(self._whole.entries(len(dense), n), dense, None, self.threshold == 0)
+            return Encoded(x, None, selection, self.crossing.send(*selection))
+        dense = self.sae.encode(x).contiguous()
+        return Encoded(
+            x, dense, None, self.crossing.send(*firings(dense, float(self.threshold)) if dense.is_cuda else ())
+        )
 
-    def _compress(self, dense: Float32[np.ndarray, "row n_features"]) -> int:
-        """Fill the buffers with the firing entries of `dense` and return their number. Each thread takes a run of
-        rows; what comes out does not depend on how many there are."""
+    def receive(self, block: Encoded) -> CodeBlock:
+        """The codes of a block, once they are there."""
+        if block.selection is not None:
+            sparse = self._selected(*block.sent.arrays())
+        elif block.sent.tensors:
+            per_row, features, values = block.sent.arrays()
+            sparse = CodeRows(np.concatenate([[0], np.cumsum(per_row)]), features, values)
+        else:
+            assert block.dense is not None
+            sparse = self._compressed(block.dense.numpy())
+        return CodeBlock(sparse, block.dense, block.selection, self.threshold == 0)
+
+    def _compressed(self, dense: Float32[np.ndarray, "row n_features"]) -> CodeRows:
+        """The firing entries of `dense`, in the buffers. Each thread takes a run of rows; what comes out does not
+        depend on how many there are."""
         pieces = [piece for piece in np.array_split(dense, len(self._runs)) if len(piece)]
         ends = np.cumsum([0, *threads().map(_Buffers.compress, self._runs, pieces, repeat(self.threshold))])
         whole, row = self._whole, 0
@@ -169,24 +197,23 @@ class Encoder:
             whole.values[start:end] = run.values[: end - start]
             whole.row_ptr[row + 1 : row + 1 + len(piece)] = run.row_ptr[1 : len(piece) + 1] + start
             row += len(piece)
-        return int(ends[-1])
+        return whole.entries(len(dense), int(ends[-1]))
 
-    def _from_selection(self, selection: Selection) -> CodeBlock:
-        indices, values = selection.indices.cpu().numpy(), selection.values.cpu().numpy()
+    def _selected(self, indices: Int64[np.ndarray, "row k"], values: Float32[np.ndarray, "row k"]) -> CodeRows:
         whole = self._whole
         whole.reserve(indices.size)
         row_ptr = whole.row_ptr[: len(indices) + 1]
         n = kernels.compress_selection(indices, values, self.threshold, row_ptr, whole.features, whole.values)
-        return CodeBlock(whole.entries(len(indices), n), None, selection, self.threshold == 0)
+        return whole.entries(len(indices), n)
 
-    def _from_cuda(self, codes: Float[Tensor, "row n_features"]) -> CodeBlock:
-        """Only the firing entries cross to the host."""
-        rows, features = torch.nonzero(codes.abs() > float(self.threshold), as_tuple=True)
-        values = codes[rows, features]
-        row_ptr = self._whole.row_ptr[: len(codes) + 1]
-        np.cumsum(torch.bincount(rows, minlength=len(codes)).cpu().numpy(), out=row_ptr[1:])
-        sparse = CodeRows(row_ptr, features.to(torch.int32).cpu().numpy(), values.cpu().numpy())
-        return CodeBlock(sparse, codes, None, self.threshold == 0)
+
+def firings(
+    codes: Float[Tensor, "row n_features"], threshold: float
+) -> tuple[Int64[Tensor, " row"], Int32[Tensor, " firing"], Float[Tensor, " firing"]]:
+    """Firings per row, and by row then feature each firing's feature and value: all that has to leave a GPU."""
+    fires = codes.abs() > threshold
+    at = fires.flatten().nonzero().squeeze(1)
+    return fires.sum(1), (at % codes.shape[1]).to(torch.int32), codes.flatten()[at]
 
 
 class _Buffers:

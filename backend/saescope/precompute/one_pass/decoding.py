@@ -11,7 +11,7 @@ from torch.nn import functional
 from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.code_rows import CodeRows
 from saescope.precompute import kernels
-from saescope.precompute.one_pass.blocks import CodeBlock
+from saescope.precompute.one_pass.blocks import CodeBlock, Encoded
 from saescope.precompute.one_pass.threads import N_THREADS, threads
 
 GATHER_COST = 3.0
@@ -19,7 +19,7 @@ GATHER_COST = 3.0
 
 
 class Decoder:
-    """Decodes blocks: by adding the atoms that fire where they are few, by the dense product otherwise."""
+    """Decodes blocks, on a CPU by adding the atoms that fire where they are few, by the dense product otherwise."""
 
     def __init__(self, sae: Autoencoder) -> None:
         self.sae = sae
@@ -41,19 +41,28 @@ class Decoder:
         decoded = self._decoded(x, codes, rows)
         if not self.sae.needs_input:
             return decoded
-        x = x.to(decoded)
-        return self.sae.restore(x if rows is None else x[_on(rows, x)], decoded)
+        return self.sae.restore(_chosen(x.to(decoded), rows), decoded)
+
+    @torch.inference_mode()
+    def on_device(
+        self, block: Encoded, rows: Int64[np.ndarray, " chosen"] | None = None
+    ) -> Float[Tensor, "chosen d_out"]:
+        """The same of a block that the host has not received: nothing of it is waited for."""
+        if self.atoms is not None and block.selection is not None:
+            indices, values = (_chosen(t, rows) for t in block.selection)
+            decoded = functional.embedding_bag(indices, self.atoms, per_sample_weights=values, mode="sum") + self.bias
+        else:
+            dense = block.dense if block.dense is not None else self.sae.encode(block.x)
+            decoded = self.sae.decode(_chosen(dense, rows))
+        return self.sae.restore(_chosen(block.x, rows), decoded) if self.sae.needs_input else decoded
 
     def _decoded(self, x: Tensor, codes: CodeBlock, rows: Int64[np.ndarray, " chosen"] | None) -> Tensor:
         """What the SAE's `decode` gives."""
-        if self.atoms is not None and self.atoms.is_cuda and codes.selection is not None:
-            indices, values = (t if rows is None else t[_on(rows, t)] for t in codes.selection)
-            return functional.embedding_bag(indices, self.atoms, per_sample_weights=values, mode="sum") + self.bias
         few = len(codes.sparse.features) * GATHER_COST < codes.sparse.n_rows * self.sae.n_features
-        if self.atoms is not None and not self.atoms.is_cuda and (few or codes.dense is None):
+        if self.atoms is not None and (few or codes.dense is None):
             return self._gather(self.atoms, codes.sparse, np.arange(codes.sparse.n_rows) if rows is None else rows)
         dense = codes.dense if codes.dense is not None else self.sae.encode(x)
-        return self.sae.decode(dense if rows is None else dense[_on(rows, dense)])
+        return self.sae.decode(_chosen(dense, rows))
 
     def _gather(self, atoms: Tensor, codes: CodeRows, rows: Int64[np.ndarray, " chosen"]) -> Tensor:
         out = np.empty((len(rows), atoms.shape[1]), np.float32)
@@ -67,5 +76,5 @@ class Decoder:
         return torch.from_numpy(out)
 
 
-def _on(rows: Int64[np.ndarray, " chosen"], like: Tensor) -> Tensor:
-    return torch.from_numpy(rows).to(like.device)
+def _chosen(values: Tensor, rows: Int64[np.ndarray, " chosen"] | None) -> Tensor:
+    return values if rows is None else values[torch.from_numpy(rows).to(values.device)]

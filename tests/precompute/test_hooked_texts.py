@@ -16,7 +16,7 @@ from saescope.precompute import BuildOptions, build_entry
 from saescope.precompute.summary import choose_contexts
 from saescope.sources import SourceOptions, open_source
 from saescope.store import FeatureStore
-from saescope.store.check.verify import verify
+from saescope.store.check.verification import verify
 from tests.precompute.small_builds import codes_seen, make_sae, save_sae
 from tests.precompute.test_cut_and_resumed import CutError, CutIn, assert_equal, tables_of
 from tests.sources.texts.small_model import save_model, texts

@@ -19,7 +19,7 @@ from saescope.precompute.summary import choose_contexts
 from saescope.sources import SourceOptions, flat_positions, open_source
 from saescope.sources.targets import flat_targets
 from saescope.store import FeatureStore
-from saescope.store.check.verify import verify
+from saescope.store.check.verification import verify
 from saescope.store.errors import UserError
 from saescope.training import TrainingConfig, train
 from tests import reference

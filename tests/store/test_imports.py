@@ -19,7 +19,7 @@ import saescope.store
 for module in pkgutil.walk_packages(saescope.store.__path__, "saescope.store."):
     importlib.import_module(module.name)
 from saescope.store import FeatureStore
-from saescope.store.check.verify import verify
+from saescope.store.check.verification import verify
 from saescope.store.read.export import export
 with FeatureStore(sys.argv[1]) as store:
     for entry in store.entries():

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from saescope.store import Entry, FeatureStore
-from saescope.store.check.verify import verify
+from saescope.store.check.verification import verify
 from saescope.store.format.paths import StorePaths
 from saescope.store.labels import label_sentence
 from saescope.store.numbers import share

@@ -11,7 +11,7 @@ import pytest
 
 from saescope.cli.run import run
 from saescope.store import FeatureStore
-from saescope.store.check.verify import verify
+from saescope.store.check.verification import verify
 
 BEFORE = Path(__file__).with_name("before") / "store"
 DIGITS, TEXTS, PHOTOS = "digits-topk-k2", "texts", "photos"

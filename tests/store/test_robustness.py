@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from saescope.store import Entry, FeatureStore, StoreError, UnknownEntry, UserError
-from saescope.store.check.verify import verify
+from saescope.store.check.verification import verify
 from saescope.store.errors import StorageError
 from saescope.store.format.paths import StorePaths
 from saescope.store.read import index

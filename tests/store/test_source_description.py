@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from saescope.store import FeatureStore
-from saescope.store.check.verify import verify
+from saescope.store.check.verification import verify
 from saescope.store.errors import StoreError
 from saescope.store.format import source as sources
 from saescope.store.format.source import PatchDescription, SourceDescription, TextDescription, read_source

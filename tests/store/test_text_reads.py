@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from saescope.store import FeatureStore, QueryError
-from saescope.store.check.verify import verify
+from saescope.store.check.verification import verify
 from saescope.store.read.entry import Entry
 from saescope.store.search import query as q
 from saescope.store.search.condition import is_ranked

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from saescope.store import FeatureStore, StoreError, UnknownEntry
-from saescope.store.check.verify import verify
+from saescope.store.check.verification import verify
 from saescope.store.format.paths import StorePaths, VersionPaths
 
 ENTRY = "digits-patches"

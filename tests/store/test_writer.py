@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from saescope.store import FeatureStore, StoreError, UserError
-from saescope.store.check.verify import verify
+from saescope.store.check.verification import verify
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.marker import create_store
 from saescope.store.format.paths import StorePaths

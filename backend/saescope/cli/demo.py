@@ -13,7 +13,7 @@ from saescope.cli.extras import need
 from saescope.cli.report import line
 from saescope.cli.serve import serve
 from saescope.cli.sweep import print_entries
-from saescope.store.errors import OptionError, UserError
+from saescope.store.errors import OptionError
 
 FIRST_PORT, N_PORTS = 8501, 20
 
@@ -72,14 +72,11 @@ def command(
 
 
 def _free_port(host: str) -> int:
-    from saescope.dashboard.serve import check_port
+    from saescope.dashboard.server import port_fault
 
     for port in range(FIRST_PORT, FIRST_PORT + N_PORTS):
-        try:
-            check_port(host, port)
-        except UserError:
-            continue
-        return port
+        if port_fault(host, port) is None:
+            return port
     raise OptionError(f"ports {FIRST_PORT} to {FIRST_PORT + N_PORTS - 1} of {host} cannot be used", "give --port")
 
 

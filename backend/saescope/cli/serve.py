@@ -25,6 +25,6 @@ def command(store: Path, host: str, port: int, base_path: str, open_browser: boo
 def serve(store: Path, host: str, port: int, base_path: str = "", open_browser: bool = False) -> None:
     """Serve until interrupted; a stop on request is the ordinary end of it."""
     need("dashboard")
-    from saescope.dashboard import serve as dashboard
+    from saescope.dashboard import server
 
-    dashboard.serve(store, host, port, base_path, open_browser, say=line)
+    server.serve(store, host, port, base_path, open_browser, say=line)

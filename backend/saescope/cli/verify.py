@@ -20,7 +20,7 @@ def command(context: click.Context, sae_id: str | None, store: Path, as_json: bo
 
     With SAE_ID, check that entry alone.
     """
-    from saescope.store.check.verify import verify
+    from saescope.store.check.verification import verify
 
     faults = verify(store, sae_id)
     if as_json:

@@ -1,6 +1,6 @@
 """The dashboard's entry point: finds the store, draws the sidebar, and hands over to the page that the URL names.
 
-Run by `saescope.dashboard.serve`, which sets SAESCOPE_STORE, the theme and the server's flags. Everything here runs
+Run by `saescope.dashboard.server`, which sets SAESCOPE_STORE, the theme and the server's flags. Everything here runs
 again on every interaction, so it does next to nothing.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from saescope.dashboard import navigation, panels, sidebar, theme
-from saescope.dashboard.serve import STORE_VARIABLE
+from saescope.dashboard.server import STORE_VARIABLE
 from saescope.dashboard.state import links, reads
 from saescope.store import FeatureStore
 from saescope.store.errors import OptionError, UserError

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 import streamlit as st
 
-from saescope.dashboard.components.following import follow
+from saescope.dashboard.components.history import go_to
 from saescope.store.errors import UnknownEntry, UnknownFeature
 
 _REGISTERED = "_saescope_pages"
@@ -61,7 +61,7 @@ def page_link(label: str, page: str, *, help: str | None = None, **parameters: o
 
 def go(page: str, **parameters: object) -> None:
     """Leave for `page` now, ending this run. To another state of the same page use `move`."""
-    follow(href(page, **parameters))
+    go_to(href(page, **parameters))
     st.stop()
 
 

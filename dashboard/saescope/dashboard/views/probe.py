@@ -226,8 +226,8 @@ def _whole(store: FeatureStore, entry: Entry, result: probes.Result, found: list
             st.caption("as the SAE saw it")
     with fired:
         n = len(code.feature_ids)
-        told = f"{count(n)} features fire" + (f", the strongest {N_TILES} of them:" if n > N_TILES else ":")
-        st.caption(told if n else "No feature fires.")
+        shown = f"{count(n)} features fire" + (f", the strongest {N_TILES} of them:" if n > N_TILES else ":")
+        st.caption(shown if n else "No feature fires.")
         ids = [int(i) for i in code.feature_ids[:N_TILES]]
         look = atoms.look(entry)
         if not ids or look is None:

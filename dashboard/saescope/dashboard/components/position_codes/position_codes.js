@@ -144,8 +144,8 @@ export default async function (component) {
   const everywhere = make("section", "overall");
   const title = make("h5", "", data.stage.kind === "text" ? "over the whole text" : "over the whole picture");
   const count = `${data.n_overall.toLocaleString("en")} features fire`;
-  const told = data.n_overall > data.overall.length ? `${count}, the first ${data.overall.length}` : count;
-  title.append(make("span", "quiet", told));
+  const shown = data.n_overall > data.overall.length ? `${count}, the first ${data.overall.length}` : count;
+  title.append(make("span", "quiet", shown));
   const rows = data.overall.map(([id, value, position, n]) => {
     const place = stage.places.find((p) => p.first <= position && position < p.stop);
     const times = make("span", "where", n === 1 ? "once" : `${n} times`);

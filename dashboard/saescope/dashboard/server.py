@@ -77,21 +77,29 @@ def command(host: str, port: int, base_path: str = "", extra: dict[str, str] | N
 
 def check_port(host: str, port: int) -> None:
     """Raise `OptionError` unless this process could listen on (host, port)."""
+    fault = port_fault(host, port)
+    if fault:
+        raise fault
+
+
+def port_fault(host: str, port: int) -> OptionError | None:
+    """What keeps this process from listening on (host, port); None where nothing does."""
     if not 1 <= port <= 65535:
-        raise OptionError(f"not a port: {port}", "ports are 1 to 65535")
+        return OptionError(f"not a port: {port}", "ports are 1 to 65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except socket.gaierror:
-        raise OptionError(f"not an address of this machine: {host!r}", "use 127.0.0.1, or 0.0.0.0 for all") from None
+        return OptionError(f"not an address of this machine: {host!r}", "use 127.0.0.1, or 0.0.0.0 for all")
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise OptionError(f"port {port} on {host} is in use", f"try --port {port + 1}") from None
+            return OptionError(f"port {port} on {host} is in use", f"try --port {port + 1}")
         if error.errno == errno.EACCES:
-            raise OptionError(f"not allowed to listen on port {port}", "use a port above 1023") from None
-        raise OptionError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+            return OptionError(f"not allowed to listen on port {port}", "use a port above 1023")
+        return OptionError(f"cannot listen on {host}:{port}: {error.strerror}")
+    return None
 
 
 def address(host: str, port: int, base_path: str = "") -> str:

@@ -8,15 +8,13 @@ import streamlit as st
 
 from saescope.dashboard.components import assets
 
-_mount = st.components.v2.component(
-    "saescope_following", js=assets.text_of("browser/opening.js", "following/following.js")
-)
+_mount = st.components.v2.component("saescope_history", js=assets.text_of("browser/opening.js", "history/history.js"))
 
 
-def follow(href: str) -> None:
+def go_to(href: str) -> None:
     """Make the browser go to `href`, an address of this app, inside the running session.
 
     `st.switch_page` with parameters would leave an entry in the history that holds the old page with the new
     parameters: Back would show a state that never was.
     """
-    _mount(key="_saescope_following", data={"href": href, "turn": uuid.uuid4().hex})
+    _mount(key="_saescope_history", data={"href": href, "turn": uuid.uuid4().hex})

@@ -23,7 +23,7 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 from streamlit.testing.v1 import AppTest
 
-from saescope.dashboard import navigation, serve
+from saescope.dashboard import navigation, server
 from saescope.store import FeatureStore
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
@@ -64,9 +64,9 @@ def moves(page: Page, chip: bool, n: int) -> list[float]:
 
 def server_cpu(store: Path, sae_id: str, n: int) -> list[float]:
     """CPU milliseconds of `n` whole runs of the page, each for another feature."""
-    os.environ[serve.STORE_VARIABLE] = str(store)
+    os.environ[server.STORE_VARIABLE] = str(store)
     navigation.HOME = "feature"
-    app = AppTest.from_file(str(Path(serve.__file__).with_name("app.py")), default_timeout=60)
+    app = AppTest.from_file(str(Path(server.__file__).with_name("app.py")), default_timeout=60)
     app.query_params["sae"] = sae_id
     taken = []
     for feature in range(n + 1):
@@ -97,8 +97,8 @@ def main() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = subprocess.Popen(
-        serve.command("127.0.0.1", port),
-        env={**os.environ, serve.STORE_VARIABLE: str(options.store)},
+        server.command("127.0.0.1", port),
+        env={**os.environ, server.STORE_VARIABLE: str(options.store)},
         stdout=subprocess.DEVNULL,
     )
     try:

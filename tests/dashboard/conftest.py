@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from saescope.dashboard import navigation, serve
+from saescope.dashboard import navigation, server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-APP = Path(serve.__file__).with_name("app.py")
+APP = Path(server.__file__).with_name("app.py")
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -53,7 +53,7 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> OpenPage:
 
     def run(store: Path, page: str, /, **parameters: object) -> AppTest:
         monkeypatch.setattr(navigation, "HOME", page)
-        monkeypatch.setenv(serve.STORE_VARIABLE, str(store))
+        monkeypatch.setenv(server.STORE_VARIABLE, str(store))
         app = AppTest.from_file(str(APP), default_timeout=60)
         for name, value in parameters.items():
             app.query_params[name] = str(value)
@@ -116,8 +116,8 @@ def serve_store() -> Iterator[Serve]:
             return addresses[store]
         port = _free_port()
         process = subprocess.Popen(
-            serve.command("127.0.0.1", port),
-            env={**os.environ, serve.STORE_VARIABLE: str(store)},
+            server.command("127.0.0.1", port),
+            env={**os.environ, server.STORE_VARIABLE: str(store)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

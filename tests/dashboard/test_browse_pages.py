@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from saescope.dashboard import formats
-from saescope.store import FeatureStore
-from saescope.store.numbers import share
+from saescope.store import FeatureStore, numbers
 from tests.dashboard.pages import charts, checked, components, run_page, tables, texts
 
 
@@ -25,8 +23,8 @@ def test_library_shows_every_sae_with_its_numbers(digits_store: Path, store: Fea
     entry = store["digits-topk-k4"]
     row = rows["digits-topk-k4"]
     assert (row["features"], row["L0"]) == ("64", "4.00")
-    assert row["FVU"] == formats.significant(entry.metrics["fvu"])
-    assert row["MSE"] == formats.significant(entry.metrics["mse"])
+    assert row["FVU"] == numbers.significant(entry.metrics["fvu"])
+    assert row["MSE"] == numbers.significant(entry.metrics["mse"])
     assert "architecture" not in row  # a sweep of one architecture says it above its rows
     assert any(caption.value.startswith("topk · ") for caption in at.caption)
     assert rows["digits-relu"]["architecture"] == "relu"
@@ -55,7 +53,7 @@ def test_a_row_shows_the_labels_precision_and_tells_the_rest(digits_store: Path,
         if name is None:
             assert cell["text"] == ""
             continue
-        precision, recall, base = (share(row[f"label_{n}"]) for n in ("precision", "recall", "base_rate"))
+        precision, recall, base = (numbers.share(row[f"label_{n}"]) for n in ("precision", "recall", "base_rate"))
         assert cell["text"] == f"{name}: {precision} of firings"
         assert cell["help"] == f"automatic: {cell['text']}, recall {recall}, base rate {base}"
 
@@ -158,7 +156,7 @@ def test_health_counts_and_bounds(digits_store: Path, store: FeatureStore) -> No
     n_dense = entry.metrics["n_dense"]
     assert n_dense is not None
     assert values["dense features"].startswith(f"{n_dense:.0f} (")
-    assert values["evaluated positions N"] == formats.count(entry.n_positions)
+    assert values["evaluated positions N"] == numbers.count(entry.n_positions)
     help = next(metric.help for metric in at.metric if metric.label == "dead features")
     assert "1 - 0.05^(1/N)" in help
     assert sum(charts(at)[0]["data"][0]["y"]) + charts(at)[0]["data"][1]["y"][0] == 64

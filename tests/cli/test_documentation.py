@@ -9,7 +9,9 @@ import click
 import pytest
 
 from saescope.cli.app import COMMANDS, app
+from saescope.cli.source_options import source_flags
 from saescope.cli.training_options import SPARSITY
+from saescope.options.documentation import rows, with_tables
 
 PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
 SECTIONS = {m[1]: m[2] for m in re.finditer(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S)}
@@ -68,8 +70,12 @@ def test_training_options_are_the_fields_of_the_training_config() -> None:
 def test_source_options_are_the_fields_of_the_sources() -> None:
     from dataclasses import fields
 
-    from saescope.sources import SourceOptions
+    from saescope.sources.kinds import KINDS
 
-    names = {f.name for f in fields(SourceOptions)}
+    names = {f.name for kind in KINDS for f in fields(kind)}
     for command in ("train", "sweep", "build", "evaluate"):
         assert names <= {str(p.name) for p in command_of(command).params}
+
+
+def test_the_table_of_source_options_is_that_of_their_fields() -> None:
+    assert with_tables(PAGE, {"source": rows(source_flags())}) == PAGE

@@ -259,7 +259,10 @@ def test_what_the_hub_answers_is_told(monkeypatch: pytest.MonkeyPatch, cause: st
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [({"name": ""}, "empty"), ({"name": "x", "dtype": "int8"}, "unknown dtype 'int8'")],
+    [
+        ({"name": ""}, "empty"),
+        ({"name": "x", "dtype": "int8"}, "dtype is 'int8', expected auto"),
+    ],
 )
 def test_bad_options(options: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError, match=told):

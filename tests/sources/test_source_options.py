@@ -1,11 +1,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from saescope.sources import SourceOptions, open_source
+from saescope.cli.source_options import source_flags
+from saescope.sources import DataOptions, SourceOptions, has_splits, open_source
+from saescope.sources.activations.options import ActivationOptions
+from saescope.sources.hooked.options import VisionOptions
+from saescope.sources.images.options import PatchOptions, PixelOptions
+from saescope.sources.kinds import KINDS
+from saescope.sources.texts.options import TextOptions
+from saescope.sources.toy.options import ToyOptions
 from saescope.store.errors import UserError
 
 TEXTS = {"texts": "a", "model": "m", "hook": "blocks.0.hook_resid_post"}
@@ -23,11 +32,14 @@ TEXTS = {"texts": "a", "model": "m", "hook": "blocks.0.hook_resid_post"}
         ({"images": "a", "patch": 4, "stride": -1}, "stride is -1"),
         ({"images": "a", "patch": 2.5}, "patch is 2.5"),
         ({"images": "a", "patch": True}, "patch is True"),
-        ({"images": "a", "image_mode": "sepia"}, "unknown image_mode 'sepia'"),
-        ({"images": "a", "split": "tset"}, "unknown split 'tset'; expected one of: train, test, all"),
-        ({"images": "a", "layout": "hwc"}, "unknown layout"),
+        ({"images": "a", "image_mode": "sepia"}, "image_mode is 'sepia', expected grey or colour"),
+        ({"images": "a", "split": "tset"}, "split is 'tset', expected train, test or all"),
+        ({"images": "a", "layout": "hwc"}, "layout is 'hwc', expected nhw, nhwc or nchw"),
         ({"images": "a", "value_range": (1.0, 1.0)}, "the lower one first"),
-        ({"images": "a", "value_range": (0.0, float("inf"))}, "expected finite numbers"),
+        (
+            {"images": "a", "value_range": (0.0, float("inf"))},
+            "value_range is (0.0, inf), expected 2 values",
+        ),
         ({"activations": "a", "patch": 4}, "patch is given, but it concerns images"),
         ({"activations": "a", "image_mode": "grey"}, "image_mode is given"),
         ({"texts": "a", "images": "b"}, "both images and texts"),
@@ -49,12 +61,12 @@ TEXTS = {"texts": "a", "model": "m", "hook": "blocks.0.hook_resid_post"}
         ({**TEXTS, "context_stride": -1}, "context_stride is -1"),
         ({**TEXTS, "context_stride": 129}, "context_stride 129 exceeds the context of 128"),
         ({**TEXTS, "max_tokens": 0}, "max_tokens is 0"),
-        ({**TEXTS, "packing": "loose"}, "unknown packing 'loose'"),
+        ({**TEXTS, "packing": "loose"}, "packing is 'loose', expected pieces or packed"),
         ({**TEXTS, "exclude_norm": 0.5}, "exclude_norm is 0.5"),
         ({**TEXTS, "exclude_norm": float("nan")}, "exclude_norm is nan"),
-        ({**TEXTS, "dtype": "float64"}, "unknown dtype"),
-        ({**TEXTS, "cache": "maybe"}, "unknown cache 'maybe'"),
-        ({**TEXTS, "cache_dtype": "int8"}, "unknown cache_dtype"),
+        ({**TEXTS, "dtype": "float64"}, "dtype is 'float64', expected auto, float32, bfloat16 or float16"),
+        ({**TEXTS, "cache": "maybe"}, "cache is 'maybe', expected auto, on or off"),
+        ({**TEXTS, "cache_dtype": "int8"}, "cache_dtype is 'int8', expected float32 or float16"),
     ],
 )
 def test_bad_combinations_are_refused(given: dict, says: str) -> None:
@@ -74,12 +86,63 @@ def test_no_norm_is_excluded_by_zero_or_none() -> None:
     assert SourceOptions(**TEXTS).exclude_norm == 10
 
 
-def test_kinds_of_sources() -> None:
-    assert SourceOptions(**TEXTS).kind == "texts"
-    assert SourceOptions(images="a").kind == "pixels"
-    assert SourceOptions(images="a", model="m", hook="h").kind == "vision"
-    assert SourceOptions(activations="a").kind == "activations"
-    assert SourceOptions(toy="8x4").kind == "toy"
+@pytest.mark.parametrize(
+    ("given", "cls", "kind"),
+    [
+        (TEXTS, TextOptions, "texts"),
+        ({"images": "a"}, PixelOptions, "pixels"),
+        ({"images": "a", "patch": 4}, PatchOptions, "pixels"),
+        ({"images": "a", "model": "m", "hook": "h"}, VisionOptions, "vision"),
+        ({"activations": "a"}, ActivationOptions, "activations"),
+        ({"toy": "8x4"}, ToyOptions, "toy"),
+    ],
+)
+def test_what_is_given_decides_the_kind(given: dict, cls: type, kind: str) -> None:
+    options = SourceOptions(**given)
+    assert type(options) is cls
+    assert options.kind == kind
+    assert options == cls(**given)
+
+
+def test_what_means_nothing_for_a_kind_has_no_field() -> None:
+    for cls, given in ((PixelOptions, {"stride": 4}), (PixelOptions, {"context": 64}), (VisionOptions, {"patch": 4})):
+        with pytest.raises(TypeError, match="unexpected keyword"):
+            cls(images="a", **given)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
+        SourceOptions(images="a", colour=True)
+
+
+def test_what_means_nothing_may_be_none_or_a_default() -> None:
+    options = SourceOptions(images="a", patch=None, stride=None, hook=None, context=128, cache="auto", device="cuda")
+    assert options == PixelOptions(images="a")
+
+
+def test_a_new_kind_is_options_a_module_that_opens_them_and_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class SoundOptions(DataOptions):
+        sounds: str
+        """A folder of recordings."""
+        rate: int = 16_000
+        """Samples per second."""
+        kind: ClassVar[str] = "sounds"
+        data: ClassVar[str] = "sounds"
+        called: ClassVar[str] = "the source is sounds"
+        concern: ClassVar[str] = "sounds"
+
+    (tmp_path / "sounds_opening.py").write_text(
+        "def open_data(options, purpose, progress):\n    return options.path, options.rate, purpose\n"
+        "def has_splits(options):\n    return True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(KINDS, SoundOptions, "sounds_opening")
+    options = SourceOptions(sounds="birds", rate=8000)
+    assert open_source(options, "train") == ("birds", 8000, "train")
+    assert has_splits(options)
+    with pytest.raises(UserError, match="rate is given, but it concerns sounds and the source is pixels"):
+        SourceOptions(images="a", rate=8000)
+    assert source_flags()["rate"].text == "Sounds: samples per second."
 
 
 def test_options_that_mean_nothing_for_the_data_are_refused() -> None:

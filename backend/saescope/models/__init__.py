@@ -1,10 +1,19 @@
-"""Transformer models, the places in them that can be hooked, and what flows there."""
+"""Transformer models, the places in them that can be hooked, and what flows there.
 
-from saescope.models.hooked import HookedModel
-from saescope.models.hooks import HookPoint, find_hook, hook_names
-from saescope.models.loading import LoadedModel, load_image_processor, load_model, load_tokenizer, read_config
-from saescope.models.options import ModelOptions
-from saescope.models.unembedding import Unembedding
+The names below are imported when they are first used, so that options alone cost no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from saescope.models.hooked import HookedModel
+    from saescope.models.hooks import HookPoint, find_hook, hook_names
+    from saescope.models.loading import LoadedModel, load_image_processor, load_model, load_tokenizer, read_config
+    from saescope.models.options import ModelOptions
+    from saescope.models.unembedding import Unembedding
 
 __all__ = [
     "HookPoint",
@@ -19,3 +28,23 @@ __all__ = [
     "load_tokenizer",
     "read_config",
 ]
+
+_LAZY = {
+    "HookPoint": "hooks",
+    "HookedModel": "hooked",
+    "LoadedModel": "loading",
+    "ModelOptions": "options",
+    "Unembedding": "unembedding",
+    "find_hook": "hooks",
+    "hook_names": "hooks",
+    "load_image_processor": "loading",
+    "load_model": "loading",
+    "load_tokenizer": "loading",
+    "read_config": "loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,13 +1,24 @@
-"""Where activations come from: pixels, patches of pixels, models that read texts or images, and cached activations."""
+"""Where activations come from: pixels, patches of pixels, models that read texts or images, and cached activations.
 
-from saescope.sources.opening import has_splits, open_source
-from saescope.sources.options import SourceOptions
-from saescope.sources.protocol import ActivationBatch, ActivationTable, Source, TokenSource, flat_positions
-from saescope.sources.split import held_out, held_out_items
+The names below are imported when they are first used, so that options alone cost no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from saescope.sources.kinds import SourceOptions
+    from saescope.sources.opening import has_splits, open_source
+    from saescope.sources.options import DataOptions
+    from saescope.sources.protocol import ActivationBatch, ActivationTable, Source, TokenSource, flat_positions
+    from saescope.sources.split import held_out, held_out_items
 
 __all__ = [
     "ActivationBatch",
     "ActivationTable",
+    "DataOptions",
     "Source",
     "SourceOptions",
     "TokenSource",
@@ -17,3 +28,23 @@ __all__ = [
     "held_out_items",
     "open_source",
 ]
+
+_LAZY = {
+    "ActivationBatch": "protocol",
+    "ActivationTable": "protocol",
+    "DataOptions": "options",
+    "Source": "protocol",
+    "SourceOptions": "kinds",
+    "TokenSource": "protocol",
+    "flat_positions": "protocol",
+    "has_splits": "opening",
+    "held_out": "split",
+    "held_out_items": "split",
+    "open_source": "opening",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,118 +2,41 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import importlib
+from typing import Any, Protocol, cast
 
 from saescope.progress import SILENT, Progress
-from saescope.sources.activations.source import open_activations
-from saescope.sources.images import arrays, embedded, idx, parquet_images, picture_folder
-from saescope.sources.images.image_data import ImageData
-from saescope.sources.images.patches import PatchSource
-from saescope.sources.images.pixels import PixelSource
-from saescope.sources.options import Purpose, SourceOptions, Split
+from saescope.sources.kinds import KINDS
+from saescope.sources.options import DataOptions, Purpose
 from saescope.sources.protocol import Source
-from saescope.sources.streams import head_of, told
-from saescope.store.errors import UserError
-
-_EXPECTED = (
-    "expected an IDX file or MNIST-style folder, .npy, .npz, a picture or a folder of pictures, Parquet, "
-    "or embedded:digits"
-)
 
 
-def open_source(options: SourceOptions, purpose: Purpose = "evaluate", progress: Progress = SILENT) -> Source:
+class Opener(Protocol):
+    """What the module of a kind offers."""
+
+    def open_data(self, options: Any, purpose: Purpose, progress: Progress = SILENT) -> Source:
+        """The data that `options` name. `UserError` for all that can be wrong with it."""
+        ...
+
+    def has_splits(self, options: Any) -> bool:
+        """Whether the data has a train and a test split of its own."""
+        ...
+
+
+def open_source(options: DataOptions, purpose: Purpose = "evaluate", progress: Progress = SILENT) -> Source:
     """The data that `options` name, seen as activations.
 
     Data with a train and a test split yields the train split for `purpose` 'train' and the test split for 'evaluate',
     unless `options.split` says otherwise. Everything that can be wrong with the data is told here as a `UserError`.
     """
-    if options.kind == "activations":
-        return open_activations(options, progress)
-    if options.kind == "toy":
-        from saescope.sources.toy.source import open_toy  # numba takes a second to import
-
-        return open_toy(options)
-    if options.kind == "texts":
-        from saescope.sources.texts.opening import open_texts  # transformers takes seconds to import
-
-        return open_texts(options, purpose, progress)
-    data = _find_images(options)
-    for name in ("layout", "value_range", "data_key", "label_key"):
-        if getattr(options, name) is not None and name not in data.uses:
-            raise UserError(f"{name} is given, but it means nothing for {options.path} ({data.format})", "leave it out")
-    split = _chosen_split(data, options, purpose)
-    if options.kind == "vision":
-        from saescope.sources.hooked.vision import open_vision
-
-        return open_vision(options, data, split, progress)
-    images = data.load(split, progress)
-    if options.patch is None:
-        return PixelSource(images, path=options.path, format=data.format, split=split, progress=progress)
-    return PatchSource(
-        images,
-        patch=options.patch,
-        stride=options.stride,
-        path=options.path,
-        format=data.format,
-        split=split,
-        progress=progress,
-    )
+    return _opener(options).open_data(options, purpose, progress)
 
 
-def has_splits(options: SourceOptions) -> bool:
+def has_splits(options: DataOptions) -> bool:
     """Whether the data has a train and a test split of its own."""
-    if options.kind == "texts":
-        from saescope.sources.texts.finding import find_texts
-
-        return bool(find_texts(options).splits)
-    return options.images is not None and bool(_find_images(options).splits)
+    return _opener(options).has_splits(options)
 
 
-def _chosen_split(data: ImageData, options: SourceOptions, purpose: Purpose) -> Split | None:
-    if data.splits:
-        return options.split or ("train" if purpose == "train" else "test")
-    if options.split in ("train", "test"):
-        raise UserError(
-            f"{options.path}: split {options.split!r} is asked for, but the data has no train and test split",
-            "leave --split out: where the data has none, 10 % of the items are held out from training",
-        )
-    return options.split
-
-
-def _find_images(options: SourceOptions) -> ImageData:
-    if options.path.startswith(embedded.PREFIX):
-        return embedded.find_embedded(options)
-    path = Path(options.path).expanduser()
-    with told(path):
-        if path.is_dir():
-            return _find_in_folder(path, options)
-        if not path.exists():
-            raise UserError(f"{path}: no such file or folder", _EXPECTED)
-    head = head_of(path, 8)
-    if not head:
-        raise UserError(f"{path} is empty", _EXPECTED)
-    if head.startswith(arrays.NPY_MAGIC):
-        return arrays.NpyData(path, options)
-    if head.startswith(b"PK\x03\x04") or path.suffix.lower() == ".npz":
-        return arrays.find_npz(path, options)
-    if path.suffix.lower() == ".npy":
-        return arrays.NpyData(path, options)
-    if idx.is_idx_magic(head) or head.startswith(idx.GZIP_MAGIC) or "ubyte" in path.name.lower():
-        return idx.find_file(path, options)
-    if head.startswith(parquet_images.MAGIC) or path.suffix.lower() in (".parquet", ".pq"):
-        return parquet_images.find_file(path, options)
-    if path.suffix.lower() in picture_folder.SUFFIXES:
-        return picture_folder.PictureData(options, {"all": path})
-    raise UserError(f"{path}: not a file of images that is known (it starts with bytes {head.hex(' ')})", _EXPECTED)
-
-
-def _find_in_folder(path: Path, options: SourceOptions) -> ImageData:
-    for find in (idx.find_in_folder, parquet_images.find_in_folder, picture_folder.find_in_folder):
-        found: ImageData | None = find(path, options)
-        if found is not None:
-            return found
-    names = sorted(p.name for p in path.iterdir())
-    if not names:
-        raise UserError(f"{path}: the folder is empty", _EXPECTED)
-    listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    raise UserError(f"{path}: holds no images (found {listed})", _EXPECTED)
+def _opener(options: DataOptions) -> Opener:
+    """Imported when asked for: transformers takes seconds."""
+    return cast("Opener", importlib.import_module(KINDS[type(options)]))

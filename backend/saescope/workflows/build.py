@@ -9,7 +9,7 @@ from typing import Any
 
 from saescope.precompute import BuildOptions, build_entry
 from saescope.progress import SILENT, Progress
-from saescope.sources import SourceOptions, open_source
+from saescope.sources import DataOptions, open_source
 from saescope.store import FeatureStore
 from saescope.store.errors import OptionError, StoreError
 from saescope.store.format.paths import validate_sae_id
@@ -28,7 +28,7 @@ class Built:
 
 def build(
     checkpoint: Path | str,
-    source: SourceOptions,
+    source: DataOptions,
     store: Path | str,
     *,
     sae_id: str | None = None,

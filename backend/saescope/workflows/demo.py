@@ -17,6 +17,7 @@ from typing import Any
 from saescope.models import ModelOptions, read_config
 from saescope.progress import SILENT, Progress
 from saescope.sources import SourceOptions
+from saescope.sources.hooked.options import HookedOptions
 from saescope.workflows.notes import Note, warn
 from saescope.workflows.sweep import SweepEntry, SweepPlan, sweep
 
@@ -47,7 +48,8 @@ def demo(
         sweeps.append(language_plan(model or SMOLLM2, hook, progress))
     done = []
     for plan in sweeps:
-        device = "cpu" if plan.source.model is None else "auto"  # the images are too small for a GPU to be faster
+        # Images are too small for a GPU to be faster.
+        device = "auto" if isinstance(plan.source, HookedOptions) else "cpu"
         done += sweep(plan, store, device=device, note=note, progress=progress)
     return done
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saescope.progress import SILENT, Progress
-from saescope.sources import ActivationTable, Source, SourceOptions, has_splits, held_out_items, open_source
+from saescope.sources import ActivationTable, DataOptions, Source, has_splits, held_out_items, open_source
 
 HELD_OUT_FRACTION = 0.1
 HELD_OUT_SEED = 0
@@ -32,7 +32,7 @@ class DividedSource:
         return {**self.source.describe(), **streamed, "held_out": self.held_out}
 
 
-def open_to_train(options: SourceOptions, progress: Progress = SILENT) -> DividedSource:
+def open_to_train(options: DataOptions, progress: Progress = SILENT) -> DividedSource:
     """The training split, or 90 % of the items where there is none (or `--split all` asks for all data)."""
     source = open_source(options, "train", progress)
     own_split = has_splits(options) and options.split != "all"

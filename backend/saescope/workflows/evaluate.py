@@ -15,13 +15,13 @@ from saescope.metrics.absorption import unmeasured_letters
 from saescope.metrics.cross_entropy import N_CE_POSITIONS
 from saescope.metrics.dictionaries import MATCH_COSINE
 from saescope.progress import SILENT, Progress
-from saescope.sources import SourceOptions, open_source
+from saescope.sources import DataOptions, open_source
 from saescope.workflows.notes import Note, warn
 
 
 def evaluate(
     checkpoint: Path | str,
-    source: SourceOptions,
+    source: DataOptions,
     *,
     format: str | None = None,
     assume: Mapping[str, Any] | None = None,

@@ -15,7 +15,7 @@ from saescope.baselines.pca import pca_baseline
 from saescope.checkpoints.formats import native
 from saescope.precompute import BuildOptions, build_entry
 from saescope.progress import SILENT, Progress
-from saescope.sources import Source, SourceOptions, has_splits, open_source
+from saescope.sources import DataOptions, Source, has_splits, open_source
 from saescope.sources.targets import target_width
 from saescope.store import FeatureStore
 from saescope.store.errors import UserError
@@ -43,7 +43,7 @@ class SweepPlan:
 
     name: str
     """Name of the sweep, and beginning of its entries' names."""
-    source: SourceOptions
+    source: DataOptions
     """Where the activations come from."""
     training: dict[str, Any]
     """Fields of `TrainingConfig`, the sparsity left out."""

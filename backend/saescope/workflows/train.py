@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from saescope.checkpoints.formats import native
 from saescope.progress import SILENT, Progress
-from saescope.sources import SourceOptions
+from saescope.sources import DataOptions
 from saescope.training import TrainingConfig, train_sweep
 from saescope.training.processes import started_processes
 from saescope.workflows.divided_source import open_to_train
@@ -26,7 +26,7 @@ class Trained:
 
 
 def train(
-    source: SourceOptions,
+    source: DataOptions,
     config: TrainingConfig,
     out: Path | str,
     *,
@@ -44,7 +44,7 @@ def train(
     with started_processes(device) as (processes, own_device):
         shown = progress if processes.is_first else SILENT
         with processes.first_goes_ahead():
-            data = open_to_train(replace(source, device=own_device), shown)
+            data = open_to_train(source.on_device(own_device), shown)
         [folder] = train_sweep(
             data.table,
             [config],

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from saescope.checkpoints.tensors.content import check_tensor, load_torch
 from saescope.models.cache import cache_folder, file_sha256
+from saescope.sources.activations.options import ActivationOptions
 from saescope.sources.images import arrays
 from saescope.sources.images.image_data import check_labels, label_strings
 from saescope.sources.mapped import map_array
-from saescope.sources.options import SourceOptions
 from saescope.sources.streams import head_of
 from saescope.sources.tables.files import SUFFIXES as TABLES
 from saescope.sources.tables.files import TableFile, is_table
@@ -53,7 +53,7 @@ class Loaded(NamedTuple):
     """NumPy has no bfloat16: `values` then holds its bits as uint16."""
 
 
-def load(path: Path, options: SourceOptions) -> Loaded:
+def load(path: Path, options: ActivationOptions) -> Loaded:
     """The activations of a file and their labels. `DataError` for all that cannot be read, or is of another shape."""
     values, labels, format, is_bfloat16 = _load(path, options)
     if values.ndim not in (2, 3):
@@ -66,7 +66,7 @@ def load(path: Path, options: SourceOptions) -> Loaded:
     return Loaded(values[:, None] if values.ndim == 2 else values, labels, format, is_bfloat16)
 
 
-def _load(path: Path, options: SourceOptions) -> tuple[np.ndarray, Any, str, bool]:
+def _load(path: Path, options: ActivationOptions) -> tuple[np.ndarray, Any, str, bool]:
     head = head_of(path, 10)
     suffix = path.suffix.lower()
     if not head:
@@ -94,7 +94,7 @@ def _load(path: Path, options: SourceOptions) -> tuple[np.ndarray, Any, str, boo
 # -- safetensors
 
 
-def _load_safetensors(path: Path, options: SourceOptions) -> tuple[np.ndarray, Any, str, bool]:
+def _load_safetensors(path: Path, options: ActivationOptions) -> tuple[np.ndarray, Any, str, bool]:
     tensors = read_header(
         path,
         lambda message: DataError(
@@ -127,7 +127,7 @@ def _is_torch(path: Path) -> bool:
         return False
 
 
-def _load_torch(path: Path, options: SourceOptions) -> tuple[np.ndarray, Any, str, bool]:
+def _load_torch(path: Path, options: ActivationOptions) -> tuple[np.ndarray, Any, str, bool]:
     try:
         tensors = dict(_tensors(load_torch(path, path)))
         name = _chosen([n for n, t in tensors.items() if t.ndim in (2, 3)] or list(tensors), options.data_key, path)
@@ -167,7 +167,7 @@ def _are_batches(found: list[Any]) -> bool:
 # -- tables
 
 
-def _load_table(table: TableFile, options: SourceOptions) -> tuple[np.ndarray, Any, str, bool]:
+def _load_table(table: TableFile, options: ActivationOptions) -> tuple[np.ndarray, Any, str, bool]:
     path, schema = table.path, table.schema
     lists = [field.name for field in schema if _is_vector(field.type)]
     name = _chosen([n for n in lists if n not in _LABEL_NAMES], options.data_key, path)

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from saescope.progress import SILENT, Progress
 from saescope.sources.activations.files import EXPECTED, SUFFIXES, Loaded, load
+from saescope.sources.activations.options import ActivationOptions
 from saescope.sources.activations.shards import Shards
 from saescope.sources.hashing import scan
 from saescope.sources.images.image_data import LABEL
 from saescope.sources.images.image_stack import BLOCK_VALUES
-from saescope.sources.options import SourceOptions
+from saescope.sources.options import Purpose
 from saescope.sources.protocol import ActivationBatch, ActivationTable
 from saescope.sources.targets import SideBySide
 from saescope.sources.texts.documents import listed
@@ -172,7 +173,7 @@ class _Rows:
         return self._values.rows(indices)
 
 
-def open_activations(options: SourceOptions, progress: Progress = SILENT) -> ActivationSource:
+def open_data(options: ActivationOptions, purpose: Purpose, progress: Progress = SILENT) -> ActivationSource:
     """The activations that `options.activations` names, with the targets of `options.targets`."""
     if options.targets is None:
         return _open(options, None, progress)
@@ -186,12 +187,17 @@ def open_activations(options: SourceOptions, progress: Progress = SILENT) -> Act
     return found
 
 
+def has_splits(options: ActivationOptions) -> bool:
+    """A file of activations has none."""
+    return False
+
+
 def _extent(source: ActivationSource) -> str:
     positions = source.positions_per_item
     return f"{source.n_items:,} items" + ("" if positions == 1 else f" of {positions:,} positions")
 
 
-def _open(options: SourceOptions, targets: ActivationSource | None, progress: Progress) -> ActivationSource:
+def _open(options: ActivationOptions, targets: ActivationSource | None, progress: Progress) -> ActivationSource:
     path = Path(options.path).expanduser()
     if options.split in ("train", "test"):
         raise UserError(

@@ -25,9 +25,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from saescope.progress import Progress
+from saescope.sources.hooked.options import CacheDType
 from saescope.sources.hooked.windows import ItemReader, Windows
 from saescope.sources.mapped import let_go, map_array
-from saescope.sources.options import CacheDType
 from saescope.store.errors import UserError
 from saescope.store.write import atomic
 

@@ -21,10 +21,10 @@ from saescope.models import HookedModel, LoadedModel, ModelOptions, load_model
 from saescope.models.cache import cache_folder
 from saescope.progress import SILENT, Progress
 from saescope.sources.hooked.activation_cache import VERSION, ActivationCache
+from saescope.sources.hooked.options import HookedOptions
 from saescope.sources.hooked.outliers import NormLimit, measure_limit
 from saescope.sources.hooked.rows import CachedRows, StreamedPairs, StreamedRows
 from saescope.sources.hooked.windows import Windows
-from saescope.sources.options import SourceOptions
 from saescope.sources.protocol import ActivationBatch, ActivationTable
 from saescope.sources.targets import Joined
 from saescope.store.errors import UserError
@@ -37,15 +37,9 @@ CACHE_LIMIT = 16 << 30
 _held: WeakValueDictionary[ModelOptions, LoadedModel] = WeakValueDictionary()
 
 
-def model_options(options: SourceOptions) -> ModelOptions:
-    """What `options` say about the model."""
-    assert options.model is not None
-    return ModelOptions(options.model, options.revision, options.dtype, options.device, options.centred)
-
-
-def shared_model(options: SourceOptions, progress: Progress = SILENT) -> LoadedModel:
+def shared_model(options: HookedOptions, progress: Progress = SILENT) -> LoadedModel:
     """The model of `options`: the very one that another source holds, where one does. Raises `UserError`."""
-    wanted = model_options(options)
+    wanted = options.model_options
     held = _held.get(wanted)
     if held is None:
         held = _held[wanted] = load_model(wanted, progress)
@@ -62,7 +56,7 @@ class HookedSource(ABC):
     activation with its target behind it: `width` is that of both together.
     """
 
-    def __init__(self, hooked: HookedModel, options: SourceOptions, progress: Progress = SILENT) -> None:
+    def __init__(self, hooked: HookedModel, options: HookedOptions, progress: Progress = SILENT) -> None:
         self.hooked = hooked
         self.target_hooked = None if options.hook_out is None else HookedModel(hooked.loaded, options.hook_out)
         self._options, self._progress = options, progress

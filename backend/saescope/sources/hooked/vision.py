@@ -17,14 +17,15 @@ from torch import Tensor
 
 from saescope.models import HookedModel
 from saescope.progress import SILENT, Progress
+from saescope.sources.hooked.options import VisionOptions
 from saescope.sources.hooked.picture_inputs import PictureInputs
-from saescope.sources.hooked.source import HookedSource, model_options, shared_model
+from saescope.sources.hooked.source import HookedSource, shared_model
 from saescope.sources.images.image_data import ImageData
 from saescope.sources.images.parquet_images import ParquetData
 from saescope.sources.images.picture_folder import PictureData
 from saescope.sources.images.pixels import PixelSource
 from saescope.sources.images.png import encode_png
-from saescope.sources.options import SourceOptions, Split
+from saescope.sources.options import Split
 from saescope.store.errors import UserError
 from saescope.store.format.source import VisionDescription
 
@@ -33,14 +34,13 @@ _AT_ONCE = 32
 
 
 def open_vision(
-    options: SourceOptions, data: ImageData, split: Split | None, progress: Progress = SILENT
+    options: VisionOptions, data: ImageData, split: Split | None, progress: Progress = SILENT
 ) -> HookedImages:
     """The images of `options`, read by the model of `options`. Raises `UserError` where they do not go together.
 
     Pictures of unequal size are brought to the model's as they are decoded.
     """
-    assert options.hook is not None
-    model = model_options(options)
+    model = options.model_options
     loaded = shared_model(options, progress)
     if loaded.kind != "vision":
         raise UserError(
@@ -64,13 +64,14 @@ class HookedImages(HookedSource):
     """
 
     kind = "vision"
+    _options: VisionOptions
 
     def __init__(
         self,
         pixels: PixelSource,
         hooked: HookedModel,
         inputs: PictureInputs,
-        options: SourceOptions,
+        options: VisionOptions,
         *,
         is_fitted: bool = False,
         progress: Progress = SILENT,

@@ -14,7 +14,8 @@ import pyarrow as pa
 from saescope.progress import SILENT, Progress
 from saescope.sources.images.image_data import ImageSet, check_labels, label_strings
 from saescope.sources.images.image_stack import ArrayStack
-from saescope.sources.options import SourceOptions, Split
+from saescope.sources.images.options import ImageOptions
+from saescope.sources.options import Split
 from saescope.store.errors import UserError
 
 NPY_MAGIC = b"\x93NUMPY"
@@ -74,7 +75,7 @@ def _reason(error: Exception) -> str:
     return f"truncated or corrupt, not a NumPy file that can be read ({text.splitlines()[0] if text else error!r})"
 
 
-def images_from_array(array: np.ndarray, subject: str, options: SourceOptions) -> ArrayStack:
+def images_from_array(array: np.ndarray, subject: str, options: ImageOptions) -> ArrayStack:
     """Images [n, H, W, C] over `array`, without a copy where its dtype and layout allow.
 
     Integers: 0..255 (or 0..65535 for uint16 beyond that) stand for 0..1. Floats are taken as they are. `value_range`
@@ -87,7 +88,7 @@ def images_from_array(array: np.ndarray, subject: str, options: SourceOptions) -
     return ArrayStack(values, value_range, options.image_mode)
 
 
-def _arranged(array: np.ndarray, subject: str, options: SourceOptions) -> np.ndarray:
+def _arranged(array: np.ndarray, subject: str, options: ImageOptions) -> np.ndarray:
     shape, layout = list(array.shape), options.layout
     if layout is not None and array.ndim != len(layout):
         raise UserError(f"{subject}: shape {shape} has {array.ndim} axes; layout {layout} expects {len(layout)}")
@@ -120,7 +121,7 @@ def _arranged(array: np.ndarray, subject: str, options: SourceOptions) -> np.nda
     return array
 
 
-def _valued(array: np.ndarray, subject: str, options: SourceOptions) -> tuple[np.ndarray, tuple[float, float] | None]:
+def _valued(array: np.ndarray, subject: str, options: ImageOptions) -> tuple[np.ndarray, tuple[float, float] | None]:
     stated = options.value_range
     kind = array.dtype.kind
     if array.dtype == np.uint8:
@@ -149,7 +150,7 @@ class NpyData:
     """One .npy file of images."""
 
     path: Path
-    options: SourceOptions
+    options: ImageOptions
     splits: Sequence[Split] = ()
     format: str = "npy"
     uses: frozenset[str] = frozenset({"layout", "value_range"})
@@ -163,7 +164,7 @@ class NpzData:
     """One .npz file: images, labels, and with names such as x_train and x_test, splits."""
 
     path: Path
-    options: SourceOptions
+    options: ImageOptions
     names: dict[str, tuple[str, str | None]]
     """Split (or 'all') -> names of the arrays of images and of labels."""
     format: str = "npz"
@@ -195,7 +196,7 @@ class NpzData:
         )
 
 
-def find_npz(path: Path, options: SourceOptions) -> NpzData:
+def find_npz(path: Path, options: ImageOptions) -> NpzData:
     """The images, labels and splits of an .npz file, told by the arrays' names."""
     keys = npz_names(path)
     if options.data_key is not None:

@@ -15,7 +15,8 @@ from PIL import Image
 from saescope.progress import SILENT, Progress
 from saescope.sources.images.image_data import ImageSet
 from saescope.sources.images.image_stack import ArrayStack
-from saescope.sources.options import SourceOptions, Split
+from saescope.sources.images.options import ImageOptions
+from saescope.sources.options import Split
 from saescope.store.errors import UserError
 
 PREFIX = "embedded:"
@@ -36,7 +37,7 @@ class EmbeddedData:
     """
 
     name: str
-    options: SourceOptions
+    options: ImageOptions
     splits: Sequence[Split] = ()
     format: str = "embedded"
     uses: frozenset[str] = frozenset()
@@ -45,7 +46,7 @@ class EmbeddedData:
         return _digits(self.options) if self.name == "digits" else _photos(self.options)
 
 
-def find_embedded(options: SourceOptions) -> EmbeddedData:
+def find_embedded(options: ImageOptions) -> EmbeddedData:
     """The data set that 'embedded:NAME' names; `UserError` naming the known ones where there is none."""
     name = options.path.removeprefix(PREFIX)
     if name not in NAMES:
@@ -54,7 +55,7 @@ def find_embedded(options: SourceOptions) -> EmbeddedData:
     return EmbeddedData(name, options)
 
 
-def _digits(options: SourceOptions) -> ImageSet:
+def _digits(options: ImageOptions) -> ImageSet:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -63,7 +64,7 @@ def _digits(options: SourceOptions) -> ImageSet:
     return ImageSet(stack, labels, label_words={"label": "digit"})
 
 
-def _photos(options: SourceOptions) -> ImageSet:
+def _photos(options: ImageOptions) -> ImageSet:
     crops: list[np.ndarray] = []
     names: list[str] = []
     for path in _photographs(options.image_mode == "grey"):

@@ -22,8 +22,9 @@ from saescope.progress import SILENT, Progress
 from saescope.sources.images.arrays import images_from_array
 from saescope.sources.images.image_data import ImageSet, check_labels, label_strings
 from saescope.sources.images.image_stack import ArrayStack
+from saescope.sources.images.options import ImageOptions
 from saescope.sources.mapped import map_array
-from saescope.sources.options import SourceOptions, Split
+from saescope.sources.options import Split
 from saescope.store.errors import UserError
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -99,7 +100,7 @@ class Pair(NamedTuple):
 class IdxData:
     """One IDX file of images, or a folder with files for training and testing."""
 
-    options: SourceOptions
+    options: ImageOptions
     pairs: dict[str, Pair]
     format: str = "idx"
     uses: frozenset[str] = frozenset({"layout", "value_range"})
@@ -126,7 +127,7 @@ class IdxData:
         return bool(re.search(r"(?<![a-z])mnist(?![a-z])", where)) and not re.search("fashion|kuzushiji|sign", where)
 
 
-def _load(pair: Pair, options: SourceOptions) -> tuple[ArrayStack, pa.Array | None]:
+def _load(pair: Pair, options: ImageOptions) -> tuple[ArrayStack, pa.Array | None]:
     array = read_idx(pair.images)
     if array.ndim not in (3, 4):
         kind = "labels" if array.ndim == 1 else "values"
@@ -153,7 +154,7 @@ def _joined(stacks: list[ArrayStack], paths: list[Path]) -> ArrayStack:
     return ArrayStack(np.concatenate([s.read(0, s.n_items) for s in stacks]), first.value_range)
 
 
-def find_in_folder(folder: Path, options: SourceOptions) -> IdxData | None:
+def find_in_folder(folder: Path, options: ImageOptions) -> IdxData | None:
     """The IDX data of a MNIST-style folder (or of its `raw` or `MNIST/raw`), or None where there is none."""
     for candidate in (folder, folder / "raw", folder / "MNIST" / "raw"):
         if candidate.is_dir() and (found := _pairs(candidate)):
@@ -176,7 +177,7 @@ def _pairs(folder: Path) -> dict[str, Pair]:
     return {name: pairs[name] for name in ("train", "test") if name in pairs}
 
 
-def find_file(path: Path, options: SourceOptions) -> IdxData:
+def find_file(path: Path, options: ImageOptions) -> IdxData:
     """The IDX data of one file of images."""
     return IdxData(options, {"all": Pair(path, labels_beside(path))})
 

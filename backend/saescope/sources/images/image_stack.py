@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float, Int64, Num, UInt8
 from torch import Tensor
 
+from saescope.sources.images.options import ImageMode
 from saescope.sources.mapped import let_go
-from saescope.sources.options import ImageMode
 
 # Values per block of reading: 4 Mi values, 16 MiB as float32.
 BLOCK_VALUES = 1 << 22

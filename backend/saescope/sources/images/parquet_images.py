@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 
 from saescope.progress import SILENT, Progress
 from saescope.sources.images.image_data import ImageSet
+from saescope.sources.images.options import ImageOptions
 from saescope.sources.images.picture_folder import natural_key
 from saescope.sources.images.pictures import Fit, load_pictures
-from saescope.sources.options import SourceOptions, Split
+from saescope.sources.options import Split
 from saescope.sources.tables.files import guarded
 from saescope.store.errors import UserError
 
@@ -81,7 +82,7 @@ class ParquetPictures:
 class ParquetData:
     """Parquet files of images: split (or 'all') -> files."""
 
-    options: SourceOptions
+    options: ImageOptions
     paths: dict[str, list[Path]]
     format: str = "parquet"
     uses: frozenset[str] = frozenset({"data_key", "label_key"})
@@ -117,12 +118,12 @@ class ParquetData:
         return ImageSet(loaded.stack, labels, metadata, details, is_fitted=loaded.is_fitted)
 
 
-def find_file(path: Path, options: SourceOptions) -> ParquetData:
+def find_file(path: Path, options: ImageOptions) -> ParquetData:
     """The images of one Parquet file."""
     return ParquetData(options, {"all": [path]})
 
 
-def find_in_folder(folder: Path, options: SourceOptions) -> ParquetData | None:
+def find_in_folder(folder: Path, options: ImageOptions) -> ParquetData | None:
     """The Parquet files of a folder, or None. Names such as train-00000-of-00002.parquet tell the splits."""
     found = [p for p in folder.rglob("*.parquet") if not any(x.startswith(".") for x in p.relative_to(folder).parts)]
     if not found:

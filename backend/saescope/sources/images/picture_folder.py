@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from saescope.progress import SILENT, Progress
 from saescope.sources.images.image_data import ImageSet
+from saescope.sources.images.options import ImageOptions
 from saescope.sources.images.pictures import Fit, load_pictures
-from saescope.sources.options import SourceOptions, Split
+from saescope.sources.options import Split
 from saescope.store.errors import UserError
 
 SUFFIXES = frozenset(
@@ -51,7 +52,7 @@ class FilePictures:
 class PictureData:
     """Files of pictures under `roots`: split (or 'all') -> folder or file."""
 
-    options: SourceOptions
+    options: ImageOptions
     roots: dict[str, Path]
     format: str = "pictures"
     uses: frozenset[str] = frozenset()
@@ -82,7 +83,7 @@ class PictureData:
         return ImageSet(loaded.stack, known, details=details, is_fitted=loaded.is_fitted)
 
 
-def find_in_folder(folder: Path, options: SourceOptions) -> PictureData | None:
+def find_in_folder(folder: Path, options: ImageOptions) -> PictureData | None:
     """The pictures of a folder, or None where there are none."""
     while True:  # an unpacked archive often holds one folder and nothing else
         folders = {p.name.lower(): p for p in folder.iterdir() if p.is_dir() and not _hidden(p.name)}

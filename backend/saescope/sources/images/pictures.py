@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 
 from saescope.progress import SILENT, Progress
 from saescope.sources.images.image_stack import ArrayStack, ImageStack
-from saescope.sources.options import ImageMode
+from saescope.sources.images.options import ImageMode
 from saescope.store.errors import UserError
 
 EAGER_BYTES = 256 << 20

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from saescope.sources.options import SourceOptions
 from saescope.sources.streams import bare_name, head_of, told
 from saescope.sources.tables.files import SUFFIXES as TABLES
 from saescope.sources.tables.files import is_table
@@ -13,6 +12,7 @@ from saescope.sources.texts.files import Files, all_files, files_of, one_file
 from saescope.sources.texts.hub import PREFIX as HUB
 from saescope.sources.texts.hub import HubTexts
 from saescope.sources.texts.lines import CsvTexts, JsonLines
+from saescope.sources.texts.options import TextOptions
 from saescope.sources.texts.plain import PlainTexts, is_text
 from saescope.sources.texts.protocol import Documents
 from saescope.sources.texts.python_library import PythonLibrary
@@ -27,9 +27,8 @@ _ABOUT = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state
 _EXPECTED = "expected Parquet, JSON Lines, CSV or plain text (a file or a folder), hf:NAME or embedded:python"
 
 
-def find_texts(options: SourceOptions) -> Documents:
+def find_texts(options: TextOptions) -> Documents:
     """The documents that `options.texts` names. `UserError` where there are none."""
-    assert options.texts is not None
     name = options.texts
     if name.startswith(EMBEDDED):
         if name != EMBEDDED + "python":
@@ -44,7 +43,7 @@ def find_texts(options: SourceOptions) -> Documents:
     return found
 
 
-def _on_disk(path: Path, options: SourceOptions) -> Documents:
+def _on_disk(path: Path, options: TextOptions) -> Documents:
     with told(path):
         if path.is_dir():
             return _in_folder(path, options)
@@ -60,7 +59,7 @@ def _on_disk(path: Path, options: SourceOptions) -> Documents:
     return _by_suffix(name, one_file(path), options)
 
 
-def _by_suffix(name: str, files: Files, options: SourceOptions) -> Documents:
+def _by_suffix(name: str, files: Files, options: TextOptions) -> Documents:
     if name.endswith(_JSON):
         return JsonLines(files, options.text_key)
     if name.endswith(_CSV):
@@ -71,7 +70,7 @@ def _by_suffix(name: str, files: Files, options: SourceOptions) -> Documents:
     return PlainTexts(files)
 
 
-def _in_folder(path: Path, options: SourceOptions) -> Documents:
+def _in_folder(path: Path, options: TextOptions) -> Documents:
     found = all_files(path)
     if not found:
         raise DataError(f"{path}: the folder is empty", _EXPECTED)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool
 
-from saescope.sources.options import Bos
+from saescope.sources.texts.options import Bos
 from saescope.store.errors import UserError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
 def excluded_tokens(
     tokenizer: PreTrainedTokenizerBase, wanted: str, frame: Frame, size: int
 ) -> Bool[np.ndarray, " token"]:
-    """True at the ids that count in no statistic, of `size` ids; `wanted` as in `SourceOptions.exclude_tokens`.
+    """True at the ids that count in no statistic, of `size` ids; `wanted` as in `TextOptions.exclude_tokens`.
 
     Raises `UserError` for a token that the vocabulary does not hold.
     """

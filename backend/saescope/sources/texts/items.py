@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int32, Int64, UInt
 
-from saescope.sources.options import Packing
 from saescope.sources.texts.framing import Frame
+from saescope.sources.texts.options import Packing
 
 
 @dataclass(frozen=True)

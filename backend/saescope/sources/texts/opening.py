@@ -6,20 +6,20 @@ from typing import get_args
 
 from saescope.models import HookedModel, load_tokenizer
 from saescope.progress import SILENT, Progress
-from saescope.sources.hooked.source import model_options, shared_model
-from saescope.sources.options import Purpose, SourceOptions, Split
+from saescope.sources.hooked.source import shared_model
+from saescope.sources.options import Purpose, Split
 from saescope.sources.texts.corpus import open_corpus
 from saescope.sources.texts.finding import find_texts
 from saescope.sources.texts.framing import frame_of, separator_of
+from saescope.sources.texts.options import TextOptions
 from saescope.sources.texts.protocol import Documents
 from saescope.sources.texts.rendering import Rendering
 from saescope.sources.texts.source import HookedTexts, check_context
 from saescope.store.errors import UserError
 
 
-def open_texts(options: SourceOptions, purpose: Purpose, progress: Progress = SILENT) -> HookedTexts:
+def open_data(options: TextOptions, purpose: Purpose, progress: Progress = SILENT) -> HookedTexts:
     """The texts that `options` name, tokenised, and the model that reads them. `UserError` for what is wrong."""
-    assert options.hook is not None
     documents = find_texts(options)
     split = _chosen_split(documents, options, purpose)
     documents.columns()  # a column that is not there is told before anything long begins, and so is a wrong hook
@@ -30,7 +30,7 @@ def open_texts(options: SourceOptions, purpose: Purpose, progress: Progress = SI
         raise UserError(f"model {options.model} reads images, not texts", "give --images in the place of --texts")
     hooked = HookedModel(loaded, options.hook, options.head)
     check_context(hooked, options.context)
-    tokenizer = load_tokenizer(model_options(options), progress)
+    tokenizer = load_tokenizer(options.model_options, progress)
     frame = frame_of(tokenizer, options.bos)
     column = documents.text
     is_text = column is None or column.form == "text"
@@ -57,7 +57,12 @@ def open_texts(options: SourceOptions, purpose: Purpose, progress: Progress = SI
     )
 
 
-def _chosen_split(documents: Documents, options: SourceOptions, purpose: Purpose) -> Split | None:
+def has_splits(options: TextOptions) -> bool:
+    """Whether the texts have a train and a test split of their own."""
+    return bool(find_texts(options).splits)
+
+
+def _chosen_split(documents: Documents, options: TextOptions, purpose: Purpose) -> Split | None:
     if documents.splits:
         return options.split or ("train" if purpose == "train" else "test")
     if options.split in set(get_args(Split)) - {"all"}:

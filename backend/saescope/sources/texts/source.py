@@ -15,11 +15,12 @@ from torch import Tensor
 from saescope.models import HookedModel
 from saescope.progress import SILENT, Progress
 from saescope.sources.hooked.source import HookedSource
-from saescope.sources.options import SourceOptions, Split
+from saescope.sources.options import Split
 from saescope.sources.texts.columns import TextColumn
 from saescope.sources.texts.corpus import Corpus
 from saescope.sources.texts.framing import Frame, excluded_tokens, tokenizer_sha256
 from saescope.sources.texts.items import cut_into_items
+from saescope.sources.texts.options import TextOptions
 from saescope.sources.texts.vocabulary import token_texts
 from saescope.store.errors import UserError
 from saescope.store.format.source import TextDescription
@@ -36,6 +37,7 @@ class HookedTexts(HookedSource):
     """A corpus's items, read by a model."""
 
     kind = "tokens"
+    _options: TextOptions
 
     def __init__(
         self,
@@ -43,7 +45,7 @@ class HookedTexts(HookedSource):
         tokenizer: PreTrainedTokenizerBase,
         frame: Frame,
         hooked: HookedModel,
-        options: SourceOptions,
+        options: TextOptions,
         *,
         split: Split | None,
         format: str,

@@ -33,13 +33,15 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, UInt64
 from torch import Tensor
 
+from saescope.progress import SILENT, Progress
 from saescope.sources.images.image_data import LABEL
-from saescope.sources.options import SourceOptions
+from saescope.sources.options import Purpose
 from saescope.sources.protocol import ActivationBatch, ActivationTable
 from saescope.sources.split import hashes
 from saescope.sources.splitmix import mix
+from saescope.sources.toy.options import ToyOptions
 from saescope.sources.toy.settings import ToySettings
-from saescope.store.errors import UserError
+from saescope.store.errors import OptionError, UserError
 from saescope.store.format.source import ToyDescription
 
 VERSION = 1
@@ -264,12 +266,16 @@ def _fill_strongest(rows: np.ndarray, rule: _Rule, found: np.ndarray) -> None:
         found[r] = best
 
 
-def open_toy(options: SourceOptions) -> ToySource:
+def open_data(options: ToyOptions, purpose: Purpose, progress: Progress = SILENT) -> ToySource:
     """The source that `options.toy` describes."""
-    assert options.toy is not None
     if options.split in ("train", "test"):
-        raise UserError(
+        raise OptionError(
             f"split {options.split!r} is asked for, but a toy source has no splits",
             "leave --split out: 10 % of the items are held out from training",
         )
-    return ToySource(ToySettings.parse(options.toy), options.toy)
+    return ToySource(options.settings, options.toy)
+
+
+def has_splits(options: ToyOptions) -> bool:
+    """A toy source has none."""
+    return False

@@ -1,0 +1,105 @@
+"""From options to images as pixels or patches of them, whatever file they are in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from saescope.progress import SILENT, Progress
+from saescope.sources.images import arrays, embedded, idx, parquet_images, picture_folder
+from saescope.sources.images.image_data import ImageData
+from saescope.sources.images.image_source import ImageSource
+from saescope.sources.images.options import ImageOptions, PatchOptions
+from saescope.sources.images.patches import PatchSource
+from saescope.sources.images.pixels import PixelSource
+from saescope.sources.options import Purpose, Split
+from saescope.sources.streams import head_of, told
+from saescope.store.errors import OptionError, UserError
+
+_EXPECTED = (
+    "expected an IDX file or MNIST-style folder, .npy, .npz, a picture or a folder of pictures, Parquet, "
+    "or embedded:digits"
+)
+
+
+def open_data(options: ImageOptions, purpose: Purpose, progress: Progress = SILENT) -> ImageSource:
+    """The images that `options` name, as pixels or patches."""
+    data = find_images(options)
+    split = chosen_split(data, options, purpose)
+    images = data.load(split, progress)
+    if isinstance(options, PatchOptions):
+        return PatchSource(
+            images,
+            patch=options.patch,
+            stride=options.stride,
+            path=options.path,
+            format=data.format,
+            split=split,
+            progress=progress,
+        )
+    return PixelSource(images, path=options.path, format=data.format, split=split, progress=progress)
+
+
+def has_splits(options: ImageOptions) -> bool:
+    """Whether the data has a train and a test split of its own."""
+    return bool(find_images(options).splits)
+
+
+def find_images(options: ImageOptions) -> ImageData:
+    """The data set that `options` name. `UserError` where there is none, or where an option means nothing for it."""
+    data = _find(options)
+    for name in ("layout", "value_range", "data_key", "label_key"):
+        if getattr(options, name) is not None and name not in data.uses:
+            raise OptionError(
+                f"{name} is given, but it means nothing for {options.path} ({data.format})", "leave it out"
+            )
+    return data
+
+
+def chosen_split(data: ImageData, options: ImageOptions, purpose: Purpose) -> Split | None:
+    if data.splits:
+        return options.split or ("train" if purpose == "train" else "test")
+    if options.split in ("train", "test"):
+        raise UserError(
+            f"{options.path}: split {options.split!r} is asked for, but the data has no train and test split",
+            "leave --split out: where the data has none, 10 % of the items are held out from training",
+        )
+    return options.split
+
+
+def _find(options: ImageOptions) -> ImageData:
+    if options.path.startswith(embedded.PREFIX):
+        return embedded.find_embedded(options)
+    path = Path(options.path).expanduser()
+    with told(path):
+        if path.is_dir():
+            return _find_in_folder(path, options)
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder", _EXPECTED)
+    head = head_of(path, 8)
+    if not head:
+        raise UserError(f"{path} is empty", _EXPECTED)
+    if head.startswith(arrays.NPY_MAGIC):
+        return arrays.NpyData(path, options)
+    if head.startswith(b"PK\x03\x04") or path.suffix.lower() == ".npz":
+        return arrays.find_npz(path, options)
+    if path.suffix.lower() == ".npy":
+        return arrays.NpyData(path, options)
+    if idx.is_idx_magic(head) or head.startswith(idx.GZIP_MAGIC) or "ubyte" in path.name.lower():
+        return idx.find_file(path, options)
+    if head.startswith(parquet_images.MAGIC) or path.suffix.lower() in (".parquet", ".pq"):
+        return parquet_images.find_file(path, options)
+    if path.suffix.lower() in picture_folder.SUFFIXES:
+        return picture_folder.PictureData(options, {"all": path})
+    raise UserError(f"{path}: not a file of images that is known (it starts with bytes {head.hex(' ')})", _EXPECTED)
+
+
+def _find_in_folder(path: Path, options: ImageOptions) -> ImageData:
+    for find in (idx.find_in_folder, parquet_images.find_in_folder, picture_folder.find_in_folder):
+        found: ImageData | None = find(path, options)
+        if found is not None:
+            return found
+    names = sorted(p.name for p in path.iterdir())
+    if not names:
+        raise UserError(f"{path}: the folder is empty", _EXPECTED)
+    listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    raise UserError(f"{path}: holds no images (found {listed})", _EXPECTED)

@@ -88,9 +88,9 @@ def test_targets_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"images": "embedded:digits", "targets": "y.npy"}, "belongs to --activations"),
-        ({"texts": "t", "model": "m", "hook": "h", "targets": "y.npy"}, "belongs to --activations"),
-        ({"toy": "8x4:p=0.1", "targets": "y.npy"}, "belongs to --activations"),
+        ({"images": "embedded:digits", "targets": "y.npy"}, "concerns cached activations"),
+        ({"texts": "t", "model": "m", "hook": "h", "targets": "y.npy"}, "concerns cached activations"),
+        ({"toy": "8x4:p=0.1", "targets": "y.npy"}, "concerns cached activations"),
         ({"activations": "x.npy", "hook_out": "blocks.0.hook_mlp_out"}, "concerns models"),
         ({"images": "embedded:digits", "hook_out": "blocks.0.hook_mlp_out"}, "concerns models"),
         ({"texts": "t", "model": "m", "hook": "h", "hook_out": ""}, "hook of the targets is empty"),

@@ -49,7 +49,7 @@ def test_unknown_keys_and_kinds_are_kept() -> None:
 
 
 def test_a_new_kind_is_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_CLASSES", dict(sources._CLASSES))
+    monkeypatch.setattr(sources, "KINDS", dict(sources.KINDS))
 
     @dataclass(frozen=True, kw_only=True, eq=False)
     class SoundDescription(SourceDescription):

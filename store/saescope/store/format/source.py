@@ -58,7 +58,7 @@ class SourceDescription(dict[str, Any]):
     def __init_subclass__(cls) -> None:
         kind = cls.__dict__.get("kind")
         if kind:
-            _CLASSES[kind] = cls
+            KINDS[kind] = cls
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -68,7 +68,7 @@ class SourceDescription(dict[str, Any]):
         self.update(dict.fromkeys(self.nulls), **self.further)
 
 
-_CLASSES: dict[str, type[SourceDescription]] = {}
+KINDS: dict[str, type[SourceDescription]] = {}
 """Kind -> class."""
 _OF_PICTURES = ("input_shape", "image_mode", "patch", "stride", "grid")
 
@@ -263,7 +263,7 @@ def source_faults(content: Mapping[str, Any]) -> list[str]:
 
 
 def _class_of(content: Mapping[str, Any]) -> type[SourceDescription]:
-    return _CLASSES.get(content.get("kind", ""), SourceDescription)
+    return KINDS.get(content.get("kind", ""), SourceDescription)
 
 
 def _json_ready(value: Any) -> Any:

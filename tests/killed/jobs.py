@@ -10,9 +10,9 @@ import torch
 
 from saescope.metrics import cross_entropy
 from saescope.precompute import BuildOptions, build_entry
-from saescope.sources import SourceOptions
+from saescope.sources import DataOptions, SourceOptions
 from saescope.sources.hooked import activation_cache, rows, windows
-from saescope.sources.options import Cache
+from saescope.sources.hooked.options import Cache
 from saescope.training import TrainingConfig, train, trainer
 from saescope.workflows.divided_source import open_to_train
 from saescope.workflows.sweep import SweepPlan, sweep
@@ -79,7 +79,7 @@ def make_texts(root: Path) -> None:
         (root / "texts" / f"{number:02}.txt").write_text(text, encoding="utf-8")
 
 
-def _texts(folder: Path, cache: Cache) -> SourceOptions:
+def _texts(folder: Path, cache: Cache) -> DataOptions:
     """The texts beside `folder`, with a cache inside it, in small windows and many shards."""
     os.environ["SAESCOPE_CACHE"] = str(folder / "cache")
     windows.POSITIONS = {"cpu": (512, 200)}

@@ -97,7 +97,7 @@ def photograph(page: Page, address: str, out: Path) -> None:
     page.wait_for_function(IDLE, timeout=60_000)
     bottom = min(HEIGHT, max(SHORTEST, int(page.evaluate(BOTTOM)) + 24))
     page.screenshot(path=str(out))
-    with Image.open(out) as picture:
+    with Image.open(out, formats=("PNG",)) as picture:
         picture.convert("RGB").crop((0, 0, WIDTH, bottom)).save(out, optimize=True)
     print(f"{out.name}: {out.stat().st_size / 1024:.0f} kB")
 

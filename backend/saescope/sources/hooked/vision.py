@@ -136,6 +136,7 @@ class HookedImages(HookedSource):
             format=stored.format,
             split=stored.split,
             label_words=stored.label_words,
+            n_files=stored.n_files,
             stored_shape=None if self._is_fitted else stored.input_shape,
             excluded=excluded,
             input_shape=self.input_shape,

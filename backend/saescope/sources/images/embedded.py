@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from jaxtyping import UInt8
-from PIL import Image
 
 from saescope.progress import SILENT, Progress
 from saescope.sources.images.image_data import ImageSet
 from saescope.sources.images.image_stack import ArrayStack
 from saescope.sources.images.options import ImageOptions
+from saescope.sources.images.pictures import open_picture
 from saescope.sources.options import Split
 from saescope.store.errors import UserError
 
@@ -68,7 +68,7 @@ def _photos(options: ImageOptions) -> ImageSet:
     crops: list[np.ndarray] = []
     names: list[str] = []
     for path in _photographs(options.image_mode == "grey"):
-        with Image.open(path) as picture:
+        with open_picture(path) as picture:
             pixels = np.asarray(picture.convert("L" if options.image_mode == "grey" else "RGB"))
         cut = _crops(pixels if pixels.ndim == 3 else pixels[..., None])
         crops.append(cut)

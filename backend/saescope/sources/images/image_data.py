@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Int64
 
 from saescope.progress import SILENT, Progress
 from saescope.sources.images.image_stack import ImageStack
@@ -30,8 +31,25 @@ class ImageSet:
     """Columns that are shown with an item, but tell nothing about others (a file's name)."""
     label_words: Mapping[str, str] = field(default_factory=dict)
     """What a column's values are called before people, where that is known: {'label': 'digit'}."""
+    n_files: int | None = None
+    """Files of pictures, where several pages of them are items."""
     is_fitted: bool = False
     """Whether pictures of unequal size were brought to one on being read."""
+
+    def by_page(
+        self, files: Int64[np.ndarray, " n_items"] | None, pages: Int64[np.ndarray, " n_items"] | None
+    ) -> ImageSet:
+        """The set whose columns have a value per file, for items that are `pages` of `files`; None: the set itself."""
+        if files is None or pages is None:
+            return self
+        place = pa.array(files)
+        return replace(
+            self,
+            labels=None if self.labels is None else self.labels.take(place),
+            metadata={name: values.take(place) for name, values in self.metadata.items()},
+            details={**{n: v.take(place) for n, v in self.details.items()}, "page": pa.array(pages)},
+            n_files=len(np.unique(files)),
+        )
 
 
 class ImageData(Protocol):

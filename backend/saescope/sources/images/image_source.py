@@ -49,6 +49,12 @@ class ImageSource(ABC):
             axes=("row", "column", "channel"),
         )
         self._sha256 = seen.sha256
+        if self._stack.value_range is not None and seen.high > 255:
+            low, high = self._stack.value_range
+            progress.tell(
+                f"{path}: values from {seen.low:g} to {seen.high:g}; {low:g} and {high:g} stand for 0 and 1 "
+                "(--value-range says otherwise)"
+            )
         # Stored values that a picture shows as black and white.
         self._shown = self._stack.value_range or _shown_range(seen.low, seen.high)
 
@@ -163,6 +169,7 @@ class ImageSource(ABC):
             "image_mode": mode_of(self.input_shape[2]),
             "value_range": (0.0, 1.0) if self._stack.value_range is not None else self._shown,
             "stored_range": self._stack.value_range,
+            "n_files": self._images.n_files,
         }
 
 

@@ -42,9 +42,12 @@ class ImageOptions(ArrayOptions):
     layout: Layout | None = field(default=None, metadata=flag(default="told from its shape"))
     """Axes of an array of images."""
     value_range: tuple[float, float] | None = field(
-        default=None, metadata=flag(metavar="LOW HIGH", default="0 255 for integers, floats as they are")
+        default=None,
+        metadata=flag(
+            metavar="LOW HIGH", default="0 255 for integers, 0 65535 for those of 16 bits, floats as they are"
+        ),
     )
-    """Values of an array that stand for 0 and 1."""
+    """Values of arrays and pictures that stand for 0 and 1."""
 
     data: ClassVar[str] = "images"
     concern: ClassVar[str] = "images"

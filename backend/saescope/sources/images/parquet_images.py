@@ -85,7 +85,7 @@ class ParquetData:
     options: ImageOptions
     paths: dict[str, list[Path]]
     format: str = "parquet"
-    uses: frozenset[str] = frozenset({"data_key", "label_key"})
+    uses: frozenset[str] = frozenset({"data_key", "label_key", "value_range"})
     fit: Fit | None = None
     """Brings pictures of unequal size to one."""
 
@@ -102,9 +102,9 @@ class ParquetData:
                 raise UserError(f"{path}: columns differ from those of {paths[0].name}; expected the same in all files")
         image = _image_column(schema, paths[0], self.options.data_key)
         label = _label_column(schema, paths[0], self.options.label_key)
-        loaded = load_pictures(
-            ParquetPictures(files, paths, image), self.options.image_mode, self.options.path, progress, self.fit
-        )
+        options = self.options
+        encoded = ParquetPictures(files, paths, image)
+        loaded = load_pictures(encoded, options.image_mode, options.path, progress, self.fit, options.value_range)
         others = [f.name for f in schema if f.name not in (image, label) and _is_scalar(f.type)]
         read = [n for n in (label, *others) if n is not None]
         tables = [guarded(path, partial(file.read, columns=read)) for file, path in zip(files, paths, strict=True)]
@@ -115,7 +115,9 @@ class ParquetData:
         labels = None if label is None else _named(columns.pop(label), schema, label)
         metadata = {n: v for n, v in columns.items() if _may_label(v.type)}
         details = {n: v for n, v in columns.items() if n not in metadata}
-        return ImageSet(loaded.stack, labels, metadata, details, is_fitted=loaded.is_fitted)
+        return ImageSet(loaded.stack, labels, metadata, details, is_fitted=loaded.is_fitted).by_page(
+            loaded.files, loaded.pages
+        )
 
 
 def find_file(path: Path, options: ImageOptions) -> ParquetData:

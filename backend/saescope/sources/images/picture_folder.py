@@ -55,7 +55,7 @@ class PictureData:
     options: ImageOptions
     roots: dict[str, Path]
     format: str = "pictures"
-    uses: frozenset[str] = frozenset()
+    uses: frozenset[str] = frozenset({"value_range"})
     fit: Fit | None = None
     """Brings pictures of unequal size to one."""
 
@@ -76,11 +76,16 @@ class PictureData:
                 paths.append(path)
                 labels.append(relative.parts[0] if len(relative.parts) > 1 else None)
                 names.append(relative.as_posix() if len(roots) == 1 else f"{root.name}/{relative.as_posix()}")
-        loaded = load_pictures(FilePictures(paths), self.options.image_mode, self.options.path, progress, self.fit)
+        options = self.options
+        loaded = load_pictures(
+            FilePictures(paths), options.image_mode, options.path, progress, self.fit, options.value_range
+        )
         # A single sub-folder is where the pictures lie, not what they show.
         known = pa.array(labels, pa.string()) if len(set(labels) - {None}) > 1 else None
         details = {"file": pa.array(names, pa.string())}
-        return ImageSet(loaded.stack, known, details=details, is_fitted=loaded.is_fitted)
+        return ImageSet(loaded.stack, known, details=details, is_fitted=loaded.is_fitted).by_page(
+            loaded.files, loaded.pages
+        )
 
 
 def find_in_folder(folder: Path, options: ImageOptions) -> PictureData | None:

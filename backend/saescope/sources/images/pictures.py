@@ -1,24 +1,27 @@
-"""Encoded pictures (PNG, JPEG, ...) as equally sized 8-bit images.
+"""Encoded pictures (PNG, JPEG, ...) as equally sized images; every page or frame of a file is one.
 
-Grey levels of 16 bits are brought to 8, transparent parts lie on white, cameras' EXIF orientation is applied, and of
-several frames the first is taken.
+Pictures of 8 bits are bytes. Where one has 16, all are taken as values of 16 bits, up to 65535, and none is rounded;
+values of 32 bits need a range that is stated. Transparent parts lie on white, and cameras' EXIF orientation is applied.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, NoReturn, Protocol
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, NamedTuple, NoReturn, Protocol
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, Num, UInt8
 from PIL import Image, ImageOps
 
 from saescope.progress import SILENT, Progress
-from saescope.sources.images.image_stack import ArrayStack, ImageStack
+from saescope.sources.images.image_stack import ArrayStack, ImageStack, to_display
 from saescope.sources.images.options import ImageMode
 from saescope.store.errors import UserError
 
@@ -50,12 +53,34 @@ class LoadedPictures(NamedTuple):
     stack: ImageStack
     is_fitted: bool
     """Whether their sizes were unequal, and `fit` brought them to one."""
+    files: Int64[np.ndarray, " item"] | None = None
+    """The picture that each item is a page of; None where every picture is one item."""
+    pages: Int64[np.ndarray, " item"] | None = None
+    """Each item's page in it."""
 
 
 class _Header(NamedTuple):
     height: int
     width: int
     is_grey: bool
+    depth: int
+    """Bits of a value."""
+    pages: tuple[int, ...]
+    """Those of the first one's size; others are small copies, or other pictures."""
+    n_pages: int
+
+
+@lru_cache(maxsize=1)
+def _formats() -> tuple[str, ...]:
+    """Formats that are tried: those whose decoders run no other program (EPS would start Ghostscript)."""
+    Image.init()
+    wanted = ("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA")
+    return tuple(name for name in wanted if name in Image.OPEN)
+
+
+def open_picture(source: IO[bytes] | Path) -> Image.Image:
+    """A picture, not decoded yet. Raises whatever its data leads the decoders to."""
+    return Image.open(source, formats=_formats())
 
 
 def load_pictures(
@@ -64,42 +89,61 @@ def load_pictures(
     subject: str,
     progress: Progress = SILENT,
     fit: Fit | None = None,
+    value_range: tuple[float, float] | None = None,
 ) -> LoadedPictures:
     """All pictures, in memory if they are small together, else decoded when read.
 
     `image_mode` None means grey where every picture is grey. Pictures of unequal size are brought to one by `fit`.
-    Raises `UserError` naming the first picture that is none, and where sizes differ and there is no `fit`.
+    `value_range` None means 0..255, or 0..65535 where a picture has 16 bits. Raises `UserError` naming the first
+    picture that is none, and where sizes differ and there is no `fit`.
     """
     if len(encoded) == 0:
         raise UserError(f"{subject}: holds no pictures")
     sizes: dict[tuple[int, int], int] = {}
-    all_grey = True
+    all_grey, depth = True, 8
+    files: list[int] = []
+    pages: list[int] = []
+    n_pages = 0
     for start in range(0, len(encoded), _CHUNK):
         chunk = range(start, min(start + _CHUNK, len(encoded)))
         for index, data in zip(chunk, encoded.read(chunk), strict=True):
-            header = _inspect(data, encoded.name(index))
+            header = _inspect(data, encoded.name(index), value_range)
             sizes.setdefault((header.height, header.width), index)
             all_grey = all_grey and header.is_grey
+            depth = max(depth, header.depth)
+            files += [index] * len(header.pages)
+            pages += header.pages
+            n_pages += header.n_pages
             if len(sizes) > 1 and fit is None:
                 _refuse_sizes(sizes, encoded, subject)
         progress.update("looking at pictures", chunk.stop, len(encoded))
+    if n_pages > len(encoded):
+        left = f"; {n_pages - len(pages):,} of another size than their file's first are left out"
+        progress.tell(
+            f"{subject}: every page of a file is an item: {len(pages):,} of {len(encoded):,} files"
+            + (left if n_pages > len(pages) else "")
+        )
     (height, width), _ = next(iter(sizes.items()))
     mode: ImageMode = image_mode or ("grey" if all_grey else "colour")
+    levels = value_range or ((0.0, 255.0) if depth == 8 else (0.0, 65535.0))
     is_fitted = fit is not None and len(sizes) > 1
+    shape = (height, width, 1 if mode == "grey" else 3)
     if fit is not None and is_fitted:
-        first = _decode(encoded.read([0])[0], encoded.name(0), mode)
-        fitted_height, fitted_width, _ = fit(first).shape
-        stack = PictureStack(encoded, (fitted_height, fitted_width, 3), mode, fit)
-    else:
-        stack = PictureStack(encoded, (height, width, 1 if mode == "grey" else 3), mode)
-    if len(encoded) * height * width * stack.input_shape[2] > EAGER_BYTES:
-        return LoadedPictures(stack, is_fitted)
-    pixels = np.empty((len(encoded), *stack.input_shape), dtype=np.uint8)
-    for start in range(0, len(encoded), _CHUNK):
-        stop = min(start + _CHUNK, len(encoded))
+        (first,) = _decode(encoded.read([0])[0], encoded.name(0), mode, depth, [pages[0]])
+        shape = (*fit(_in_bytes(first, levels)).shape[:2], 3)
+    stack = PictureStack(
+        encoded, shape, mode, fit if is_fitted else None, depth, levels, np.array(files), np.array(pages)
+    )
+    several = n_pages > len(encoded)
+    places = (np.array(files, np.int64), np.array(pages, np.int64)) if several else (None, None)
+    if len(pages) * math.prod(stack.input_shape) * stack.dtype.itemsize > EAGER_BYTES:
+        return LoadedPictures(stack, is_fitted, *places)
+    pixels = np.empty((len(pages), *stack.input_shape), dtype=stack.dtype)
+    for start in range(0, len(pages), _CHUNK):
+        stop = min(start + _CHUNK, len(pages))
         pixels[start:stop] = stack.read(start, stop)
-        progress.update("decoding pictures", stop, len(encoded))
-    return LoadedPictures(ArrayStack(pixels, stack.value_range), is_fitted)
+        progress.update("decoding pictures", stop, len(pages))
+    return LoadedPictures(ArrayStack(pixels, stack.value_range), is_fitted, *places)
 
 
 def _refuse_sizes(sizes: dict[tuple[int, int], int], encoded: EncodedPictures, subject: str) -> NoReturn:
@@ -111,9 +155,8 @@ def _refuse_sizes(sizes: dict[tuple[int, int], int], encoded: EncodedPictures, s
 
 
 class PictureStack:
-    """Pictures that are decoded, by several threads, each time they are read."""
+    """Pictures that are decoded, by several threads, each time they are read: bytes, or float32 of deeper values."""
 
-    value_range: tuple[float, float] | None = (0.0, 255.0)
     resident = None
 
     def __init__(
@@ -121,70 +164,103 @@ class PictureStack:
         encoded: EncodedPictures,
         input_shape: tuple[int, int, int],
         mode: ImageMode,
-        fit: Fit | None = None,
+        fit: Fit | None,
+        depth: int,
+        levels: tuple[float, float],
+        files: Int64[np.ndarray, " item"],
+        pages: Int64[np.ndarray, " item"],
     ) -> None:
+        """`levels` stand for 0 and 1; `files` and `pages` say where each item is."""
         self._encoded = encoded
         self.input_shape = input_shape
-        self._mode, self._fit = mode, fit
+        self._mode, self._fit, self._depth, self._levels = mode, fit, depth, levels
+        self._files, self._pages = files, pages
+        self.dtype = np.dtype(np.uint8 if fit is not None or depth == 8 else np.float32)
+        self.value_range: tuple[float, float] | None = (0.0, 255.0) if fit is not None else levels
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
 
     @property
     def n_items(self) -> int:
-        return len(self._encoded)
+        return len(self._files)
 
-    def read(self, start: int, stop: int) -> UInt8[np.ndarray, "item height width channels"]:
-        return self._decode(range(start, stop))
+    def read(self, start: int, stop: int) -> Num[np.ndarray, "item height width channels"]:
+        return self._decode(np.arange(start, stop))
 
-    def gather(self, indices: Int64[np.ndarray, " item"]) -> UInt8[np.ndarray, "item height width channels"]:
+    def gather(self, indices: Int64[np.ndarray, " item"]) -> Num[np.ndarray, "item height width channels"]:
         distinct, inverse = np.unique(indices, return_inverse=True)
-        images = self._decode(distinct.tolist())
+        images = self._decode(distinct)
         return images if np.array_equal(distinct, indices) else images[inverse]
 
     def let_go(self, start: int, stop: int) -> None:
         """Nothing is kept."""
 
-    def _decode(self, indices: Sequence[int]) -> UInt8[np.ndarray, "item height width channels"]:
-        images = np.empty((len(indices), *self.input_shape), dtype=np.uint8)
-        for start in range(0, len(indices), _CHUNK):
-            chunk = indices[start : start + _CHUNK]
-            decoded = self._pool.map(self._decode_one, chunk, self._encoded.read(chunk))
-            for place, image in enumerate(decoded, start):
-                images[place] = image
+    def _decode(self, items: Int64[np.ndarray, " item"]) -> Num[np.ndarray, "item height width channels"]:
+        """Items in ascending order."""
+        images = np.empty((len(items), *self.input_shape), dtype=self.dtype)
+        place = 0
+        for start in range(0, len(items), _CHUNK):
+            chunk = items[start : start + _CHUNK]
+            files = list(dict.fromkeys(self._files[chunk].tolist()))
+            pages = [self._pages[chunk[self._files[chunk] == file]].tolist() for file in files]
+            for decoded in self._pool.map(self._decode_file, files, pages, self._encoded.read(files)):
+                images[place : place + len(decoded)] = decoded
+                place += len(decoded)
         return images
 
-    def _decode_one(self, index: int, data: bytes) -> UInt8[np.ndarray, "height width channels"]:
-        name = self._encoded.name(index)
-        image = _decode(data, name, self._mode)
+    def _decode_file(
+        self, file: int, pages: Sequence[int], data: bytes
+    ) -> list[Num[np.ndarray, "height width channels"]]:
+        name = self._encoded.name(file)
+        images = _decode(data, name, self._mode, self._depth, pages)
         if self._fit is not None:
-            image = self._fit(image)
-        if image.shape != self.input_shape:
-            raise UserError(f"{name}: is {image.shape[0]} x {image.shape[1]} now, unlike when it was opened")
-        return image
+            images = [self._fit(_in_bytes(image, self._levels)) for image in images]
+        for image in images:
+            if image.shape != self.input_shape:
+                raise UserError(f"{name}: is {image.shape[0]} x {image.shape[1]} now, unlike when it was opened")
+        return images
 
 
-def _inspect(data: bytes, name: str) -> _Header:
-    """Size and greyness from a picture's header, without decoding it."""
+def _inspect(data: bytes, name: str, value_range: tuple[float, float] | None) -> _Header:
+    """Size, greyness, depth and pages from a picture's headers, without decoding it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a damaged EXIF block, say: the pixels are what counts
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as picture:
+            with open_picture(io.BytesIO(data)) as picture:
                 width, height = picture.size
-                if picture.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8):  # turned by a quarter
-                    width, height = height, width
-                return _Header(height, width, _is_grey(picture, name))
+                turned = picture.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)  # by a quarter
+                is_grey, depth = _is_grey(picture, name, value_range), _depth(picture)
+                # The further pictures of MPO are small copies and depth maps that cameras add to a JPEG.
+                n_pages = 1 if picture.format == "MPO" else int(getattr(picture, "n_frames", 1))
+                pages = [0]
+                for page in range(1, n_pages):
+                    if picture.format == "TIFF":
+                        picture.seek(page)
+                        depth = max(depth, _depth(picture))
+                    if picture.size == (width, height):
+                        pages.append(page)
+                size = (width, height) if turned else (height, width)
+                return _Header(*size, is_grey, depth, tuple(pages), n_pages)
     except (UserError, MemoryError):
         raise
     except Exception as error:  # decoders raise whatever their data leads them to
         _refuse_picture(data, name, error)
 
 
-def _is_grey(picture: Image.Image, name: str) -> bool:
+def _depth(picture: Image.Image) -> int:
     if picture.mode in ("F", "I"):
-        raise UserError(
-            f"{name}: a picture of mode {picture.mode} (32-bit values); expected 8 or 16 bits per channel",
-            "save such values as .npy and state their range",
-        )
+        return 32
+    return 16 if picture.mode.startswith("I;16") else 8
+
+
+def _is_grey(picture: Image.Image, name: str, value_range: tuple[float, float] | None = None) -> bool:
+    if _depth(picture) == 32:
+        if value_range is None:
+            raise UserError(
+                f"{name}: a picture of mode {picture.mode} (32-bit values); expected 8 or 16 bits per channel",
+                "state the values that stand for black and white with --value-range LOW HIGH",
+            )
+        return True
     if picture.mode == "P":
         palette = np.asarray(picture.getpalette() or [0, 0, 0], dtype=np.uint8).reshape(-1, 3)
         return bool((palette == palette[:, :1]).all())
@@ -208,14 +284,36 @@ def pixels_of(opened: Image.Image, mode: ImageMode, name: str) -> UInt8[np.ndarr
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def _decode(data: bytes, name: str, mode: ImageMode) -> UInt8[np.ndarray, "height width channels"]:
+def _decode(
+    data: bytes, name: str, mode: ImageMode, depth: int, pages: Sequence[int]
+) -> list[Num[np.ndarray, "height width channels"]]:
+    """Pages of a picture, in ascending order: bytes, or float32 where values have more than 8 bits."""
     try:
-        with Image.open(io.BytesIO(data)) as opened:
-            return pixels_of(opened, mode, name)
+        with open_picture(io.BytesIO(data)) as opened:
+            images = []
+            for page in pages:
+                if page or opened.tell():
+                    opened.seek(page)
+                images.append(pixels_of(opened, mode, name) if depth == 8 else _deep_pixels(opened, mode, name))
+            return images
     except (UserError, MemoryError):
         raise
     except Exception as error:
         _refuse_picture(data, name, error)
+
+
+def _deep_pixels(opened: Image.Image, mode: ImageMode, name: str) -> Float[np.ndarray, "height width channels"]:
+    """Values as they are stored; of pictures of 8 bits, the same grey levels in 16."""
+    if _depth(opened) == 8:
+        return pixels_of(opened, mode, name).astype(np.float32) * np.float32(257)
+    values = np.asarray(ImageOps.exif_transpose(opened)).astype(np.float32)[..., None]
+    return values if mode == "grey" else np.repeat(values, 3, axis=2)
+
+
+def _in_bytes(
+    image: Num[np.ndarray, "height width channels"], levels: tuple[float, float]
+) -> UInt8[np.ndarray, "height width channels"]:
+    return to_display(image[None], levels)[0]
 
 
 def _refuse_picture(data: bytes, name: str, error: Exception) -> NoReturn:

@@ -24,6 +24,8 @@ AtomMode = Literal["diverging", "grey", "colour"]
 Floats = npt.NDArray[np.floating[Any]]
 
 GUTTER = 1
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+"""What a picture of a store or of a reader may be. Others' decoders are not tried: some start programs (EPS)."""
 MAX_TILE = 256  # pictures of data sets are shown at most this wide and high; larger ones are reduced
 
 
@@ -191,7 +193,7 @@ def value_sprite(values: Floats, low: float = 0.0, high: float = 1.0) -> Sprite:
 
 def image_sprite(images: Sequence[bytes]) -> Sprite:
     """Encoded pictures (PNG) as one sprite; grey if all are. Tiles have the size of the largest, at most `MAX_TILE`."""
-    opened = [Image.open(io.BytesIO(data)) for data in images]
+    opened = [Image.open(io.BytesIO(data), formats=FORMATS) for data in images]
     grey = all(image.mode in ("1", "L", "I", "I;16", "LA") for image in opened)
     ready = [image.convert("L" if grey else "RGB") for image in opened]
     for image in ready:
@@ -206,7 +208,7 @@ def image_sprite(images: Sequence[bytes]) -> Sprite:
 
 def image_pixels(image: bytes, shape: PictureShape) -> Floats | None:
     """An encoded picture as values in 0 ... 1, float64 [h, w, c]; None where it does not have `shape`."""
-    opened = Image.open(io.BytesIO(image))
+    opened = Image.open(io.BytesIO(image), formats=FORMATS)
     if (opened.height, opened.width) != (shape.height, shape.width):
         return None
     pixels = np.asarray(opened.convert("L" if shape.channels == 1 else "RGB"), dtype=np.float64) / 255

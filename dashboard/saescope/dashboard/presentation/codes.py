@@ -10,7 +10,7 @@ import streamlit as st
 from PIL import Image
 
 from saescope.dashboard import panels
-from saescope.dashboard.components.pictures import patch_grid
+from saescope.dashboard.components.pictures import FORMATS, patch_grid
 from saescope.dashboard.components.position_codes import Code, picture_stage, position_codes, text_stage
 from saescope.dashboard.formats import count, plain
 from saescope.dashboard.presentation import atoms, texts
@@ -92,7 +92,7 @@ def picture(entry: Entry, image: bytes) -> dict[str, Any] | None:
     grid = patch_grid(entry.manifest.source)
     if grid is None:
         return None
-    opened = Image.open(io.BytesIO(image))
+    opened = Image.open(io.BytesIO(image), formats=FORMATS)
     return picture_stage(image, opened.height, opened.width, grid)
 
 

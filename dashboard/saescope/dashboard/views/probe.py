@@ -7,21 +7,23 @@ stays with the session: it is in no link.
 from __future__ import annotations
 
 import io
+import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import streamlit as st
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from saescope.dashboard import panels, probes
 from saescope.dashboard.components import sources
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
-from saescope.dashboard.components.pictures import image_sprite
+from saescope.dashboard.components.pictures import FORMATS, image_sprite
 from saescope.dashboard.components.position_codes import Code, text_stage
 from saescope.dashboard.formats import count, plain, significant
 from saescope.dashboard.presentation import atoms, codes, texts
 from saescope.dashboard.state import links, reads
-from saescope.store.errors import CheckpointError, DataError
+from saescope.store.errors import CheckpointError, DataError, SaescopeError
 
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore
@@ -30,6 +32,8 @@ MAX_CHARACTERS = 8_000
 MAX_LINK_BYTES = 4_000
 """Longest prompt, percent-encoded, that goes into the address: proxies and chats cut longer links."""
 MAX_PIXELS = 40_000_000
+LARGE_PIXELS = 4_000_000
+_one_large = threading.Lock()
 N_TILES = 60
 _PROMPT = "_probe_prompt"
 _TYPED = "_probe_typed"
@@ -137,12 +141,12 @@ def _picture(store: FeatureStore, entry: Entry) -> None:
         )
     with offered:
         _offer(entry)
-    image = _uploaded(dropped.getvalue()) if dropped is not None else _of_the_store(entry)
-    if image is None:
+    data = dropped.getvalue() if dropped is not None else _of_the_store(entry)
+    if data is None:
         panels.empty("Drop a picture, or click one of the store's.")
         return
     with st.spinner("The picture is encoded; the first time, the model is loaded ...", show_time=True):
-        result = probes.of_picture(entry, image)
+        result = _probed(entry, data)
     found = _codes(entry, result)
     stage = codes.picture(entry, result.image) if result.image is not None else None
     if stage is not None and len(stage["names"]) == len(found):
@@ -156,24 +160,30 @@ def _takes_pictures(entry: Entry) -> bool:
     return bool(entry.manifest.source.get("input_shape"))
 
 
-def _uploaded(data: bytes) -> Image.Image:
-    """A dropped file as a picture. Raises `DataError` for one that is none, or is far too large."""
+def _probed(entry: Entry, data: bytes) -> probes.Result:
+    """The codes of a picture. Large ones are decoded one at a time, whoever drops them: each takes hundreds of MB.
+
+    Raises `DataError` for a file that is no picture, or is far too large.
+    """
     try:
-        image = Image.open(io.BytesIO(data))
-        if image.width * image.height > MAX_PIXELS:
-            raise DataError(f"the picture has {count(image.width * image.height)} pixels", "reduce it first")
-        image.load()
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        n_pixels = image.width * image.height
+        if n_pixels > MAX_PIXELS:
+            raise DataError(f"the picture has {count(n_pixels)} pixels", "reduce it first")
+        with _one_large if n_pixels > LARGE_PIXELS else nullcontext():
+            image.load()
+            return probes.of_picture(entry, image)
+    except (SaescopeError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise whatever a file's data and tags lead them to
         raise DataError("the file is no picture that can be read", f"drop one of {', '.join(PICTURE_TYPES)}") from error
-    return image
 
 
-def _of_the_store(entry: Entry) -> Image.Image | None:
+def _of_the_store(entry: Entry) -> bytes | None:
     """The picture of `?item=`, if any."""
     if not st.query_params.get("item"):
         return None
-    item = entry.item(links.whole_number("item", -1))
-    return None if item.image is None else _uploaded(item.image)
+    return entry.item(links.whole_number("item", -1)).image
 
 
 def _offer(entry: Entry) -> None:

@@ -86,6 +86,8 @@ class PixelDescription(SourceDescription):
     """Raw values that are shown as black and white."""
     stored_range: tuple[float, float] | None = None
     """Values of the data that stand for 0 and 1; null where they are taken as they are."""
+    n_files: Count | None = field(default=None, metadata=_LEFT_OUT)
+    """Files of pictures, where several pages of them are items."""
 
     nulls: ClassVar[tuple[str, ...]] = ("patch", "stride", "grid")
 
@@ -229,6 +231,8 @@ class VisionDescription(HookedDescription):
     kind: str = "vision"
     stored_shape: Shape | None = None
     """Of the data's images; null where their sizes differ."""
+    n_files: Count | None = field(default=None, metadata=_LEFT_OUT)
+    """Files of pictures, where several pages of them are items."""
     input_shape: Shape
     """Of a picture as the model sees it: height, width, channels."""
     image_mode: str | None = None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +166,52 @@ def test_a_pass_may_be_spread_over_workers() -> None:
             np.testing.assert_array_equal(merged[name][sampled], value[sampled])
         else:
             np.testing.assert_array_equal(merged[name], value)
+
+
+def test_an_error_of_a_table_that_a_thread_writes_is_raised_and_the_build_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = digits()
+    checkpoint = save_sae(make_sae("topk", source), tmp_path / "sae")
+
+    def refused(items: np.ndarray) -> pa.Table:
+        raise CutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(source, "item_table", refused)
+        with pytest.raises(CutError):
+            build_entry(checkpoint, source, tmp_path / "cut", sae_id="it", options=OPTIONS)
+    for store in ("cut", "whole"):
+        build_entry(checkpoint, source, tmp_path / store, sae_id="it", options=OPTIONS)
+    assert_equal(tables_of(tmp_path / "cut"), tables_of(tmp_path / "whole"))
+
+
+COMPILED_LOOPS = """
+import numpy as np
+from saescope.autoencoders.code_rows import CodeRows
+from saescope.precompute import kernels
+from saescope.precompute.one_pass.histogram import RECTIFIED
+from saescope.precompute.one_pass.state import FeatureState
+
+state = FeatureState.empty(2, RECTIFIED, 2, 2, 0)
+codes = CodeRows(np.arange(2), np.zeros(1, np.int32), np.ones(1, np.float32))
+state.add(codes, np.zeros(1, np.int64), np.zeros(1, np.int64))
+state.merge(state)
+print(sum(sum(loop.stats.cache_misses.values()) for loop in (kernels.accumulate, kernels.merge_kept)))
+"""
+
+
+def test_loops_are_compiled_once_for_all_processes(tmp_path: Path) -> None:
+    """Records are arguments that Numba's cache knows again."""
+    run = partial(
+        subprocess.run,
+        [sys.executable, "-c", COMPILED_LOOPS],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [run().stdout for _ in range(2)] == ["2\n", "0\n"]
 
 
 def add_rows(

@@ -1,7 +1,7 @@
 """What an SAE is judged by on a source: the metrics of the one pass, and those that need something beside it."""
 
-from saescope.evaluation.evaluate import evaluate
-from saescope.evaluation.judge import judge
+from saescope.evaluation.judgement import judge
+from saescope.evaluation.pass_metrics import evaluate
 from saescope.metrics.dictionaries import MATCH_COSINE, DictionaryComparison, compare_dictionaries
 from saescope.metrics.evaluation import Evaluation
 

@@ -55,18 +55,13 @@ def build(
         options=options,
         format=format,
         assume=assume,
-        told=lambda notes: _each(notes, note),
+        note=note,
         progress=progress,
     )
     with FeatureStore(store) as opened:
         if opened[name].manifest.config.get("metrics_are_in_sample"):
             note(IN_SAMPLE)
     return Built(name, version)
-
-
-def _each(notes: tuple[str, ...], note: Note) -> None:
-    for text in notes:
-        note(text)
 
 
 def entry_name_of(checkpoint: Path | str) -> str:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saescope.autoencoders import Autoencoder
-from saescope.evaluation.evaluate import evaluate
+from saescope.evaluation.pass_metrics import evaluate
 from saescope.metrics.absorption import Absorption
 from saescope.metrics.consistency import FiringItems
 from saescope.metrics.cross_entropy import N_CE_POSITIONS

@@ -28,8 +28,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from saescope.autoencoders import Autoencoder
-from saescope.autoencoders.topk import TopkAutoencoder, TopkConfig
+from saescope.autoencoders.protocol import Autoencoder
+from saescope.autoencoders.topk.module import TopkAutoencoder, TopkConfig
 from saescope.checkpoints import load_sae
 from saescope.checkpoints.formats import native
 from saescope.models.packing import plain

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from scipy.stats import rankdata
 
-from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints import load_sae
 from saescope.progress.terminal import terminal_progress
 from saescope.sources import Source, SourceOptions, open_source

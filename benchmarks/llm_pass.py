@@ -34,8 +34,9 @@ import pyarrow as pa
 import torch
 from memory import print_peaks, ready
 
-from saescope.autoencoders import Autoencoder, architecture
+from saescope.autoencoders import architecture
 from saescope.autoencoders.device import choose_device
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints import load_sae
 from saescope.checkpoints.formats import native
 from saescope.precompute import BuildOptions, build_entry

@@ -26,7 +26,8 @@ import pyarrow as pa
 import torch
 from memory import print_peaks, ready
 
-from saescope.autoencoders import Autoencoder, architecture
+from saescope.autoencoders import architecture
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints.formats import native
 from saescope.precompute import build_entry
 from saescope.precompute.one_pass.run import PassOptions, run_pass

@@ -19,11 +19,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from saescope.autoencoders.registry import trainable
 from saescope.checkpoints import load_sae, read_config
 from saescope.evaluation import judge
 from saescope.sources import SourceOptions
 from saescope.training import TrainingConfig, train
-from saescope.training.objectives.registry import objectives
 from saescope.workflows.divided_source import open_to_train
 
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -43,7 +43,7 @@ BARS = {"relu": 0.99, "topk": 0.99} | dict.fromkeys(("tied", "gated", "jumprelu"
 
 
 def main() -> int:
-    known = [name for name, (_, given) in SETTINGS.items() if given.get("architecture", name) in objectives()]
+    known = [name for name, (_, given) in SETTINGS.items() if given.get("architecture", name) in trainable()]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", choices=known, default=known)
     parser.add_argument("--value", type=float, nargs="*", help="sparsities in place of the built-in one")

@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from saescope.autoencoders import Autoencoder, architecture
+from saescope.autoencoders import architecture
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints import load_sae
 from saescope.progress.terminal import terminal_progress
 from saescope.sources import SourceOptions

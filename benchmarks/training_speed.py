@@ -31,11 +31,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from saescope.autoencoders.jumprelu import JumpreluAutoencoder
+from saescope.autoencoders.jumprelu.module import JumpreluAutoencoder
+from saescope.autoencoders.settings.run import DataSize
 from saescope.training import TrainingConfig
 from saescope.training.data import TrainingData
 from saescope.training.input_transform import fit
-from saescope.training.objectives import DataSize, objective
 from saescope.training.run import Run
 
 PEER = Path(__file__).parent / "peers" / "saelens_training.py"
@@ -110,8 +110,8 @@ def new_run(name: str, arguments: argparse.Namespace) -> tuple[Run, torch.Tensor
         config = TrainingConfig(
             name, n_features=arguments.features, batch_size=arguments.batch, steps=10_000, **sparsity
         )
-    recipe = objective(name).resolve(config, DataSize(table.n_rows, arguments.width))
-    run = Run(recipe, TrainingData(table, fit(table, recipe.input_transform), torch.device("cpu")))
+    resolved = config.resolve(DataSize(table.n_rows, arguments.width))
+    run = Run(resolved, TrainingData(table, fit(table, resolved.run.input_transform), torch.device("cpu")))
     x = run.data.rows(np.arange(arguments.batch))
     if arguments.l0 and name != "topk":
         with torch.no_grad():

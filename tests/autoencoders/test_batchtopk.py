@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from saescope.autoencoders.batchtopk import BatchtopkAutoencoder, BatchtopkConfig
-from saescope.autoencoders.matryoshka import MatryoshkaAutoencoder, MatryoshkaConfig
+from saescope.autoencoders.batchtopk.module import BatchtopkAutoencoder, BatchtopkConfig
+from saescope.autoencoders.matryoshka.module import MatryoshkaAutoencoder, MatryoshkaConfig
 from saescope.checkpoints import load_sae
 from saescope.checkpoints.formats import native
 from saescope.store.errors import FaultsError, UserError

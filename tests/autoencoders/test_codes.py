@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from saescope.autoencoders import architecture, architectures
-from saescope.autoencoders.abstopk import AbstopkConfig
-from saescope.autoencoders.groupmax import GroupmaxConfig, largest_of_groups
-from saescope.autoencoders.kl import KlConfig
+from saescope.autoencoders.abstopk.module import AbstopkConfig
+from saescope.autoencoders.groupmax.module import GroupmaxConfig, largest_of_groups
+from saescope.autoencoders.kl.module import KlConfig
 from saescope.autoencoders.linear import LinearAutoencoder
-from saescope.autoencoders.topk import TopkConfig, largest
+from saescope.autoencoders.topk.module import TopkConfig, largest
 from saescope.store.errors import UserError
 
 D_IN, N_FEATURES, BATCH = 7, 20, 33

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from saescope.autoencoders.deep import DeepAutoencoder, DeepConfig
+from saescope.autoencoders.deep.module import DeepAutoencoder, DeepConfig
 from saescope.checkpoints import load_sae
 from saescope.checkpoints.formats import native
 from saescope.store.errors import UserError

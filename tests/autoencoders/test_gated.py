@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from saescope.autoencoders.gated import GatedAutoencoder, GatedConfig
+from saescope.autoencoders.gated.module import GatedAutoencoder, GatedConfig
 from saescope.checkpoints import load_sae
 from saescope.checkpoints.formats import native
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from saescope.autoencoders import Autoencoder, architecture
-from saescope.autoencoders.gated import GatedConfig
-from saescope.autoencoders.kl import KlConfig
-from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
-from saescope.autoencoders.topk import TopkConfig
+from saescope.autoencoders import architecture
+from saescope.autoencoders.gated.module import GatedConfig
+from saescope.autoencoders.kl.module import KlConfig
+from saescope.autoencoders.protocol import Autoencoder
+from saescope.autoencoders.relu.module import ReluAutoencoder, ReluConfig
+from saescope.autoencoders.topk.module import TopkConfig
 from saescope.store.errors import UserError
 
 D_IN, D_OUT, N_FEATURES, BATCH, K = 7, 5, 19, 33, 4

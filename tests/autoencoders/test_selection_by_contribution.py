@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from saescope.autoencoders.tanhrelu import TanhreluAutoencoder, TanhreluConfig
-from saescope.autoencoders.topk import TopkAutoencoder, TopkConfig
+from saescope.autoencoders.tanhrelu.module import TanhreluAutoencoder, TanhreluConfig
+from saescope.autoencoders.topk.module import TopkAutoencoder, TopkConfig
 from saescope.store.errors import UserError
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from saescope.autoencoders import Autoencoder, architecture
+from saescope.autoencoders import architecture
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints import load_checkpoint, load_sae
 from saescope.checkpoints.conversion import as_native, convert
 from saescope.checkpoints.formats import native

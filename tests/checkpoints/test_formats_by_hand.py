@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints import CheckpointWarning, Loaded, load_checkpoint, load_sae
 from saescope.store.errors import UserError
 from tests.checkpoints.writing import (

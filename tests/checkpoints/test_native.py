@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from saescope.autoencoders.jumprelu import JumpreluAutoencoder, JumpreluConfig
-from saescope.autoencoders.kl import KlAutoencoder, KlConfig
+from saescope.autoencoders.jumprelu.module import JumpreluAutoencoder, JumpreluConfig
+from saescope.autoencoders.kl.module import KlAutoencoder, KlConfig
 from saescope.autoencoders.linear import LinearAutoencoder
-from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
-from saescope.autoencoders.topk import TopkAutoencoder, TopkConfig
+from saescope.autoencoders.relu.module import ReluAutoencoder, ReluConfig
+from saescope.autoencoders.topk.module import TopkAutoencoder, TopkConfig
 from saescope.checkpoints import load_sae, weights_sha256
 from saescope.checkpoints.formats import native
 from saescope.store.errors import FaultsError, UserError

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints import CheckpointWarning, load_checkpoint, load_sae
 from saescope.checkpoints.formats.saelens import SCALER_NAME, STATE_NAME, WEIGHTS_NAME
 from saescope.store.errors import UserError

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import click
 import pytest
 
+from saescope.autoencoders.registry import trainable
+from saescope.autoencoders.settings.run import RunSettings
 from saescope.cli.app import COMMANDS, app
-from saescope.cli.source_options import source_flags
-from saescope.cli.training_options import SPARSITY
-from saescope.options.documentation import rows, with_tables
+from saescope.cli.option_tables import tables
+from saescope.cli.training_options import sparsity_settings
+from saescope.options.documentation import with_tables
 
 PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
 SECTIONS = {m[1]: m[2] for m in re.finditer(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S)}
@@ -53,29 +56,26 @@ def test_help_says_what_the_command_and_each_option_do(name: str) -> None:
     assert f"[`{name}`](#saescope-{name})" in PAGE
 
 
-def test_training_options_are_the_fields_of_the_training_config() -> None:
-    """Each field has its option, and train's and sweep's differ by the sparsities alone."""
-    from dataclasses import fields
+def test_tables_of_options_are_those_of_the_fields() -> None:
+    """Else `python -m saescope.cli.option_tables docs/command-line.md` writes them anew."""
+    assert with_tables(PAGE, tables()) == PAGE
 
-    from saescope.training.config import TrainingConfig
+
+def test_training_options_are_the_fields_of_the_settings() -> None:
+    """Each field has its option, and train's and sweep's differ by the sparsities alone."""
 
     def own(name: str) -> set[str]:
         return {str(p.name) for p in command_of(name).params}
 
-    names = {f.name for f in fields(TrainingConfig)}
+    classes = (RunSettings, *trainable().values())
+    names = {"architecture", *(f.name for each in classes for f in fields(each))}
     assert names <= own("train")
-    assert names - own("sweep") == SPARSITY
+    assert names - own("sweep") == sparsity_settings()
 
 
 def test_source_options_are_the_fields_of_the_sources() -> None:
-    from dataclasses import fields
-
     from saescope.sources.kinds import KINDS
 
     names = {f.name for kind in KINDS for f in fields(kind)}
     for command in ("train", "sweep", "build", "evaluate"):
         assert names <= {str(p.name) for p in command_of(command).params}
-
-
-def test_the_table_of_source_options_is_that_of_their_fields() -> None:
-    assert with_tables(PAGE, {"source": rows(source_flags())}) == PAGE

@@ -10,11 +10,11 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from saescope.dashboard.formats import density, significant
 from saescope.dashboard.state import reads
 from saescope.store import FeatureStore
 from saescope.store.annotations import Annotations
 from saescope.store.errors import StorageError
+from saescope.store.numbers import density, significant
 from tests.dashboard.conftest import OpenPage, texts
 
 SAE = "digits-topk-k8"

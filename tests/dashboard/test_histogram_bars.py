@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from saescope.dashboard.components.activation_histogram import Bars, bars, interval_names
-from saescope.dashboard.formats import significant
+from saescope.store.numbers import significant
 
 EDGES = [0.0, 0.5, 1.0, 2.0, 4.0, float(np.finfo(np.float32).max)]
 

@@ -15,12 +15,12 @@ from streamlit.testing.v1 import AppTest
 from saescope.dashboard import theme
 from saescope.dashboard.components.position_codes import Code, Overall, overall
 from saescope.dashboard.components.token_strips import Strip
-from saescope.dashboard.formats import significant
 from saescope.dashboard.presentation.texts import N_ROWS
 from saescope.dashboard.state import reads
 from saescope.dashboard.views.probe import MAX_LINK_BYTES, in_link
 from saescope.probing import Probe
 from saescope.store import FeatureStore
+from saescope.store.numbers import significant
 from saescope.store.read.entry import Entry
 from saescope.store.search.query import quoted
 from saescope.store.token_text import text_of, visible

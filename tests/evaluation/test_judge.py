@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
+from saescope.autoencoders.relu.module import ReluAutoencoder, ReluConfig
 from saescope.evaluation import evaluate, judge
 from saescope.metrics import metric
 from saescope.sources import SourceOptions, open_source

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.corrections import corrected
 from saescope.evaluation.plausibility import check, check_on_source

@@ -152,8 +152,8 @@ def test_one_name_for_two_kinds_of_value_is_refused() -> None:
 def test_rows_of_the_documentation() -> None:
     table = rows(collected({"star": Star, "heart": Heart})).splitlines()
     assert table[0] == "| `--sides` N | Number of sides |"
-    assert table[1] == "| `--size` X | Length of a side, in `cm`; by the paper if left out |"
-    assert table[2] == "| `--filled` / `--empty` | Whether there is paint inside; no if left out |"
+    assert table[1] == "| `--size` X | Length of a side, in `cm` (by the paper if left out) |"
+    assert table[2] == "| `--filled` / `--empty` | Whether there is paint inside (no if left out) |"
     page = with_tables("a\n<!-- options x -->\nold\n<!-- end -->\nb", {"x": "| new | row |"})
     assert page == "a\n<!-- options x -->\n\n| option | meaning |\n|---|---|\n| new | row |\n\n<!-- end -->\nb"
     assert with_tables(page, {"x": "| new | row |"}) == page

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from saescope.autoencoders import Autoencoder, architecture
-from saescope.autoencoders.deep import DeepAutoencoder
-from saescope.autoencoders.jumprelu import JumpreluAutoencoder
+from saescope.autoencoders import architecture
+from saescope.autoencoders.deep.module import DeepAutoencoder
+from saescope.autoencoders.jumprelu.module import JumpreluAutoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints.formats import native
 from saescope.precompute.one_pass.blocks import Encoder, block_rows, rows_of
 from saescope.sources import SourceOptions, open_source

@@ -115,7 +115,7 @@ def test_dead_bound() -> None:
 def test_a_block_too_small_for_any_room_is_still_read() -> None:
     import torch
 
-    from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
+    from saescope.autoencoders.relu.module import ReluAutoencoder, ReluConfig
     from saescope.precompute.one_pass.blocks import Encoder
 
     sae = ReluAutoencoder(ReluConfig(d_in=3, n_features=3))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.evaluation import evaluate
 from saescope.metrics import cross_entropy
 from saescope.precompute import BuildOptions, build_entry

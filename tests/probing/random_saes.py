@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from saescope.autoencoders.linear import LinearAutoencoder
-from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
-from saescope.autoencoders.topk import TopkAutoencoder, TopkConfig
+from saescope.autoencoders.relu.module import ReluAutoencoder, ReluConfig
+from saescope.autoencoders.topk.module import TopkAutoencoder, TopkConfig
 from saescope.checkpoints.formats import native
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.probing import Probe, ProbeResult
 from saescope.sources import SourceOptions, open_source
 from saescope.sources.protocol import Source

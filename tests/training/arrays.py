@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
+
+from saescope.training.config import ResolvedConfig
 
 
 class ArrayTable:
@@ -34,3 +37,8 @@ def digits() -> ArrayTable:
 
 
 DESCRIPTION = {"kind": "pixels", "data_sha256": "0" * 64, "held_out": None}
+
+
+def settings(config: ResolvedConfig) -> SimpleNamespace:
+    """All settings of a run by name, as its checkpoint records them."""
+    return SimpleNamespace(**config.to_dict())

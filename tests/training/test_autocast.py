@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from saescope.autoencoders.objectives import sparse
+from saescope.autoencoders.settings.run import DataSize
 from saescope.checkpoints.formats import native
 from saescope.store.errors import UserError
-from saescope.training import TrainingConfig, sparse, train
+from saescope.training import TrainingConfig, train
 from saescope.training.data import TrainingData
 from saescope.training.input_transform import fit
-from saescope.training.objectives import DataSize, objective
 from saescope.training.run import Run
 from saescope.training.trainer import check_autocast
 from tests.training.arrays import DESCRIPTION, digits
@@ -38,11 +39,11 @@ def config(architecture: str, **fields: Any) -> TrainingConfig:
 def advanced(given: TrainingConfig) -> tuple[Run, dict[str, float]]:
     """A run on the CPU after all its steps, and the last row of its curve. `train` would refuse autocast there."""
     table = digits()
-    recipe = objective(given.architecture).resolve(given, DataSize(table.n_rows, table.d_in))
-    data = TrainingData(table, fit(table, recipe.input_transform), torch.device("cpu"))
-    run = Run(recipe, data)
+    resolved = given.resolve(DataSize(table.n_rows, table.d_in))
+    data = TrainingData(table, fit(table, resolved.run.input_transform), torch.device("cpu"))
+    run = Run(resolved, data)
     rng = np.random.default_rng(0)
-    for _ in range(recipe.steps):
+    for _ in range(resolved.run.steps):
         run.advance(data.batch(rng.integers(0, table.n_rows, 64)).x)
     return run, run.curve.rows[-1]
 
@@ -62,9 +63,8 @@ def test_what_is_kept_stays_float32_and_near(architecture: str, monkeypatch: pyt
 
 def test_nothing_else_is_decided_by_it() -> None:
     for architecture in SPARSITY:
-        resolve = objective(architecture).resolve
-        with_it, without = (resolve(config(architecture, autocast=on), DataSize(1000, 64)) for on in (True, False))
-        assert replace(with_it, autocast=False) == without
+        with_it, without = (config(architecture, autocast=on).resolve(DataSize(1000, 64)) for on in (True, False))
+        assert replace(with_it, run=replace(with_it.run, autocast=False)) == without
     table = digits()
     kept = [Run(r, TrainingData(table, fit(table, "scale"), torch.device("cpu"))) for r in (with_it, without)]
     for a, b in zip(kept[0].model.parameters(), kept[1].model.parameters(), strict=True):

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from saescope.autoencoders.registry import trainable
+from saescope.autoencoders.settings.run import DataSize
+from saescope.cli.training_options import sparsity_settings
 from saescope.store.errors import UserError
 from saescope.training import TrainingConfig
-from saescope.training.config import SPARSITY
-from saescope.training.objectives import DataSize, objective, objectives
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ from saescope.training.objectives import DataSize, objective, objectives
         ({"seed": -1}, "seed is -1"),
         (
             {"architecture": "relu", "k": None, "l1": 1.0, "revival": "auxk"},
-            "relu revives by resample or none, not by auxk",
+            "revival is 'auxk', expected resample or none",
         ),
         ({"l1_reduction": "mean"}, "--l1-reduction is a setting of relu; topk has no use for it"),
         (
@@ -57,43 +58,42 @@ def test_refused(fields: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["topk", "relu", "kl"])
-def test_recipes_leave_nothing_open_and_keep_what_was_given(name: str) -> None:
+def test_resolved_settings_leave_nothing_open_and_keep_what_was_given(name: str) -> None:
     sparsity: dict[str, Any] = {"topk": {"k": 3}, "relu": {"l1": 1.0}, "kl": {"rho": 0.1}}[name]
     config = TrainingConfig(name, 16, lr=0.123, **sparsity)
-    recipe = objective(name).resolve(config, DataSize(1000, 8))
-    assert recipe.lr == 0.123
-    assert recipe.sparsity == config.sparsity
-    assert not [k for k, v in recipe.to_dict().items() if v is None and k not in (*SPARSITY, "recipe", "group_sizes")]
+    resolved = config.resolve(DataSize(1000, 8))
+    assert resolved.run.lr == 0.123
+    assert resolved.sparsity == config.sparsity == next(iter(sparsity.items()))
+    assert not [
+        k
+        for k, v in resolved.to_dict().items()
+        if v is None and k not in (*sparsity_settings(), "recipe", "group_sizes")
+    ]
 
 
 def test_a_small_table_limits_the_batch() -> None:
-    recipe = objective("topk").resolve(TrainingConfig("topk", 16, k=3), DataSize(40, 8))
-    assert recipe.batch_size <= 40
+    resolved = TrainingConfig("topk", 16, k=3).resolve(DataSize(40, 8))
+    assert resolved.run.batch_size <= 40
 
 
-def test_objectives_are_found_by_themselves() -> None:
-    assert {"topk", "relu", "kl"} <= set(objectives())
+def test_architectures_are_found_by_themselves() -> None:
+    assert {"topk", "relu", "kl"} <= set(trainable())
 
 
 def test_rates_follow_the_width_of_the_input() -> None:
-    narrow, wide = (
-        objective("topk").resolve(TrainingConfig("topk", n, k=3), DataSize(1000, d))
-        for n, d in ((256, 64), (4096, 1024))
-    )
-    assert narrow.lr == pytest.approx(0.0113 / 64**0.25)
-    assert wide.lr == pytest.approx(0.0113 / 1024**0.25 / 2**0.5)
-    assert narrow.bias_rate == wide.bias_rate == 4.0
-    assert objective("kl").resolve(TrainingConfig("kl", 64, rho=0.05), DataSize(1000, 64)).bias_rate == 8.0
+    narrow, wide = (TrainingConfig("topk", n, k=3).resolve(DataSize(1000, d)) for n, d in ((256, 64), (4096, 1024)))
+    assert narrow.run.lr == pytest.approx(0.0113 / 64**0.25)
+    assert wide.run.lr == pytest.approx(0.0113 / 1024**0.25 / 2**0.5)
+    assert narrow.run.bias_rate == wide.run.bias_rate == 4.0
+    assert TrainingConfig("kl", 64, rho=0.05).resolve(DataSize(1000, 64)).run.bias_rate == 8.0
 
 
 def test_few_features_per_position_are_revived_both_ways() -> None:
-    ways = [
-        objective("topk").resolve(TrainingConfig("topk", 64, k=k), DataSize(1000, 8)).revival for k in (2, 7, 8, 32)
-    ]
+    ways = [TrainingConfig("topk", 64, k=k).resolve(DataSize(1000, 8)).own.revival for k in (2, 7, 8, 32)]
     assert ways == ["both", "both", "auxk", "auxk"]
 
 
 @pytest.mark.parametrize(("steps", "more"), [(8000, 1.0), (3000, 1.0), (1500, 2**0.5), (750, 2.0), (10, 2.0)])
 def test_short_runs_take_a_higher_rate(steps: int, more: float) -> None:
-    recipe = objective("relu").resolve(TrainingConfig("relu", 256, l1=1.0, steps=steps), DataSize(1000, 64))
-    assert recipe.lr == pytest.approx(more * 0.0113 / 64**0.25)
+    resolved = TrainingConfig("relu", 256, l1=1.0, steps=steps).resolve(DataSize(1000, 64))
+    assert resolved.run.lr == pytest.approx(more * 0.0113 / 64**0.25)

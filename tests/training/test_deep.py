@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from saescope.autoencoders.deep import DeepAutoencoder
+from saescope.autoencoders.deep.module import DeepAutoencoder
+from saescope.autoencoders.objectives.protocol import Objective, StepInputs
+from saescope.autoencoders.settings.run import DataSize
 from saescope.checkpoints import load_sae, weights_sha256
 from saescope.store.errors import UserError
 from saescope.training import TrainingConfig, train, trainer
-from saescope.training.objectives import DataSize, GeneralObjective, StepInputs, objective
 from tests.training.arrays import DESCRIPTION, digits
 from tests.training.test_train import Interrupted, StopAt
 from tests.training.test_transcoders import pairs
@@ -37,9 +38,9 @@ def fvu_and_l0(folder: Path) -> tuple[float, float]:
     return fvu, float((out.codes > 0).sum(1).float().mean())
 
 
-def prepared(**fields: Any) -> tuple[GeneralObjective[Any], DeepAutoencoder]:
+def prepared(**fields: Any) -> tuple[Objective[Any, Any], DeepAutoencoder]:
     config = TrainingConfig("deep", n_features=24, batch_size=40, steps=100, encoder_widths=(12,), **fields)
-    goal = objective("deep")(objective("deep").resolve(config, DataSize(1000, 9)))
+    goal = config.resolve(DataSize(1000, 9)).objective()
     model = goal.new_model(9)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -151,14 +152,14 @@ def test_no_hidden_layers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"k": 3, "tied": True}, "--tied is for SAEs with one layer"),
-        ({"k": 3, "apply_b_dec_to_input": True}, "--pre-bias is for"),
-        ({"k": 3, "decoder_norm": "unit"}, "no atoms whose norm"),
-        ({"k": 3, "revival": "resample"}, "revives by auxk or none"),
+        ({"k": 3, "tied": True}, "--tied is a setting of abstopk"),
+        ({"k": 3, "apply_b_dec_to_input": True}, "--pre-bias is a setting of"),
+        ({"k": 3, "decoder_norm": "unit"}, "--decoder-norm is a setting of .*; deep has no use for it"),
+        ({"k": 3, "revival": "resample"}, "expected auxk or none"),
         ({"k": 3, "l1": 2.0}, "takes one sparsity setting, --k or --l1; --k and --l1 given"),
         ({}, "takes one sparsity setting, --k or --l1; none given"),
         ({"target_l0": 2.5}, "whole number"),
-        ({"k": 3, "encoder_widths": (0, 4)}, "encoder_widths are"),
+        ({"k": 3, "encoder_widths": (0, 4)}, "encoder_widths is"),
     ],
 )
 def test_settings_that_do_not_go_together(fields: dict[str, Any], message: str) -> None:

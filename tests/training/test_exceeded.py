@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from saescope.autoencoders.jumprelu import JumpreluAutoencoder
-from saescope.training.objectives.exceeded import exceeded_by
-from saescope.training.objectives.jumprelu import STRETCH, firing_ratio
+from saescope.autoencoders.jumprelu.module import JumpreluAutoencoder
+from saescope.autoencoders.jumprelu.objective import STRETCH, firing_ratio
+from saescope.autoencoders.objectives.exceeded import exceeded_by
 from tests.training.arrays import digits
 from tests.training.test_run import advance, new_run
 
@@ -43,7 +43,7 @@ def test_thresholds_times_the_ratio_let_that_many_fire() -> None:
         assert firing_ratio(model, rows, 5.0) == 0.0
 
 
-def test_a_finished_run_has_its_target_on_rows_set_aside_but_thresholds_move_no_further_than_they_may() -> None:
+def test_a_finished_run_has_its_target_on_held_out_rows_but_thresholds_move_no_further_than_they_may() -> None:
     run = new_run(digits(), "jumprelu", target_l0=6.0)
     advance(run, 100)
     model, rows = run.model, run.data.batch(np.arange(900)).x

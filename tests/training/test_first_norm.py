@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from saescope.training.objectives.first_norm import first_norm, leading_share
+from saescope.autoencoders.objectives.first_norm import first_norm, leading_share
 from tests.training.arrays import ArrayTable
 from tests.training.test_run import new_run
 

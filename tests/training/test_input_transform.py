@@ -11,7 +11,7 @@ import torch
 
 from saescope.autoencoders import architecture
 from saescope.autoencoders.linear import LinearAutoencoder
-from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
+from saescope.autoencoders.relu.module import ReluAutoencoder, ReluConfig
 from saescope.store.errors import UserError
 from saescope.training.export import folded
 from saescope.training.input_transform import InputTransform, TransformKind, fit

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from saescope.autoencoders.batchtopk import BatchtopkAutoencoder
+from saescope.autoencoders.batchtopk.module import BatchtopkAutoencoder
+from saescope.autoencoders.batchtopk.objective import exact_threshold, kept
+from saescope.autoencoders.objectives import sparse
+from saescope.autoencoders.settings.run import DataSize
 from saescope.store.errors import UserError
-from saescope.training import TrainingConfig, sparse
-from saescope.training.objectives import DataSize, objective
-from saescope.training.objectives.batchtopk import exact_threshold, kept
+from saescope.training import TrainingConfig
 from tests.training.arrays import digits
 from tests.training.test_objectives import D_IN, VARIANCE, N, inputs, prepared
 from tests.training.test_run import advance, new_run
@@ -126,9 +127,9 @@ def test_with_too_few_positive_values_the_threshold_is_zero() -> None:
 
 def test_groups_of_a_matryoshka() -> None:
     sizes = [
-        objective("matryoshka")(
-            objective("matryoshka").resolve(TrainingConfig("matryoshka", n, k=2), DataSize(1000, D_IN))
-        )
+        TrainingConfig("matryoshka", n, k=2)
+        .resolve(DataSize(1000, D_IN))
+        .objective()
         .new_model(D_IN)
         .config.group_sizes  # type: ignore[attr-defined]
         for n in (64, 2048, 10)

@@ -9,20 +9,23 @@ import numpy as np
 import pytest
 import torch
 
+from saescope.autoencoders.kl.objective import rate_divergence
 from saescope.autoencoders.linear import LinearAutoencoder
-from saescope.training import TrainingConfig, sparse
-from saescope.training.config import Recipe
-from saescope.training.objectives import DataSize, Objective, StepInputs, objective
-from saescope.training.objectives.kl import rate_divergence
+from saescope.autoencoders.objectives import sparse
+from saescope.autoencoders.objectives.linear import LinearObjective
+from saescope.autoencoders.objectives.protocol import StepInputs
+from saescope.autoencoders.settings.run import DataSize
+from saescope.training import TrainingConfig
 
 BATCH, D_IN, N = 40, 9, 24
 VARIANCE = 7.5
 
 
-def prepared(architecture: str, **fields: Any) -> tuple[Objective, LinearAutoencoder]:
+def prepared(architecture: str, **fields: Any) -> tuple[LinearObjective[Any], LinearAutoencoder]:
     config = TrainingConfig(architecture, n_features=N, batch_size=BATCH, steps=100, **fields)
-    recipe: Recipe = objective(architecture).resolve(config, DataSize(1000, D_IN))
-    goal = objective(architecture)(recipe)
+    resolved = config.resolve(DataSize(1000, D_IN))
+    goal = resolved.objective()
+    assert isinstance(goal, LinearObjective)
     model = goal.new_model(D_IN)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -113,8 +116,8 @@ def test_relu_loss_in_its_textbook_form() -> None:
     codes = np.maximum(z, 0)
     expected = ((x - codes @ W_dec - b_dec) ** 2).mean() + 0.7 * np.abs(codes).mean()
     assert goal.loss(model, inputs()).total.item() == pytest.approx(expected, rel=1e-5)
-    recipe = goal.config
-    assert (recipe.input_transform, recipe.decoder_norm, recipe.revival, recipe.refit) == ("none", "free", "none", 0)
+    own = goal.own
+    assert (goal.run.input_transform, own.decoder_norm, own.revival, own.refit) == ("none", "free", "none", 0)
 
 
 def test_kl_loss() -> None:
@@ -131,12 +134,14 @@ def test_kl_loss() -> None:
 
 def test_kl_under_a_target_lowers_rho_and_then_raises_the_weight() -> None:
     goal, model = prepared("kl", target_l0=2.0, kl_weight=2.0)
-    first = 2.0 / goal.config.n_features
+    first = 2.0 / goal.run.n_features
     plain, same = prepared("kl", rho=0.4 * first, kl_weight=10.0)
     same.load_state_dict(model.state_dict())
-    led = goal.loss(model, inputs(sparsity=0.4 * first / 5))
-    assert led.total.item() == pytest.approx(plain.loss(same, inputs(sparsity=0.4 * first)).total.item(), rel=1e-5)
-    assert goal.led_settings(first) == {"rho": first, "kl_weight": 2.0}
+    under_target = goal.loss(model, inputs(sparsity=0.4 * first / 5))
+    assert under_target.total.item() == pytest.approx(
+        plain.loss(same, inputs(sparsity=0.4 * first)).total.item(), rel=1e-5
+    )
+    assert goal.settings_at(first) == {"rho": first, "kl_weight": 2.0}
 
 
 def test_rates_at_the_ends_give_finite_divergence() -> None:
@@ -183,7 +188,7 @@ def test_at_the_end_norms_move_out_of_free_atoms_and_no_output_changes(
     architecture: str, fields: dict[str, Any], subtracts: bool
 ) -> None:
     goal, model = prepared(architecture, apply_b_dec_to_input=subtracts, **fields)
-    assert goal.config.decoder_norm == "free"
+    assert goal.own.decoder_norm == "free"
     x = inputs().x
     before, norms = model(x), model.decoder_norms.detach()
     goal.finish(model, x)
@@ -218,8 +223,8 @@ def test_at_the_end_norms_move_out_of_free_atoms_and_no_output_changes(
 def test_atoms_begin_small_where_a_penalty_leaves_them_free(
     architecture: str, fields: dict[str, Any], expected: tuple[str, float, str]
 ) -> None:
-    config = prepared(architecture, **fields)[0].config
-    assert (config.decoder_norm, config.first_norm, config.l1_weighting) == expected
+    own = prepared(architecture, **fields)[0].own
+    assert (own.decoder_norm, own.first_norm, getattr(own, "l1_weighting", "none")) == expected
 
 
 @pytest.mark.parametrize(
@@ -227,7 +232,7 @@ def test_atoms_begin_small_where_a_penalty_leaves_them_free(
     [({}, "learns"), ({"decoder_norm": "unit"}, "held"), ({"gate_decoder": "held"}, "held")],
 )
 def test_gates_train_the_decoder_where_it_is_free(fields: dict[str, Any], expected: str) -> None:
-    assert prepared("gated", l1=1.0, **fields)[0].config.gate_decoder == expected
+    assert prepared("gated", l1=1.0, **fields)[0].own.gate_decoder == expected
 
 
 def test_a_refit_leaves_the_encoder_and_the_outputs_alone() -> None:

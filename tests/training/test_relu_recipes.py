@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from saescope.autoencoders.objectives import sparse
+from saescope.autoencoders.objectives.linear import geometric_median
+from saescope.autoencoders.settings.run import DataSize
 from saescope.store.errors import UserError
-from saescope.training import TrainingConfig, sparse
-from saescope.training.objectives import DataSize, objective
-from saescope.training.objectives.protocol import geometric_median
-from tests.training.arrays import digits
+from saescope.training import TrainingConfig
+from tests.training.arrays import digits, settings
 from tests.training.test_objectives import D_IN, inputs, prepared
 from tests.training.test_run import advance, new_run
 
@@ -50,7 +51,7 @@ def test_the_exponent_falls_and_the_penalty_keeps_its_value(
 
 def test_april_2024() -> None:
     run = new_run(digits(), "relu", l1=5.0, recipe="april2024")
-    c = run.config
+    c = settings(run.config)
     assert (c.decoder_norm, c.l1_weighting, c.lr, c.lr_decay, c.l1_warmup) == ("free", "decoder_norm", 5e-5, 0.2, 0.05)
     assert (c.grad_clip, c.revival, c.refit, c.apply_b_dec_to_input) == (1.0, "none", 0.0, False)
     torch.testing.assert_close(run.model.W_dec.norm(dim=1), torch.full((64,), 0.1))
@@ -62,7 +63,7 @@ def test_april_2024() -> None:
 
 def test_2023() -> None:
     run = new_run(digits(), "relu", l1=1.0, recipe="2023")
-    c = run.config
+    c = settings(run.config)
     assert (c.decoder_norm, c.apply_b_dec_to_input, c.first_b_dec, c.revival) == (
         "unit",
         True,
@@ -80,7 +81,7 @@ def test_2023() -> None:
 
 def test_given_settings_win_over_a_recipe() -> None:
     fields: dict[str, Any] = {"recipe": "april2024", "lr": 1e-3, "first_norm": 0.5}
-    recipe = objective("relu").resolve(TrainingConfig("relu", 64, l1=5.0, **fields), DataSize(1000, 8))
+    recipe = settings(TrainingConfig("relu", 64, l1=5.0, **fields).resolve(DataSize(1000, 8)))
     assert (recipe.lr, recipe.first_norm, recipe.decoder_norm) == (1e-3, 0.5, "free")
 
 
@@ -92,7 +93,10 @@ def test_given_settings_win_over_a_recipe() -> None:
         ({"architecture": "relu", "l1": 1.0, "bandwidth": 0.3}, "--bandwidth is a setting of jumprelu"),
         ({"architecture": "relu", "l1": 1.0, "p_end": 0.0}, "p_end is 0.0"),
         ({"architecture": "jumprelu", "l0_weight": -1.0}, "l0_weight is -1.0"),
-        ({"architecture": "jumprelu", "l0_weight": 1.0, "revival": "auxk"}, "jumprelu revives by resample"),
+        (
+            {"architecture": "jumprelu", "l0_weight": 1.0, "revival": "auxk"},
+            "expected resample, pre_activation or none",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(fields: dict[str, Any], message: str) -> None:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from saescope.autoencoders.settings.defaults import default_batch, default_steps
+from saescope.autoencoders.settings.run import DataSize
 from saescope.training import TrainingConfig
 from saescope.training.adam import Adam
 from saescope.training.data import Shuffle, TrainingData
 from saescope.training.input_transform import fit
-from saescope.training.objectives import DataSize, objective
-from saescope.training.objectives.defaults import default_batch, default_steps
 from saescope.training.resampling import resample
 from saescope.training.run import Run
 from saescope.training.schedule import learning_rate
@@ -22,9 +22,9 @@ from tests.training.arrays import ArrayTable, digits
 
 def new_run(table: ArrayTable, architecture: str, **fields: Any) -> Run:
     config = TrainingConfig(architecture, **{"n_features": 64, "steps": 200, "batch_size": 64, **fields})
-    recipe = objective(architecture).resolve(config, DataSize(table.n_rows, table.d_in))
-    transform = fit(table, recipe.input_transform)
-    return Run(recipe, TrainingData(table, transform, torch.device("cpu")))
+    resolved = config.resolve(DataSize(table.n_rows, table.d_in))
+    transform = fit(table, resolved.run.input_transform)
+    return Run(resolved, TrainingData(table, transform, torch.device("cpu")))
 
 
 def moments_of(run: Run, parameter: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,7 +34,7 @@ def moments_of(run: Run, parameter: torch.Tensor) -> tuple[torch.Tensor, torch.T
 
 
 def advance(run: Run, steps: int) -> None:
-    shuffle = Shuffle(run.data.table, run.config.batch_size, run.config.seed)
+    shuffle = Shuffle(run.data.table, run.settings.batch_size, run.settings.seed)
     for step in range(run.step, run.step + steps):
         run.advance(run.data.rows(shuffle.indices(step)))
 
@@ -52,8 +52,8 @@ def test_every_epoch_has_every_row_once_in_its_own_order(batch: int) -> None:
 
 def test_the_rate_warms_up_and_decays_and_starts_again_for_a_refit() -> None:
     config = TrainingConfig("relu", 8, l1=1.0, steps=100, batch_size=8, lr=1.0, lr_warmup=0.1, lr_decay=0.5, refit=0.2)
-    recipe = objective("relu").resolve(config, DataSize(100, 4))
-    rates = [learning_rate(recipe, step) for step in range(100)]
+    resolved = config.resolve(DataSize(100, 4))
+    rates = [learning_rate(resolved.run, step, refit=0.2) for step in range(100)]
     assert rates[0] == pytest.approx(1 / 8)
     assert rates[8:40] == [1.0] * 32
     assert rates[60] == pytest.approx(0.5)

@@ -1,4 +1,4 @@
-"""A target L0: what follows it, what is set aside for it, and what a run arrives at on rows that it never saw."""
+"""A target L0: what follows it, what is held out for it, and what a run arrives at on rows that it never saw."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from saescope.autoencoders.registry import settings_of
+from saescope.autoencoders.settings.run import DataSize
 from saescope.checkpoints import load_sae, weights_sha256
 from saescope.checkpoints.formats import native
 from saescope.store.errors import UserError
 from saescope.training import TrainingConfig, train, trainer
-from saescope.training.data import set_aside
-from saescope.training.objectives import DataSize, objective
-from saescope.training.target import TargetL0
-from tests.training.arrays import DESCRIPTION, ArrayTable, digits
+from saescope.training.data import hold_out
+from saescope.training.l0_control import L0Controller
+from tests.training.arrays import DESCRIPTION, ArrayTable, digits, settings
 from tests.training.test_run import new_run
 from tests.training.test_train import Interrupted, StopAt
 
@@ -41,43 +42,42 @@ def test_a_run_arrives_at_its_target_on_rows_that_it_never_saw(architecture: str
     if architecture != "batchtopk":
         reached = native.read_config(out)["training"]["reached"]
         assert reached["target_l0"] == 12
-        assert reached["setting"] == objective(architecture).sparsity
+        assert reached["setting"] == settings_of(architecture).sparsity[0]
         assert reached["value"] > 0
         assert reached["l0"] == pytest.approx(12, rel=0.1)
 
 
-def led(architecture: str = "relu", **own: float) -> TargetL0:
-    kind = objective(architecture)
-    recipe = kind.resolve(TrainingConfig(architecture, 512, target_l0=8, steps=1000, **own), DataSize(1000, 64))
-    return TargetL0(recipe, kind(recipe))
+def controller(architecture: str = "relu", **own: float) -> L0Controller:
+    config = TrainingConfig(architecture, 512, target_l0=8, steps=1000, **own)
+    return L0Controller(config.resolve(DataSize(1000, 64)).objective())
 
 
 def test_the_wanted_l0_falls_fast_and_then_slowly() -> None:
-    rule = led()
-    rule.follow(256, 0.5, 0)
+    rule = controller()
+    rule.update(256, 0.5, 0)
     values = []
     for step, wanted in ((100, 256 * (8 / 256) ** (1 - 0.75**2)), (200, 256 * (8 / 256) ** 0.75), (400, 8), (900, 8)):
         before = rule.value
-        rule.follow(wanted, 0.5, step - 1)  # no error: nothing moves
+        rule.update(wanted, 0.5, step - 1)  # no error: nothing moves
         values.append(rule.value / before)
     assert values == pytest.approx([1] * 4, abs=0.02)
 
 
 def test_a_weight_shrinks_where_the_code_costs_as_much_as_none() -> None:
-    cheap, dear = led(), led()
+    cheap, dear = controller(), controller()
     for step in range(200):
-        cheap.follow(256, 0.9, step)
-        dear.follow(256, 1.0, step)
+        cheap.update(256, 0.9, step)
+        dear.update(256, 1.0, step)
     assert cheap.value > 1 > dear.value
     assert dear.value > 0
 
 
 def test_a_rate_stays_a_rate() -> None:
-    rule = led("kl")
+    rule = controller("kl")
     first = 8 / 512
     for l0, bound, rho, weight in ((512, 1e-4 * first, 0.4 * first, 3 * 0.4 / 1e-4), (0, 0.5, 0.5, 3)):
         for step in range(5000):
-            rule.follow(l0, 0.5, step)
+            rule.update(l0, 0.5, step)
         assert rule.value == pytest.approx(bound)
         reached = rule.reached()
         assert (reached["setting"], reached["value"]) == ("rho", pytest.approx(rho))
@@ -87,9 +87,9 @@ def test_a_rate_stays_a_rate() -> None:
 def test_thresholds_are_led_by_where_their_l0_is_going() -> None:
     values = {}
     for name in ("relu", "jumprelu"):
-        rule = led(name)
+        rule = controller(name)
         for step, l0 in enumerate((16.0, 15.0, 14.0, 13.0), start=600):  # falling, but above the target
-            rule.follow(l0, 0.5, step)
+            rule.update(l0, 0.5, step)
         values[name] = rule.value
     assert values["relu"] > 1 > values["jumprelu"]
 
@@ -108,11 +108,11 @@ def test_the_cost_of_a_code_of_zeros_is_one(architecture: str) -> None:
     run = new_run(digits(), architecture, target_l0=6.0)
     seen: list[float] = []
 
-    def follow(l0: float, cost: float, step: int, n_steps: int = 1) -> None:
+    def update(l0: float, cost: float, step: int, n_steps: int = 1) -> None:
         seen.append(cost)
 
-    assert run.target is not None
-    run.target.follow = follow  # type: ignore[method-assign]
+    assert run.l0_controller is not None
+    run.l0_controller.update = update  # type: ignore[method-assign]
     with torch.no_grad():
         for name, tensor in run.model.state_dict().items():
             if name != "b_dec":
@@ -135,21 +135,21 @@ def test_a_cut_run_with_a_target_ends_with_the_same_bits(tmp_path: Path, monkeyp
     assert native.read_config(cut)["training"] == native.read_config(whole)["training"]
 
 
-def test_rows_set_aside_are_not_trained_on() -> None:
+def test_held_out_rows_are_not_trained_on() -> None:
     table = ArrayTable(np.arange(1000)[:, None])
-    rest, aside = set_aside(table)
-    assert aside is not None
-    both = [part.rows(np.arange(part.n_rows)).squeeze(1).tolist() for part in (rest, aside)]
+    rest, held_out = hold_out(table)
+    assert held_out is not None
+    both = [part.rows(np.arange(part.n_rows)).squeeze(1).tolist() for part in (rest, held_out)]
     assert len(both[1]) == 50
     assert sorted(both[0] + both[1]) == list(range(1000))
     small = ArrayTable(np.arange(100)[:, None])
-    assert set_aside(small) == (small, None)
+    assert hold_out(small) == (small, None)
 
 
 def test_what_keeps_k_features_takes_the_target_as_k() -> None:
     for name in ("topk", "batchtopk", "matryoshka", "abstopk", "groupmax"):
-        recipe = objective(name).resolve(TrainingConfig(name, 64, target_l0=16), DataSize(1000, 8))
-        assert (recipe.k, recipe.target_l0) == (16, None)
+        resolved = TrainingConfig(name, 64, target_l0=16).resolve(DataSize(1000, 8))
+        assert (settings(resolved).k, settings(resolved).target_l0) == (16, None)
     with pytest.raises(UserError, match=r"target_l0 is 2\.5, but topk keeps a whole number"):
         TrainingConfig("topk", 64, target_l0=2.5)
     with pytest.raises(UserError, match="an L0 lies between 0 and n_features, 64"):

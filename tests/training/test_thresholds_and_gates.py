@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from saescope.autoencoders.gated import GatedAutoencoder
-from saescope.autoencoders.jumprelu import JumpreluAutoencoder
+from saescope.autoencoders.gated.module import GatedAutoencoder
+from saescope.autoencoders.jumprelu.module import JumpreluAutoencoder
 from saescope.autoencoders.linear import LinearAutoencoder
-from saescope.training import sparse
+from saescope.autoencoders.objectives import sparse
 from tests.training.arrays import digits
 from tests.training.test_objectives import D_IN, N, inputs, prepared
 from tests.training.test_run import advance, new_run

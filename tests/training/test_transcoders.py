@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from saescope.autoencoders.relu import ReluAutoencoder
+from saescope.autoencoders.objectives.protocol import StepInputs
+from saescope.autoencoders.relu.module import ReluAutoencoder
+from saescope.autoencoders.settings.run import DataSize
 from saescope.checkpoints import load_sae, weights_sha256
 from saescope.checkpoints.formats import native
 from saescope.sources.targets import SideBySide
 from saescope.store.errors import UserError
 from saescope.training import TrainingConfig, data, train, trainer
 from saescope.training.adam import Adam
-from saescope.training.objectives import DataSize, StepInputs, objective
 from saescope.training.resampling import resample
 from tests.training.arrays import DESCRIPTION, ArrayTable, digits
 from tests.training.test_train import Interrupted, StopAt
@@ -96,7 +97,7 @@ def test_a_cut_run_ends_with_the_same_bits(
 )
 def test_losses_are_of_the_target(architecture: str, own: dict[str, Any]) -> None:
     config = TrainingConfig(architecture, n_features=90, batch_size=40, steps=100, skip=True, **own)
-    goal = objective(architecture)(objective(architecture).resolve(config, DataSize(1000, 9)), 5)
+    goal = config.resolve(DataSize(1000, 9)).objective(5)
     model = goal.new_model(9)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -115,7 +116,7 @@ def test_losses_are_of_the_target(architecture: str, own: dict[str, Any]) -> Non
 
 def test_a_resampled_feature_reads_the_input_and_writes_the_error() -> None:
     config = TrainingConfig("relu", n_features=30, l1=0.1, steps=10)
-    goal = objective("relu")(objective("relu").resolve(config, DataSize(1797, 64)), D_OUT)
+    goal = config.resolve(DataSize(1797, 64)).objective(D_OUT)
     x, y = pairs().pairs(np.arange(500))
     model = goal.new_model(64)
     assert isinstance(model, ReluAutoencoder)

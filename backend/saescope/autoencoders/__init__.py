@@ -1,6 +1,5 @@
-"""Sparse autoencoders: one architecture per file behind one protocol."""
+"""Sparse autoencoders: one architecture per folder, behind one protocol."""
 
-from saescope.autoencoders.protocol import Autoencoder, AutoencoderConfig, Output, Selection
-from saescope.autoencoders.registry import architecture, architectures, register
+from saescope.autoencoders.registry import Architecture, architecture, architectures
 
-__all__ = ["Autoencoder", "AutoencoderConfig", "Output", "Selection", "architecture", "architectures", "register"]
+__all__ = ["Architecture", "architecture", "architectures"]

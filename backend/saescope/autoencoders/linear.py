@@ -23,7 +23,7 @@ from torch.nn import functional
 from saescope.autoencoders.folding import AffineSpace
 from saescope.autoencoders.input_normalization import InputNormalization, spread_of
 from saescope.autoencoders.protocol import Autoencoder, AutoencoderConfig, Selection
-from saescope.store.errors import UserError
+from saescope.store.errors import OptionError
 
 SMALLEST_NORM = 1e-12
 """Norm of an atom from which on it is divided by; a smaller one counts as this."""
@@ -46,9 +46,9 @@ class LinearConfig(AutoencoderConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.tied and self.transcoder:
-            raise UserError("a transcoder's encoder and decoder are in different spaces, so they cannot be tied")
+            raise OptionError("a transcoder's encoder and decoder are in different spaces, so they cannot be tied")
         if self.input_normalization == "layer_norm" and self.d_in < 2:
-            raise UserError("layer_norm divides by the spread over the dimensions of an input, and d_in is 1")
+            raise OptionError("layer_norm divides by the spread over the dimensions of an input, and d_in is 1")
 
 
 class LinearAutoencoder(Autoencoder):

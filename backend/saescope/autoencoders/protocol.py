@@ -3,8 +3,9 @@
 Shape symbols: `batch` positions, `d_in` width of the input, `d_out` width of the output (= d_in unless a transcoder),
 `n_features` width of the code, `k` most features that may fire at one position.
 
-An architecture is one file of this package: a frozen config that derives from `AutoencoderConfig` and a module that
-derives from `Autoencoder`, registered under its name (see `registry`). Nothing else has to change to add one.
+An architecture is a frozen config that derives from `AutoencoderConfig` and a module that derives from `Autoencoder`;
+to be trained it has settings and an objective too. A record of all four makes it known (see `registry`): nothing else
+has to change to add one.
 
 `decode` sees codes alone. Where a reconstruction needs the input as well (per-input normalisation, skip terms),
 `restore` adds what is missing; `reconstruct` does both, and is what reconstructions are judged by.
@@ -21,7 +22,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from saescope.autoencoders.folding import AffineSpace
-from saescope.store.errors import UserError
+from saescope.store.errors import OptionError
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,15 @@ class AutoencoderConfig:
 
     def __post_init__(self) -> None:
         if self.d_in < 1:
-            raise UserError(f"d_in is {self.d_in}; an input needs at least 1 dimension")
+            raise OptionError(f"d_in is {self.d_in}; an input needs at least 1 dimension")
         if self.n_features < 1:
-            raise UserError(f"n_features is {self.n_features}; an SAE needs at least 1 feature")
+            raise OptionError(f"n_features is {self.n_features}; an SAE needs at least 1 feature")
         if self.d_out < 0:
-            raise UserError(f"d_out is {self.d_out}; an output needs at least 1 dimension")
+            raise OptionError(f"d_out is {self.d_out}; an output needs at least 1 dimension")
         object.__setattr__(self, "d_out", self.d_out or self.d_in)
         object.__setattr__(self, "transcoder", self.transcoder or self.d_out != self.d_in)
         if self.transcoder and self.apply_b_dec_to_input:
-            raise UserError(
+            raise OptionError(
                 "a transcoder's b_dec belongs to its target, so it cannot be subtracted from the input",
                 "set apply_b_dec_to_input to false; an offset of the input goes into b_enc",
             )
@@ -164,8 +165,8 @@ class Autoencoder(nn.Module, ABC):
 
     @property
     def atoms(self) -> Float[Tensor, "n_features d_out"]:
-        """Decoder directions: what a code of 1 adds to `decode`. Raises `UserError` where the decoder is not linear."""
-        raise UserError(f"architecture {self.config.architecture!r} has no linear decoder, so it has no atoms")
+        """Decoder directions: what a code of 1 adds to `decode`. `OptionError` where the decoder is not linear."""
+        raise OptionError(f"architecture {self.config.architecture!r} has no linear decoder, so it has no atoms")
 
     @property
     def decoder_bias(self) -> Float[Tensor, " d_out"] | None:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saescope.autoencoders import Autoencoder, architecture
+from saescope.autoencoders import architecture
+from saescope.autoencoders.protocol import Autoencoder
 
 
 def assemble(name: str, tensors: dict[str, Tensor], **fields: Any) -> Autoencoder:

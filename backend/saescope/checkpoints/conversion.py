@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints.formats import native, saelens_writer
 from saescope.checkpoints.formats.protocol import Loaded
 from saescope.checkpoints.loading import load_checkpoint, locate

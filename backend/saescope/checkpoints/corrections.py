@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.scaling import scale_input
 from saescope.store.errors import CheckpointError

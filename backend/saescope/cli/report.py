@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from saescope.cli.run import silence
+from saescope.store import numbers
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 
@@ -48,20 +49,12 @@ def _plain(value: Any) -> Any:
 
 def number(value: float | None, digits: int = 3) -> str:
     """A measured value with `digits` significant digits; a dash where there is none."""
-    if value is None or not math.isfinite(value):
-        return "-"
-    if value == 0:
-        return "0"
-    if not 1e-4 <= abs(value) < 1e7:
-        return f"{value:.{digits - 1}e}"
-    if abs(value) >= 10**digits:
-        return f"{value:,.0f}"
-    return f"{value:#.{digits}g}".rstrip(".")
+    return "-" if value is None or not math.isfinite(value) else numbers.significant(value, digits)
 
 
 def count(value: int | None) -> str:
     """A count with thousands separated; a dash where there is none."""
-    return "-" if value is None else f"{value:,}"
+    return "-" if value is None else numbers.count(value)
 
 
 def metric(name: str, value: float | None) -> str:
@@ -72,12 +65,8 @@ def metric(name: str, value: float | None) -> str:
 
 
 def percent(fraction: float | None) -> str:
-    """A fraction as a percentage with two significant digits."""
-    if fraction is None or not math.isfinite(fraction):
-        return "-"
-    if 0 < fraction < 1e-5:
-        return f"{100 * fraction:.1e} %"
-    return f"{100 * fraction:.2g} %" if fraction < 0.995 else f"{100 * fraction:.4g} %"
+    """A fraction as a percentage with two significant digits; a dash where there is none."""
+    return "-" if fraction is None or not math.isfinite(fraction) else numbers.percent(fraction)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:

@@ -11,6 +11,7 @@ from saescope.cli.report import count, json_object, json_option, line, metric, n
 from saescope.cli.show_texts import show_strips, show_tokens
 from saescope.cli.store_option import open_store, store_option
 from saescope.store.format.thresholds import DEAD_BOUND_LEVEL, dead_bound
+from saescope.store.numbers import one_in
 from saescope.store.token_text import visible
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ def _show_feature(entry: Entry, feature_id: int, n_examples: int, as_json: bool)
         bound = f"density < {percent(dead_bound(entry.n_positions))}, {percent(DEAD_BOUND_LEVEL)}"
         line(f"dead: fired at 0 of {count(entry.n_positions)} positions ({bound})")
     else:
-        one_in = f"1 in {count(round(1 / feature.density))}"
-        line(f"density       {percent(feature.density)} ({one_in}; {count(feature.n_firing)} firings)")
+        line(f"density       {percent(feature.density)} ({one_in(feature.density)}; {count(feature.n_firing)} firings)")
         values = (number(v) for v in (feature.max_activation, feature.mean_activation, feature.std_activation))
         line("activation    max {}, mean {}, std {}".format(*values))
         line(f"histogram     {_bars(feature.hist_counts)}")

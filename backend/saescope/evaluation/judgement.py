@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.evaluation.pass_metrics import evaluate
 from saescope.metrics.absorption import Absorption
 from saescope.metrics.consistency import FiringItems

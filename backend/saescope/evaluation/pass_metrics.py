@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.metrics.cross_entropy import N_CE_POSITIONS
 from saescope.metrics.evaluation import Evaluation, metric_items
 from saescope.precompute.one_pass.run import Observer, PassOptions, run_pass

@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints.corrections import corrected
 from saescope.sources.protocol import Source, flat_positions
 from saescope.store.errors import UserError

@@ -16,8 +16,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from torch import Tensor
 
-from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.metrics.registry import Over, register
 from saescope.progress import SILENT, Progress
 from saescope.store.errors import UserError

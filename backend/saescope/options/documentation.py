@@ -18,7 +18,7 @@ def _row(option: Option) -> str:
     words = option.default_words
     text = option.text.rstrip(".").replace("|", "\\|")
     given = f"{names} {option.metavar}".rstrip()
-    return f"| {given} | {text}{f'; {words} if left out' if words else ''} |"
+    return f"| {given} | {text}{f' ({words} if left out)' if words else ''} |"
 
 
 def with_tables(page: str, tables: Mapping[str, str]) -> str:

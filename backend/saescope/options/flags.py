@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -97,11 +97,17 @@ def _joined(one: Any, other: Any) -> Any:
     return one if bare(one) == bare(other) else None
 
 
-def _whose(owners: list[str], classes: Mapping[str, type]) -> str:
-    if len(owners) == len(classes):
+def owners_in_words(owners: Sequence[str], everyone: Sequence[str]) -> str:
+    """`relu, gated`, or `all but deep` where that is shorter; empty where it is everyone."""
+    others = [name for name in everyone if name not in owners]
+    if not others:
         return ""
-    others = [name for name in classes if name not in owners]
-    return f"all but {', '.join(others)}: " if len(others) < len(owners) / 2 else f"{', '.join(owners)}: "
+    return f"all but {', '.join(others)}" if len(others) < len(owners) / 2 else ", ".join(owners)
+
+
+def _whose(owners: list[str], classes: Mapping[str, type]) -> str:
+    words = owners_in_words(owners, list(classes))
+    return f"{words}: " if words else ""
 
 
 def option_flags(options: Mapping[str, Option], into: str) -> Callable[[F], F]:

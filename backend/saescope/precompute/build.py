@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.device import choose_device
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints.conversion import NativeCheckpoint, as_native
 from saescope.checkpoints.formats import native
 from saescope.metrics.evaluation import Evaluation, metric_items

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 import numpy as np
 from jaxtyping import Int64
 
-from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.precompute.kernels.records import Postings
 from saescope.precompute.one_pass.run import PassFolder, PassResult
 from saescope.precompute.one_pass.spill import Spill

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.metrics.cross_entropy import CrossEntropy, cross_entropy
 from saescope.metrics.evaluation import Evaluation
 from saescope.metrics.feature_counts import feature_counts

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Num, UInt8
 from PIL import Image, ImageOps
 
-from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.models.hooked import HookedModel
 from saescope.models.loading import load_model
 from saescope.probing.probe import Probe, check_model, model_options

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.device import choose_device
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints import load_sae
 from saescope.models.options import DType, ModelOptions
 from saescope.probing.result import ProbeResult, firing_features

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
-from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.models.hooked import HookedModel
 from saescope.models.loading import load_model, load_tokenizer
 from saescope.models.quiet import quiet

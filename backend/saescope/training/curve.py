@@ -6,8 +6,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from saescope.autoencoders.objectives.protocol import StepLoss
 from saescope.store.format.schema import schema_of
-from saescope.training.objectives import StepLoss
 
 ROWS = 200
 """Rows of a whole run, about."""

@@ -17,7 +17,7 @@ CACHE_VALUES = 2**26
 """Tables of up to this many values (256 MB in float32) are transformed once and kept."""
 
 
-MOST_ASIDE, FEWEST_TO_SET_ASIDE_FROM, ASIDE_SEED = 1_024, 400, 20_240_711
+MOST_HELD_OUT, FEWEST_TO_HOLD_OUT_FROM, HELD_OUT_SEED = 1_024, 400, 20_240_711
 
 
 class Order(Protocol):
@@ -69,19 +69,19 @@ def representative(table: ActivationTable) -> ActivationTable:
     return PairedSample(table, rows) if isinstance(table, PairedTable) else Sample(table, rows)
 
 
-def set_aside(table: ActivationTable) -> tuple[ActivationTable, ActivationTable | None]:
+def hold_out(table: ActivationTable) -> tuple[ActivationTable, ActivationTable | None]:
     """The table without a few rows, and these, on which a run may see what it does on rows that it is not trained on.
 
     None are taken from a small table, nor from one that is computed as it is read.
     """
-    if isinstance(table, StreamedTable) or table.n_rows < FEWEST_TO_SET_ASIDE_FROM:
+    if isinstance(table, StreamedTable) or table.n_rows < FEWEST_TO_HOLD_OUT_FROM:
         return table, None
-    order = np.random.default_rng(ASIDE_SEED).permutation(table.n_rows)
-    size = min(MOST_ASIDE, table.n_rows // 20)
-    aside, rest = np.sort(order[:size]), np.sort(order[size:])
+    order = np.random.default_rng(HELD_OUT_SEED).permutation(table.n_rows)
+    size = min(MOST_HELD_OUT, table.n_rows // 20)
+    held_out, rest = np.sort(order[:size]), np.sort(order[size:])
     if isinstance(table, PairedTable):
-        return PairedSample(table, rest), PairedSample(table, aside)
-    return Sample(table, rest), Sample(table, aside)
+        return PairedSample(table, rest), PairedSample(table, held_out)
+    return Sample(table, rest), Sample(table, held_out)
 
 
 class Shuffle:
@@ -129,14 +129,15 @@ class TrainingData:
         transform: InputTransform,
         device: torch.device,
         target_transform: InputTransform | None = None,
-        aside: ActivationTable | None = None,
+        held_out: ActivationTable | None = None,
     ) -> None:
         self.table, self.transform, self.device, self.target_transform = table, transform, device, target_transform
         assert (target_transform is not None) == isinstance(table, PairedTable)
-        self.aside: Tensor | None = None
+        self.held_out: Tensor | None = None
         """Inputs of rows that are not trained on, in the space of training."""
-        if aside is not None:
-            self.aside = transform.apply(aside.rows(np.arange(aside.n_rows, dtype=np.int64)).to(device))
+        if held_out is not None:
+            every = np.arange(held_out.n_rows, dtype=np.int64)
+            self.held_out = transform.apply(held_out.rows(every).to(device))
         self._cached: Batch | None = None
         width = table.d_in + (self.d_target or 0)
         if table.n_rows * width <= CACHE_VALUES:

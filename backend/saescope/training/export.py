@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints.formats import native
 from saescope.training.input_transform import InputTransform
 

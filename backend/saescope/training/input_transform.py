@@ -15,19 +15,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saescope.autoencoders.settings.run import TransformKind
 from saescope.sources.moments import measure_moments
 from saescope.sources.protocol import ActivationTable
 from saescope.sources.whitening import whitening_of
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError
 
-TransformKind = Literal["scale", "zca", "none"]
 BLOCK_VALUES = 2**24
 """Values read at a time while fitting (64 MB in float32)."""
 
@@ -94,7 +93,7 @@ class InputTransform:
 
 
 def fit(table: ActivationTable, kind: TransformKind, epsilon: float = 0.01) -> InputTransform:
-    """The transform of `kind` for a table. `UserError` where the activations never vary or are not finite."""
+    """The transform of `kind` for a table. `DataError` where the activations never vary or are not finite."""
     d_in, mean = table.d_in, _mean(table)
     if kind == "zca":
         moments = measure_moments(table)
@@ -118,7 +117,7 @@ def _mean_norms(table: ActivationTable, mean: Tensor, matrix: Tensor | None) -> 
         norms = torch.linalg.vector_norm(centred, dim=1)
         norm, square = norm + float(norms.sum()), square + float(norms.square().sum())
     if not square > 1e-20 * table.n_rows:
-        raise UserError(
+        raise DataError(
             f"all {table.n_rows} activations are equal, so there is nothing to learn", "give data that vary"
         )
     return norm / table.n_rows, square / table.n_rows
@@ -129,7 +128,7 @@ def _mean(table: ActivationTable) -> Float[Tensor, " d_in"]:
     for block in _blocks(table):
         total += block.sum(0)
     if not bool(torch.isfinite(total).all()):
-        raise UserError("the activations hold NaN or infinite values", "remove or mask those positions")
+        raise DataError("the activations hold NaN or infinite values", "remove or mask those positions")
     return total / table.n_rows
 
 

@@ -8,13 +8,15 @@ objective chooses; the optimiser's moments of these slices are cleared, the seco
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.autoencoders.objectives.linear import LinearObjective
 from saescope.training.adam import Adam
-from saescope.training.objectives import Objective
 
 
 def resample(
@@ -23,7 +25,7 @@ def resample(
     dead: Int64[Tensor, " dead"],
     inputs: Float[Tensor, "batch d_in"],
     generator: torch.Generator,
-    objective: Objective,
+    objective: LinearObjective[Any],
     targets: Float[Tensor, "batch d_out"] | None = None,
 ) -> None:
     """Gives the features `dead` a new start from `inputs` and, where there are any, `targets`, both in their spaces of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,123 +11,126 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saescope.autoencoders.linear import LinearAutoencoder
-from saescope.store.errors import UserError
+from saescope.autoencoders.objectives.linear import LinearObjective
+from saescope.autoencoders.objectives.processes import ALONE, Processes
+from saescope.autoencoders.objectives.protocol import StepInputs, StepLoss
+from saescope.store.errors import OptionError
 from saescope.training.adam import Adam
-from saescope.training.config import Recipe
+from saescope.training.config import ResolvedConfig
 from saescope.training.curve import Curve
 from saescope.training.data import Batch, StreamedTable, TrainingData
-from saescope.training.objectives import Objective, StepInputs, StepLoss, objective
-from saescope.training.processes import ALONE, Processes
+from saescope.training.l0_control import L0Controller
 from saescope.training.resampling import resample
 from saescope.training.schedule import learning_rate
-from saescope.training.target import TargetL0
 
 SAMPLE_ROWS = 8192
 """Rows that the first weights and resampling look at."""
 
-ASIDE_EVERY = 10
-"""Steps between two looks at the rows set aside."""
+HELD_OUT_EVERY = 10
+"""Steps between two looks at the held-out rows."""
 
 
 class Run:
     """State of one run and how a step changes it."""
 
-    def __init__(self, config: Recipe, data: TrainingData, processes: Processes = ALONE) -> None:
+    def __init__(self, config: ResolvedConfig, data: TrainingData, processes: Processes = ALONE) -> None:
         """With several `processes`, `advance` takes this one's part of each batch."""
         self.config, self.data, self.processes = config, data, processes
-        self.objective = objective(config.architecture)(config, data.d_target)
+        self.settings = settings = config.run
+        self.objective = config.objective(data.d_target)
         self.objective.processes = processes
         self.model = self.objective.new_model(data.table.d_in)
         first = self._sample(0)
-        self.objective.initialise(self.model, first.x.cpu(), config.seed)
+        self.objective.initialise(self.model, first.x.cpu(), settings.seed)
         if first.targets is not None:
             with torch.no_grad():
                 self.objective.set_target_mean(self.model, first.targets.mean(0))
         self.model.to(data.device)
         parameters = list(self.model.parameters())
-        quick = {id(p) for p in self.objective.quick(self.model)}
-        rates = [config.bias_rate if id(p) in quick else 1.0 for p in parameters]
-        self.optimiser = Adam(parameters, config.adam_beta1, config.adam_beta2, config.adam_epsilon, rates)
+        biases = {id(p) for p in self.objective.bias_parameters(self.model)}
+        rates = [settings.bias_rate if id(p) in biases else 1.0 for p in parameters]
+        self.optimiser = Adam(parameters, settings.adam_beta1, settings.adam_beta2, settings.adam_epsilon, rates)
         self.step = 0
         self.curve = Curve(self.steps)
-        self.target = TargetL0.of(config, self.objective)
-        self.silent = torch.zeros(config.n_features, dtype=torch.int64, device=data.device)
+        self.l0_controller = L0Controller.of(self.objective)
+        self.silent = torch.zeros(settings.n_features, dtype=torch.int64, device=data.device)
 
     @property
     def steps(self) -> int:
         """Of the whole run."""
-        return self.config.steps
+        return self.settings.steps
 
     @property
     def n_examples(self) -> int:
         """Positions seen so far."""
-        return self.step * self.config.batch_size
+        return self.step * self.settings.batch_size
 
     @property
     def sparsity(self) -> float:
         """Value of the setting that decides how sparse the code is."""
-        if self.target is not None:
-            return self.target.value
-        return float(getattr(self.config, self.objective.setting))
+        if self.l0_controller is not None:
+            return self.l0_controller.value
+        return float(getattr(self.config.own, self.objective.setting))
 
     def finish(self) -> None:
         """The last change to the model."""
-        aside = self.data.aside
-        self.objective.finish(self.model, self._sample(self.steps).x if aside is None else aside)
-        if self.target is not None and aside is not None:
-            self.target.ended(self._l0_of(aside))
+        held_out = self.data.held_out
+        self.objective.finish(self.model, self._sample(self.steps).x if held_out is None else held_out)
+        if self.l0_controller is not None and held_out is not None:
+            self.l0_controller.end(self._l0_of(held_out))
 
     def advance(
         self, x: Float[Tensor, "batch d_in"], targets: Float[Tensor, "batch d_out"] | None = None
     ) -> str | None:
         """One optimiser step on a batch. Returns a note for the display where a row of the curve ends.
 
-        Raises `UserError` where the loss is no number any more.
+        Raises `OptionError` where the loss is no number any more.
         """
-        rate = learning_rate(self.config, self.step)
+        rate = learning_rate(self.settings, self.step, self.objective.refit)
         loss = self._optimise(x, targets, rate)
         self.curve.add(loss, self.data.variance, self._batch(x))
         if self.step % self.curve.every and self.step != self.steps:
             return None
-        dead = float((self.silent >= self.config.dead_after).float().mean())
+        dead = float((self.silent >= self.settings.dead_after).float().mean())
         row = self.curve.close_row(self.step, self.n_examples, dead, rate)
         if not math.isfinite(row["loss"]):
-            raise UserError(f"training diverged: the loss is {row['loss']} at step {self.step}", "try a lower --lr")
+            raise OptionError(f"training diverged: the loss is {row['loss']} at step {self.step}", "try a lower --lr")
         return f"FVU {row['fvu']:.3f}, L0 {row['l0']:.1f}, dead {100 * dead:.1f} %"
 
     def _optimise(self, x: Tensor, targets: Tensor | None, rate: float) -> StepLoss:
         self._revive()
         inputs = StepInputs(x, self.step, self.data.variance, self.silent, self.sparsity, targets)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.autocast):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.settings.autocast):
             loss = self.objective.loss(self.model, inputs)
         self.optimiser.forget_gradients()
         loss.total.backward()
         self.processes.average_gradients(self.optimiser.parameters)
-        loss = self.processes.merged(loss)
-        unit = self.config.decoder_norm == "unit" and not self.objective.refitting(self.step)
+        loss = merged(loss, self.processes)
+        unit = self.objective.keeps_unit_atoms(self.step)
         if unit:
             self._remove_parallel_gradient()
-        if self.config.weight_decay:
-            self._decay_weights(self.config.weight_decay)
-        if self.config.grad_clip:
-            self.optimiser.clip(self.config.grad_clip)
+        if self.settings.weight_decay:
+            self._decay_weights(self.settings.weight_decay)
+        if self.settings.grad_clip:
+            self.optimiser.clip(self.settings.grad_clip)
         self.optimiser.step(rate)
         if unit:
             self._normalise_atoms()
         self.objective.after_step(self.model, loss)
-        if self.target is not None and not self.objective.refitting(self.step):
-            self._follow_target(self.target, loss, self._batch(x))
+        if self.l0_controller is not None and not self.objective.refitting(self.step):
+            self._control_l0(self.l0_controller, loss, self._batch(x))
         self.silent += self._batch(x)
         self.silent[loss.firing > 0] = 0
         self.step += 1
         return loss
 
-    def _follow_target(self, target: TargetL0, loss: StepLoss, batch: int) -> None:
-        loss.terms.update((name, torch.tensor(v)) for name, v in self.objective.led_settings(target.value).items())
-        if self.data.aside is None:
-            target.follow(float(loss.firing.sum()) / batch, self._cost(loss), self.step)
-        elif self.step % ASIDE_EVERY == 0:
-            target.follow(self._l0_of(self.data.aside), self._cost(loss), self.step, ASIDE_EVERY)
+    def _control_l0(self, controller: L0Controller, loss: StepLoss, batch: int) -> None:
+        settings = self.objective.settings_at(controller.value)
+        loss.terms.update((name, torch.tensor(value)) for name, value in settings.items())
+        if self.data.held_out is None:
+            controller.update(float(loss.firing.sum()) / batch, self._cost(loss), self.step)
+        elif self.step % HELD_OUT_EVERY == 0:
+            controller.update(self._l0_of(self.data.held_out), self._cost(loss), self.step, HELD_OUT_EVERY)
 
     def _l0_of(self, rows: Tensor) -> float:
         with torch.no_grad():
@@ -135,31 +139,28 @@ class Run:
 
     def _cost(self, loss: StepLoss) -> float:
         """The loss over what it would be if no feature ever fired."""
-        nothing = self.objective.errors_in_loss * self.data.variance / self.model.d_out
+        nothing = self.objective.n_reconstructions * self.data.variance / self.model.d_out
         return float(loss.total.detach()) / nothing
 
     def _sample(self, step: int) -> Batch:
         table = self.data.table
-        rng = np.random.default_rng([self.config.seed, 1, step])
+        rng = np.random.default_rng([self.settings.seed, 1, step])
         among = table.sample_rows() if isinstance(table, StreamedTable) else table.n_rows
         size = min(SAMPLE_ROWS, among if isinstance(among, int) else len(among))
         return self.data.batch(np.sort(rng.choice(among, size=size, replace=False)))
 
     def _revive(self) -> None:
-        c = self.config
-        if c.revival not in ("resample", "both") or self.step == 0:
+        if not self.objective.resamples(self.step):
             return
-        if self.step % c.resample_every or self.step > c.resample_until * c.steps:
-            return
-        dead = torch.nonzero(self.silent >= c.dead_after).squeeze(1)
+        dead = torch.nonzero(self.silent >= self.settings.dead_after).squeeze(1)
         if len(dead) == 0:
             return
         assert isinstance(self.model, LinearAutoencoder)
-        assert isinstance(self.objective, Objective)
-        most = max(1, round(c.n_features * self.objective.resampled_at_once))
+        assert isinstance(self.objective, LinearObjective)
+        most = max(1, round(self.settings.n_features * self.objective.resampled_at_once))
         if len(dead) > most:  # the longest silent first
             dead = dead[torch.argsort(self.silent[dead], descending=True, stable=True)[:most]]
-        generator = torch.Generator().manual_seed(c.seed * 1_000_003 + self.step)
+        generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.step)
         drawn_from = self._sample(self.step)
         resample(self.model, self.optimiser, dead, drawn_from.x, generator, self.objective, drawn_from.targets)
         self.silent[dead] = 0
@@ -190,3 +191,19 @@ class Run:
         assert isinstance(self.model, LinearAutoencoder)
         atoms = self.model.W_dec.detach()
         atoms /= torch.linalg.vector_norm(atoms, dim=1, keepdim=True)
+
+
+def merged(loss: StepLoss, processes: Processes) -> StepLoss:
+    """Numbers of the whole batch in the place of a process's part's: means of losses and terms, sums of firings."""
+    if processes.size == 1:
+        return loss
+    means = (loss.total, loss.squared_error, *loss.terms.values())
+    numbers = processes.sum(torch.cat([torch.stack([m.detach().double() for m in means]), loss.firing.double()]))
+    total, squared, *terms = (numbers[: len(means)] / processes.size).float()
+    return replace(
+        loss,
+        total=total,
+        squared_error=squared,
+        firing=numbers[len(means) :].to(loss.firing.dtype),
+        terms=dict(zip(loss.terms, terms, strict=True)),
+    )

@@ -20,10 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from saescope.checkpoints.formats import native
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError, OptionError, StorageError
 from saescope.store.format.safetensors import read_header
 from saescope.store.write import atomic
-from saescope.training.config import Recipe
+from saescope.training.config import ResolvedConfig
 from saescope.training.curve import Curve
 from saescope.training.export import write_checkpoint
 from saescope.training.input_transform import InputTransform
@@ -32,7 +32,7 @@ from saescope.training.run import Run
 STATE_VERSION = "3"
 
 
-def run_key(config: Recipe, description: Mapping[str, Any]) -> str:
+def run_key(config: ResolvedConfig, description: Mapping[str, Any]) -> str:
     """Hash of everything that decides a run's result: its resolved settings and its data."""
     decides = {
         "config": config.to_dict(),
@@ -49,7 +49,7 @@ def run_key(config: Recipe, description: Mapping[str, Any]) -> str:
 class RunFolder:
     """Reads and writes the files of one run."""
 
-    def __init__(self, root: Path, config: Recipe, description: Mapping[str, Any]) -> None:
+    def __init__(self, root: Path, config: ResolvedConfig, description: Mapping[str, Any]) -> None:
         self.root, self.config, self.description = root, config, dict(description)
         self.key = run_key(config, description)
         self._check()
@@ -65,7 +65,7 @@ class RunFolder:
     def _check(self) -> None:
         """Refuses a file, a foreign folder and another run's folder; removes leftovers of cut writes."""
         if self.root.exists() and not self.root.is_dir():
-            raise UserError(f"{self.root} is a file; the run needs a folder", "choose another --out")
+            raise StorageError(f"{self.root} is a file; the run needs a folder", "choose another --out")
         if not self.root.is_dir():
             return
         for folder in (self.root, self._state.parent):
@@ -76,9 +76,9 @@ class RunFolder:
         if key is None and any(path.name != "state" for path in self.root.iterdir()):
             known = {native.WEIGHTS_NAME, "training.parquet"}
             if not {p.name for p in self.root.iterdir() if p.name != "state"} <= known:
-                raise UserError(f"{self.root} holds other files", "choose an empty or a new folder with --out")
+                raise StorageError(f"{self.root} holds other files", "choose an empty or a new folder with --out")
         if key is not None and key != self.key:
-            raise UserError(
+            raise OptionError(
                 f"{self.root} holds a run with other settings or data", "choose another --out, or remove that folder"
             )
 
@@ -94,7 +94,7 @@ class RunFolder:
     def _open(self) -> tuple[dict[str, str], Any]:
         header = read_header(
             self._state,
-            lambda message: UserError(
+            lambda message: CheckpointError(
                 f"the training state is damaged: {message}", "remove that folder and start again"
             ),
         )
@@ -111,7 +111,7 @@ class RunFolder:
                 {name.removeprefix(prefix): file.get_tensor(name) for name in names if name.startswith(prefix)}
                 for prefix in ("transform.", "target_transform.")
             ]
-        kind = self.config.input_transform
+        kind = self.config.run.input_transform
         inputs, targets = (InputTransform.from_tensors(kind, each) if each else None for each in kept)
         assert inputs is not None
         return inputs, targets
@@ -130,8 +130,8 @@ class RunFolder:
             "step": str(run.step),
             "curve": json.dumps(run.curve.to_json()),
         }
-        if run.target is not None:
-            metadata["target"] = json.dumps(run.target.to_json())
+        if run.l0_controller is not None:
+            metadata["target"] = json.dumps(run.l0_controller.to_json())
         atomic.make_folder(self._state.parent)
         with atomic.replacing(self._state) as temporary:
             save_file({name: t.cpu().contiguous() for name, t in tensors.items()}, temporary, metadata)
@@ -142,7 +142,7 @@ class RunFolder:
             return False
         metadata, file = self._open()
         if metadata.get("version") != STATE_VERSION:
-            raise UserError(
+            raise CheckpointError(
                 f"{self._state} was written by another version of saescope: format {metadata.get('version')}, "
                 f"expected {STATE_VERSION}",
                 "remove that folder and start again",
@@ -155,8 +155,8 @@ class RunFolder:
                 moment.copy_(file.get_tensor(f"adam.{name}"))
             run.silent.copy_(file.get_tensor("silent"))
         run.step = int(metadata["step"])
-        if run.target is not None:
-            run.target.restore(json.loads(metadata["target"]))
+        if run.l0_controller is not None:
+            run.l0_controller.restore(json.loads(metadata["target"]))
         run.curve = Curve.from_json(json.loads(metadata["curve"]), device)
         return True
 
@@ -170,7 +170,7 @@ class RunFolder:
         training: dict[str, Any] = {
             "run_key": self.key,
             "config": self.config.to_dict(),
-            "seed": self.config.seed,
+            "seed": self.config.run.seed,
             "data_sha256": self.description.get("data_sha256"),
             "held_out": self.description.get("held_out"),
             "source": self.description,
@@ -180,13 +180,13 @@ class RunFolder:
             "transform": {
                 "kind": transform.kind,
                 "scale": transform.scale,
-                "zca_epsilon": self.config.zca_epsilon if transform.kind == "zca" else None,
+                "zca_epsilon": self.config.run.zca_epsilon if transform.kind == "zca" else None,
             },
             "device": run.data.device.type,
             "processes": run.processes.size,
         }
         if run.data.target_transform is not None:
             training["transform"]["target_scale"] = run.data.target_transform.scale
-        if run.target is not None:
-            training["reached"] = run.target.reached()
+        if run.l0_controller is not None:
+            training["reached"] = run.l0_controller.reached()
         write_checkpoint(run.model, transform, self.root, training, run.data.target_transform)

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 
 from saescope.autoencoders.device import choose_device
+from saescope.autoencoders.objectives.processes import ALONE, Processes
+from saescope.autoencoders.settings.run import DataSize, TransformKind
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import ActivationTable
 from saescope.sources.targets import PairedTable, Targets
-from saescope.store.errors import UserError
-from saescope.training.config import Recipe, TrainingConfig
-from saescope.training.data import Shuffle, TrainingData, representative, set_aside
-from saescope.training.input_transform import InputTransform, TransformKind, fit
-from saescope.training.objectives import DataSize, objective
-from saescope.training.processes import ALONE, Processes
+from saescope.store.errors import DataError, DeviceError, OptionError, StorageError
+from saescope.training.config import ResolvedConfig, TrainingConfig
+from saescope.training.data import Shuffle, TrainingData, hold_out, representative
+from saescope.training.input_transform import InputTransform, fit
 from saescope.training.run import Run
 from saescope.training.run_folder import RunFolder
 
@@ -68,26 +68,27 @@ def train_sweep(
     another; otherwise runs with equal batches share each batch, so that the table is read once for all of them.
     """
     if len(configs) != len(outs) or len({Path(out).resolve() for out in outs}) != len(outs):
-        raise UserError(f"{len(configs)} runs need as many different folders, {len(outs)} given")
+        raise OptionError(f"{len(configs)} runs need as many different folders, {len(outs)} given")
     if table.n_rows < 1:
-        raise UserError("there are no activations to train on")
+        raise DataError("there are no activations to train on")
     where = choose_device(device)
-    if any(c.autocast for c in configs):
+    if any(c.run.autocast for c in configs):
         check_autocast(where)
-    _check_targets(table, configs)
+    for config in configs:
+        config.own.check_targets(isinstance(table, PairedTable))
     size = DataSize(table.n_rows, table.d_in)
-    resolved = [objective(c.architecture).resolve(c, size) for c in configs]
+    resolved = [c.resolve(size) for c in configs]
     folders = [RunFolder(Path(out), c, description) for c, out in zip(resolved, outs, strict=True)]
     open_folders = [folder for folder in folders if not folder.finished()]
     processes.wait()  # nothing is written before all have looked
     for space in dict.fromkeys(_space(f.config) for f in open_folders):
         members = [f for f in open_folders if _space(f.config) == space]
-        kind, epsilon, watched = space
+        kind, epsilon, holds_out = space
         kept = [t for t in (f.kept_transforms() for f in members) if t is not None]
         progress.update("measuring the data", 0, 1)
         inputs, targets = kept[0] if kept else _fitted(table, kind, epsilon)
-        trained_on, aside = set_aside(table) if watched else (table, None)
-        data = TrainingData(trained_on, inputs, where, targets, aside)
+        trained_on, held_out = hold_out(table) if holds_out else (table, None)
+        data = TrainingData(trained_on, inputs, where, targets, held_out)
         for together in _groups(members, data):
             _advance_together(together, data, processes, progress)
     processes.wait()
@@ -95,33 +96,19 @@ def train_sweep(
 
 
 def check_autocast(device: torch.device) -> None:
-    """`UserError` where `device` gains nothing by bfloat16."""
+    """`DeviceError` where `device` gains nothing by bfloat16."""
     if device.type != "cuda":
-        raise UserError(f"--autocast is for CUDA, but this run is on the {device.type.upper()}", "leave --autocast out")
+        raise DeviceError(
+            f"--autocast is for CUDA, but this run is on the {device.type.upper()}", "leave --autocast out"
+        )
     if not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise UserError("--autocast needs bfloat16, which this GPU computes in software only", "leave --autocast out")
+        raise DeviceError("--autocast needs bfloat16, which this GPU computes in software only", "leave --autocast out")
 
 
-def _space(config: Recipe) -> tuple[TransformKind, float, bool]:
-    """What runs have in common that see the same data: the transform, and whether rows are set aside."""
-    watched = config.target_l0 is not None or objective(config.architecture).sets_rows_aside
-    return config.input_transform, config.zca_epsilon, watched
-
-
-def _check_targets(table: ActivationTable, configs: Sequence[TrainingConfig]) -> None:
-    """Refuse settings that do not go with the table's having targets or none."""
-    for config in configs:
-        if not isinstance(table, PairedTable):
-            if config.skip:
-                raise UserError(
-                    "a skip term would copy the input of an SAE that reconstructs it",
-                    "leave --skip out, or give a transcoder its targets with --hook-out or --targets",
-                )
-        elif config.tied or config.apply_b_dec_to_input:
-            name = "--tied" if config.tied else "--pre-bias"
-            raise UserError(
-                f"{name} is given, but a transcoder's input and target are in different spaces", f"leave {name} out"
-            )
+def _space(config: ResolvedConfig) -> tuple[TransformKind, float, bool]:
+    """What runs have in common that see the same data: the transform, and whether rows are held out."""
+    holds_out = config.run.target_l0 is not None or config.objective().needs_held_out_rows
+    return config.run.input_transform, config.run.zca_epsilon, holds_out
 
 
 def _fitted(
@@ -138,14 +125,14 @@ def _groups(folders: list[RunFolder], data: TrainingData) -> list[list[RunFolder
         return [[folder] for folder in folders]
     groups: dict[tuple[int, int], list[RunFolder]] = {}
     for folder in folders:
-        groups.setdefault((folder.config.batch_size, folder.config.seed), []).append(folder)
+        groups.setdefault((folder.config.run.batch_size, folder.config.run.seed), []).append(folder)
     return list(groups.values())
 
 
 def _advance_together(folders: list[RunFolder], data: TrainingData, processes: Processes, progress: Progress) -> None:
     configs = [folder.config for folder in folders]
-    batch_size, seed = configs[0].batch_size, configs[0].seed
-    widest = max(batch_size // processes.size * data.table.d_in * c.n_features for c in configs)
+    batch_size, seed = configs[0].run.batch_size, configs[0].run.seed
+    widest = max(batch_size // processes.size * data.table.d_in * c.run.n_features for c in configs)
     with _threads(1 if data.device.type == "cpu" and widest < SMALL_PRODUCT else None):
         runs = [Run(config, data, processes) for config in configs]
         for folder, run in zip(folders, runs, strict=True):
@@ -178,12 +165,12 @@ def _check_together(folder: RunFolder, run: Run) -> None:
     """Refuse processes that do not go on from the same step: they do not see the same folder."""
     mean = float(run.processes.mean(torch.tensor(float(run.step), dtype=torch.float64, device=run.data.device)))
     if mean != run.step:
-        raise UserError(
+        raise StorageError(
             f"the processes do not find the same state in {folder.root}", "give a folder that all of them share"
         )
 
 
-def _stage(configs: list[Recipe]) -> str:
+def _stage(configs: list[ResolvedConfig]) -> str:
     first = configs[0]
     values = ", ".join(f"{c.sparsity[1]:g}" for c in configs)
     return f"training {first.architecture} {first.sparsity[0]}={values}"

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saescope.autoencoders.registry import settings_of
+from saescope.autoencoders.settings.run import DataSize
 from saescope.baselines.pca import pca_baseline
 from saescope.checkpoints.formats import native
 from saescope.precompute import BuildOptions, build_entry
@@ -24,7 +26,6 @@ from saescope.store.format.version import program_version
 from saescope.store.write.writer import create_store
 from saescope.training import TrainingConfig, train_sweep
 from saescope.training.data import representative
-from saescope.training.objectives import DataSize, objective
 from saescope.workflows.divided_source import DividedSource, open_to_train
 from saescope.workflows.notes import Note, warn
 from saescope.workflows.target_l0 import missed_target
@@ -46,7 +47,7 @@ class SweepPlan:
     source: DataOptions
     """Where the activations come from."""
     training: dict[str, Any]
-    """Fields of `TrainingConfig`, the sparsity left out."""
+    """Settings as `TrainingConfig` takes them, the sparsity left out."""
     values: Sequence[float]
     """The sparsities: of the architecture's own setting (k, l1, ...), or target L0s."""
     build: BuildOptions = field(default_factory=BuildOptions)
@@ -56,10 +57,8 @@ class SweepPlan:
 
     @property
     def parameter(self) -> str:
-        """Field of `TrainingConfig` that the values are of. `UserError` for an architecture that cannot be trained."""
-        from saescope.autoencoders import architecture
-
-        own = objective(architecture(self.training["architecture"]).name).sparsity
+        """Setting that the values are of. `UserError` for an architecture that cannot be trained."""
+        own = settings_of(self.training["architecture"]).sparsity[0]
         return "target_l0" if self.by_target else own
 
 
@@ -185,11 +184,11 @@ def _configs(plan: SweepPlan) -> list[tuple[str, float, TrainingConfig]]:
 
 
 def _settings(plan: SweepPlan, config: TrainingConfig, data: DividedSource, judge: Source) -> str:
-    """Hash of all that decides an entry: the recipe with its defaults filled in, the data and the build's options."""
-    recipe = objective(config.architecture).resolve(config, DataSize(data.table.n_rows, data.table.d_in))
+    """Hash of all that decides an entry: the settings with their defaults, the data and the build's options."""
+    resolved = config.resolve(DataSize(data.table.n_rows, data.table.d_in))
     parts = {
         "program": program_version(),
-        "training": recipe.to_dict(),
+        "training": resolved.to_dict(),
         "data": data.source.data_sha256,
         "held_out": data.held_out,
         "evaluated": judge.data_sha256,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from saescope.dashboard import theme
-from saescope.dashboard.formats import percent, short_count
+from saescope.store.numbers import percent, short_count
 
 Trace = dict[str, Any]
 Figure = dict[str, Any]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from saescope.dashboard.formats import count, percent, significant
+from saescope.store.numbers import count, percent, significant
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from saescope.dashboard.formats import count, plain
+from saescope.dashboard.formats import plain
 from saescope.dashboard.navigation import PAGES, PageSpec
 from saescope.dashboard.state import links
+from saescope.store.numbers import count
 
 if TYPE_CHECKING:
     from saescope.store import FeatureStore

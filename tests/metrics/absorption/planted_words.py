@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
+from saescope.autoencoders.relu.module import ReluAutoencoder, ReluConfig
 from saescope.metrics.absorption.words import judging_half
 from saescope.sources.protocol import ActivationBatch
 from tests.precompute.small_texts import MemoryTexts

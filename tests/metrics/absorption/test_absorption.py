@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
-from saescope.autoencoders.relu import ReluAutoencoder, ReluConfig
+from saescope.autoencoders.relu.module import ReluAutoencoder, ReluConfig
 from saescope.evaluation import judge
 from saescope.metrics import metric
 from saescope.metrics.absorption import measurement as absorption_module

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from saescope.autoencoders.batchtopk import UNCALIBRATED
+from saescope.autoencoders.batchtopk.module import UNCALIBRATED
 from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions
 from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saescope.autoencoders.batchtopk import UNCALIBRATED
+from saescope.autoencoders.batchtopk.module import UNCALIBRATED
 from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions, how_to_assume
 from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded

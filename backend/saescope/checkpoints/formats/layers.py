@@ -10,7 +10,7 @@ import re
 import torch
 from torch import Tensor
 
-from saescope.autoencoders.deep import DeepAutoencoder, DeepConfig
+from saescope.autoencoders.deep.module import DeepAutoencoder, DeepConfig
 from saescope.checkpoints.assumptions import Assumptions
 from saescope.checkpoints.formats.protocol import Loaded
 from saescope.checkpoints.tensors.content import Content

@@ -24,7 +24,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from saescope.autoencoders import Autoencoder, AutoencoderConfig, architecture
+from saescope.autoencoders import architecture
+from saescope.autoencoders.protocol import Autoencoder, AutoencoderConfig
 from saescope.checkpoints.assumptions import Assumptions
 from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.tensors.content import MAX_ELEMENTS, damaged

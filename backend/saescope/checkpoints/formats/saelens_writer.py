@@ -21,9 +21,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from saescope.autoencoders import Autoencoder
-from saescope.autoencoders.batchtopk import BatchtopkAutoencoder
+from saescope.autoencoders.batchtopk.module import BatchtopkAutoencoder
 from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints.formats.saelens import CONFIG_NAME, WEIGHTS_NAME
 from saescope.checkpoints.scaling import fold_decoder_norms
 from saescope.store.errors import CheckpointError

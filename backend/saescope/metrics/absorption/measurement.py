@@ -19,10 +19,10 @@ from jaxtyping import Float, Float32, Int64
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.code_rows import CodeRows
 from saescope.autoencoders.input_normalization import spread_of
 from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.metrics.absorption.main_features import LEAST_GAIN, main_features
 from saescope.metrics.absorption.projections import (
     LEAST_SHARE,

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float, Float32, Int32, Int64
 from torch import Tensor
 
-from saescope.autoencoders import Autoencoder, Selection
 from saescope.autoencoders.code_rows import CodeRows
+from saescope.autoencoders.protocol import Autoencoder, Selection
 from saescope.precompute import kernels
 from saescope.precompute.one_pass.crossing import Crossing, Sent
 from saescope.precompute.one_pass.threads import N_THREADS, threads

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from saescope.autoencoders import Autoencoder
 from saescope.autoencoders.code_rows import CodeRows
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.precompute import kernels
 from saescope.precompute.one_pass.blocks import CodeBlock, Encoded
 from saescope.precompute.one_pass.threads import N_THREADS, threads

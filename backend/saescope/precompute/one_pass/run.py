@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int64
 
-from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.metrics.reconstruction import MetricSums
 from saescope.precompute.one_pass.blocks import CodeBlock, Encoded, Encoder, Rows, Start, block_rows, rows_of
 from saescope.precompute.one_pass.crossing import Sent, finish_in_order

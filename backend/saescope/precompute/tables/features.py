@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.precompute.one_pass.state import FeatureState
 from saescope.precompute.tables.intervals import N_INTERVALS, Intervals
 from saescope.precompute.tables.labels import Labels

@@ -7,7 +7,7 @@ import pyarrow as pa
 import torch
 from jaxtyping import Float32, Int64
 
-from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.precompute import kernels
 from saescope.precompute.one_pass.spill import Spill
 from saescope.sources.protocol import Source

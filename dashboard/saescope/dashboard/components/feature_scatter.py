@@ -11,7 +11,7 @@ import numpy as np
 
 from saescope.dashboard import charts, theme
 from saescope.dashboard.components.feature_table import STATISTICS, name
-from saescope.dashboard.formats import count, density, significant
+from saescope.store.numbers import count, density, significant
 from saescope.store.token_text import visible
 
 if TYPE_CHECKING:

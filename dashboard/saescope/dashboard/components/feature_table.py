@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from saescope.dashboard import theme
 from saescope.dashboard.components import pictures
 from saescope.dashboard.components.table import Cell, Column, Row, Sort, table
-from saescope.dashboard.formats import dead, density, percent, significant
 from saescope.dashboard.state import links, reads
 from saescope.store.format.thresholds import DENSE_DENSITY
 from saescope.store.labels import label_sentence
+from saescope.store.numbers import dead, density, percent, significant
 from saescope.store.token_text import visible
 
 if TYPE_CHECKING:

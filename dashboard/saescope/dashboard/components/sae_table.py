@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from saescope.dashboard import theme
 from saescope.dashboard.components import sources
 from saescope.dashboard.components.table import Cell, Column, Row, table
-from saescope.dashboard.formats import count, day, dead, percent
+from saescope.dashboard.formats import day
 from saescope.dashboard.metrics import METRICS, value
 from saescope.dashboard.state import links
+from saescope.store.numbers import count, dead, percent
 
 if TYPE_CHECKING:
     from saescope.store import Entry

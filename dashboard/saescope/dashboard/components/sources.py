@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from saescope.dashboard.formats import count
+from saescope.store.numbers import count
 
 if TYPE_CHECKING:
     from saescope.store import Entry

@@ -9,7 +9,7 @@ from html import escape
 import streamlit as st
 
 from saescope.dashboard import theme
-from saescope.dashboard.formats import significant
+from saescope.store.numbers import significant
 
 Point = tuple[float, float]
 _WIDTH, _HEIGHT = 264, 118

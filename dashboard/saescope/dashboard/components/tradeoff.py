@@ -10,8 +10,8 @@ from html import escape
 
 from saescope.dashboard import charts, theme
 from saescope.dashboard.components.end_labels import End, end_labels
-from saescope.dashboard.formats import count, percent
 from saescope.dashboard.metrics import METRICS, Metric, value
+from saescope.store.numbers import count, percent
 
 HEIGHT = 440
 AROUND = 70

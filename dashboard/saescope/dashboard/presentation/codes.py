@@ -12,11 +12,12 @@ from PIL import Image
 from saescope.dashboard import panels
 from saescope.dashboard.components.pictures import FORMATS, patch_grid
 from saescope.dashboard.components.position_codes import Code, picture_stage, position_codes, text_stage
-from saescope.dashboard.formats import count, plain
+from saescope.dashboard.formats import plain
 from saescope.dashboard.presentation import atoms, texts
 from saescope.dashboard.presentation.labels import labels
 from saescope.dashboard.state import controls, links, reads
 from saescope.store.errors import UnknownItem
+from saescope.store.numbers import count
 from saescope.store.token_text import visible
 
 if TYPE_CHECKING:

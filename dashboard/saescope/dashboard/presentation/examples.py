@@ -19,9 +19,9 @@ from saescope.dashboard.components.pictures import (
     patch_grid,
 )
 from saescope.dashboard.components.table import Cell, Column, Row, table
-from saescope.dashboard.formats import count, signed, significant
 from saescope.dashboard.presentation import codes, texts
 from saescope.dashboard.state import links
+from saescope.store.numbers import count, signed, significant
 
 if TYPE_CHECKING:
     from saescope.store import Entry

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from saescope.dashboard import theme
 from saescope.dashboard.components.token_lists import TokenList, TokenRow, token_lists
 from saescope.dashboard.components.token_strips import Strip, token_strips
-from saescope.dashboard.formats import count, percent, short_count, signed, significant
 from saescope.dashboard.state import links
+from saescope.store.numbers import count, percent, short_count, signed, significant
 from saescope.store.search.query import quoted
 from saescope.store.token_text import visible
 

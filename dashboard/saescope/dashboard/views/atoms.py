@@ -15,12 +15,13 @@ from saescope.dashboard import panels
 from saescope.dashboard.components import sources
 from saescope.dashboard.components.picture_tiles import Tile, Tone, picture_tiles
 from saescope.dashboard.components.pictures import AtomMode
-from saescope.dashboard.formats import count, density, plain, significant
+from saescope.dashboard.formats import plain
 from saescope.dashboard.presentation import atoms
 from saescope.dashboard.presentation.similarity import chained_order, spread_order
 from saescope.dashboard.state import controls, links
 from saescope.dashboard.views.features import compose
 from saescope.store.errors import QueryError
+from saescope.store.numbers import count, density, significant
 
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore

@@ -17,11 +17,12 @@ from saescope.dashboard import panels
 from saescope.dashboard.components.activation_histogram import activation_histogram, bars, interval_names
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.table import Cell, Column, Row, table
-from saescope.dashboard.formats import count, dead, density, percent, plain, short_count, significant
+from saescope.dashboard.formats import plain
 from saescope.dashboard.presentation import atoms, codes, examples, texts
 from saescope.dashboard.state import controls, links
 from saescope.store.errors import UserError
 from saescope.store.format.thresholds import DEAD_BOUND_FORMULA, DEAD_BOUND_LEVEL
+from saescope.store.numbers import count, dead, density, percent, short_count, significant
 from saescope.store.token_text import visible
 
 if TYPE_CHECKING:

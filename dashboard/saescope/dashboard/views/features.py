@@ -14,10 +14,11 @@ from saescope.dashboard.components import feature_scatter, sources
 from saescope.dashboard.components.feature_scatter import Box
 from saescope.dashboard.components.feature_table import STATISTICS, feature_table
 from saescope.dashboard.components.table import Sort
-from saescope.dashboard.formats import count, plain
+from saescope.dashboard.formats import plain
 from saescope.dashboard.presentation import texts
 from saescope.dashboard.state import controls, links, reads
 from saescope.store.errors import QueryError
+from saescope.store.numbers import count
 from saescope.store.read.queries import RELEVANCE
 from saescope.store.search.condition import is_ranked
 

@@ -17,11 +17,12 @@ from saescope.dashboard.components import pictures, sources
 from saescope.dashboard.components.feature_table import name
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.table import Cell, Column, Row, table
-from saescope.dashboard.formats import count, dead, density, percent, plain
+from saescope.dashboard.formats import plain
 from saescope.dashboard.metrics import METRICS, metric
 from saescope.dashboard.presentation import codes
 from saescope.dashboard.state import controls, links, reads
 from saescope.store.format.thresholds import DEAD_BOUND_FORMULA, DEAD_BOUND_LEVEL, DENSE_DENSITY, dead_bound
+from saescope.store.numbers import count, dead, density, percent
 from saescope.store.token_text import visible
 
 if TYPE_CHECKING:

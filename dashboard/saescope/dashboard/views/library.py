@@ -13,9 +13,10 @@ from saescope.dashboard.components.sae_table import OF_ONE_ARCHITECTURE, WITHOUT
 from saescope.dashboard.components.sparkline import Point, sparkline
 from saescope.dashboard.components.table import MAX_ROWS
 from saescope.dashboard.components.tradeoff import MAX_PICKED
-from saescope.dashboard.formats import count, plain
+from saescope.dashboard.formats import plain
 from saescope.dashboard.metrics import value
 from saescope.dashboard.state import controls, links
+from saescope.store.numbers import count
 
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore

@@ -20,10 +20,11 @@ from saescope.dashboard.components import sources
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.pictures import FORMATS, image_sprite
 from saescope.dashboard.components.position_codes import Code, text_stage
-from saescope.dashboard.formats import count, plain, significant
+from saescope.dashboard.formats import plain
 from saescope.dashboard.presentation import atoms, codes, texts
 from saescope.dashboard.state import links, reads
 from saescope.store.errors import CheckpointError, DataError, SaescopeError
+from saescope.store.numbers import count, significant
 
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore

@@ -16,13 +16,14 @@ from saescope.dashboard import panels, theme
 from saescope.dashboard.components import sources
 from saescope.dashboard.components.pictures import Sprite, colour_sprite, signed_sprite, value_sprite
 from saescope.dashboard.components.reconstruction_rows import Builder, Row, Title, reconstruction_rows
-from saescope.dashboard.formats import count, percent, plain, significant
+from saescope.dashboard.formats import plain
 from saescope.dashboard.presentation import atoms, codes
 from saescope.dashboard.presentation.examples import metadata_lines
 from saescope.dashboard.presentation.labels import labels
 from saescope.dashboard.presentation.rebuilding import Rebuilt, rebuild
 from saescope.dashboard.state import controls, links
 from saescope.store.errors import UnknownItem
+from saescope.store.numbers import count, percent, significant
 
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore

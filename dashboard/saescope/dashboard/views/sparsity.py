@@ -16,9 +16,10 @@ from saescope.dashboard.components import pictures, sources, tradeoff
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.sae_table import BRIEF, sae_table
 from saescope.dashboard.components.tradeoff import MAX_PICKED
-from saescope.dashboard.formats import count, density, plain, significant
+from saescope.dashboard.formats import plain
 from saescope.dashboard.metrics import METRICS, Metric, value
 from saescope.dashboard.state import controls, links, reads
+from saescope.store.numbers import count, density, significant
 
 if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore

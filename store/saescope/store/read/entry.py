@@ -10,6 +10,7 @@ from saescope.store.annotations import Annotations
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.paths import VersionPaths
 from saescope.store.format.source import SourceDescription, read_source
+from saescope.store.numbers import significant
 from saescope.store.read.connection import Connection
 from saescope.store.read.features import FeatureReader
 from saescope.store.read.index import IndexPool
@@ -81,7 +82,7 @@ class Entry:
         for name in ("l0", "fvu"):
             value = m.metrics.get(name)
             if value is not None:
-                parts.append(f"{name}={value:.3g}")
+                parts.append(f"{name}={significant(value)}")
         return f"<Entry {m.sae_id!r}: {', '.join(parts)}>"
 
     @property

@@ -1,0 +1,28 @@
+"""AbsTopK: the k pre-activations of largest magnitude are kept, sign and all. See `auxk` for the loss."""
+
+from __future__ import annotations
+
+from typing import Never
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saescope.autoencoders.abstopk.module import AbstopkAutoencoder, AbstopkConfig
+from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.autoencoders.objectives.auxk import AuxkObjective
+from saescope.autoencoders.protocol import Selection
+from saescope.autoencoders.settings.linear import AuxkSettings
+
+
+class AbstopkObjective(AuxkObjective[AuxkSettings[Never]]):
+    """Dead features rebuild the error with signs of their own too."""
+
+    def new_model(self, d_in: int) -> LinearAutoencoder:
+        return AbstopkAutoencoder(AbstopkConfig(**self.fields(d_in), k=self.k))
+
+    def activation(self, z: Tensor) -> Tensor:
+        return z
+
+    def choose(self, model: LinearAutoencoder, z: Float[Tensor, "batch n_features"]) -> Selection:
+        return Selection(*reversed(torch.topk(z.abs(), self.k, dim=1, sorted=False)))

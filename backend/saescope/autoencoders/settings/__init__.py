@@ -1,0 +1,1 @@
+"""What training takes: settings of all runs, and what the settings of architectures share. No torch."""

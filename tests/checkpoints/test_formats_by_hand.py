@@ -140,9 +140,15 @@ def test_openai(tmp_path: Path, activation: str) -> None:
 
 def test_openai_tied(tmp_path: Path) -> None:
     state = {"pre_bias": M.b_dec, "latent_bias": M.b_enc, "encoder.weight": M.W_enc.T.contiguous()}
-    sae = load_sae(save_torch(tmp_path, "8.pt", state))
     codes = ((X - M.b_dec) @ M.W_enc + M.b_enc).relu()
-    agree(sae, codes, codes @ M.W_enc.T + M.b_dec)
+    again = {**state, "decoder.linear.weight": state["encoder.weight"]}  # as its tied decoder saves it
+    for sae in (
+        load_sae(save_torch(tmp_path / "a", "8.pt", again)),
+        load_sae(save_torch(tmp_path / "b", "8.pt", state), assume={"tied": True}),
+    ):
+        agree(sae, codes, codes @ M.W_enc.T + M.b_dec)
+    with pytest.raises(UserError, match=r"no decoder: decoder\.weight is missing(.|\n)*--assume tied=yes"):
+        load_sae(tmp_path / "b" / "8.pt")
 
 
 def llama_scope_2024(folder: Path, **changes: Any) -> Path:
@@ -427,7 +433,10 @@ def test_a_transcoder_with_its_encoder_alone_turned(tmp_path: Path) -> None:
 def test_tied_weights(tmp_path: Path, name: str) -> None:
     state = {name: M.W_enc if name == "W" else M.W_enc.T.contiguous(), "b_enc": M.b_enc}
     codes = (X @ M.W_enc + M.b_enc).relu()
-    agree(plain(tmp_path, state).sae, codes, codes @ M.W_enc.T)
+    agree(plain(tmp_path, state, tied="true").sae, codes, codes @ M.W_enc.T)
+    for assume in ({}, {"tied": "no"}):
+        with pytest.raises(UserError, match=r"no decoder: \S+ is missing(.|\n)*--assume tied=yes"):
+            plain(tmp_path, state, **assume)
 
 
 def test_what_thresholds_say(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ MEANINGS: dict[str, str] = {
     "transposed": "yes or no: whether both matrices are stored the other way round than their names say",
     "embedding": "yes or no: whether a Gemma Scope SAE reads the token embedding",
     "decoder_norm": "of Overcomplete: l2, max_l2, l1, max_l1 or identity",
+    "tied": "yes or no: whether the decoder is the encoder's transpose, where the file holds none",
     "group_sizes": "of matryoshka: the groups' sizes, with commas",
     "b_dec_scale": "the number that the decoder's bias has to be multiplied by",
     "threshold_scale": "the number that thresholds have to be multiplied by",
@@ -29,7 +30,7 @@ MEANINGS: dict[str, str] = {
 """Name -> what it says."""
 
 _YES = {"yes": True, "true": True, "no": False, "false": False}
-_YES_OR_NO = ("subtract_b_dec", "transposed", "embedding", "threshold_times_norm")
+_YES_OR_NO = ("tied", "subtract_b_dec", "transposed", "embedding", "threshold_times_norm")
 _ABOVE_ZERO = ("k", "input_scale", "b_dec_scale", "threshold_scale")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "activation": get_args(Activation),
@@ -88,6 +89,16 @@ def how_to_assume(*names: str) -> str:
     options = " ".join(f"--assume {name}={examples.get(name) or _first_choice(name)}" for name in names)
     inside = ", ".join(f'"{name}": ...' for name in names)
     return f"say it, e.g. {options} (in Python: assume={{{inside}}})"
+
+
+def need_tied(assume: Assumptions, where: str, encoder: str, decoder: str) -> None:
+    """Raises `CheckpointError` for a file without a decoder, unless it is assumed to be the encoder's transpose."""
+    if not assume.get("tied"):
+        raise CheckpointError(
+            f"{where} has an encoder ({encoder}) but no decoder: {decoder} is missing",
+            "give the folder, or the index, of all of the checkpoint's files; where the decoder is the encoder's "
+            "transpose, add --assume tied=yes (in Python: assume={'tied': True})",
+        )
 
 
 def _first_choice(name: str) -> str:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from saescope.autoencoders.protocol import Autoencoder
+from saescope.checkpoints.config import Config
 from saescope.checkpoints.formats import native, saelens_writer
 from saescope.checkpoints.formats.protocol import Loaded
 from saescope.checkpoints.loading import load_checkpoint, locate
+from saescope.checkpoints.metadata import metadata
 from saescope.store.errors import OptionError
 from saescope.store.format.hashing import file_sha256
 from saescope.store.write import atomic
@@ -110,11 +112,9 @@ def metadata_of(loaded: Loaded) -> dict[str, Any]:
 def _with_training(loaded: Loaded, path: str | Path) -> dict[str, Any]:
     """Metadata, with what a native checkpoint's training says of its source where nothing else does."""
     config, _ = training_space(loaded, path)
-    training = config.get("training") or {}
-    source = training.get("source") or {}
-    found = {"model": source.get("model"), "hook": source.get("hook"), "context_size": source.get("context")}
-    told = {name: value for name, value in found.items() if isinstance(value, str | int)}
-    return {**told, **loaded.metadata}
+    source = Config(config, native.CONFIG_NAME).inner("training").inner("source")
+    found = metadata(model=source.text("model"), hook=source.text("hook"), context_size=source.whole("context"))
+    return {**found, **loaded.metadata}
 
 
 def _check_free(out: Path) -> None:

@@ -53,8 +53,12 @@ def load_checkpoint(path: str | Path, format: str | None = None, assume: Mapping
 def locate(path: str | Path) -> CheckpointFiles:
     """The files at a path or behind a hub name. `CheckpointError` where there are none."""
     local = Path(path).expanduser()
-    if local.exists():
+    if local.is_file() or local.is_dir():
         return CheckpointFiles(local)
+    if local.exists():
+        raise CheckpointError(
+            f"{local} is neither a file nor a folder but a pipe or device", "give a checkpoint's path"
+        )
     name = HubName.parse(str(path))
     if name is None:
         raise CheckpointError(f"no checkpoint at {path}: there is no such file or folder")

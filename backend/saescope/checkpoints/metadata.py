@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from saescope.store.format.manifest import json_ready
@@ -41,8 +40,3 @@ def layer_of(text: str | None) -> int | None:
         return None
     found = re.findall(r"(?<![A-Za-z])(?:blocks|layers?|h|block)[._/-](\d+)", text)
     return int(found[0]) if len(set(found)) == 1 else None
-
-
-def text_of(config: Mapping[str, Any], *names: str) -> Any:
-    """The first of these keys that holds something."""
-    return next((config[name] for name in names if config.get(name) not in (None, "")), None)

@@ -29,7 +29,7 @@ def recognise(files: CheckpointFiles) -> bool:
     if "jumprelu.log_threshold" in files.single_content.tensors:
         return True
     config = files.config_or_nothing("config.json")
-    return files.single is not None and {"sae_type", "dict_size", "act_size"} <= set(config)
+    return files.single is not None and all(name in config for name in ("sae_type", "dict_size", "act_size"))
 
 
 def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
@@ -40,13 +40,14 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     config = files.config("config.json")
     if config is None:
         raise CheckpointError(f"config.json is missing beside {files.single}", "it says which architecture this is")
-    if config.get("sae_type") not in _TYPES:
-        raise CheckpointError(f"config.json has sae_type {config.get('sae_type')!r}", f"known: {', '.join(_TYPES)}")
-    name = _TYPES[config["sae_type"]]
+    called = config.text("sae_type")
+    if called not in _TYPES:
+        raise config.refused("sae_type", "the name of an architecture", f"known: {', '.join(_TYPES)}")
+    name = _TYPES[called]
     weights = Weights(
         str(files.single),
         files.content(files.single),
-        {"d_in": config.get("act_size"), "n_features": config.get("dict_size")},
+        {"d_in": config.whole("act_size"), "n_features": config.whole("dict_size")},
     )
     tensors = {
         "W_enc": weights.take("W_enc", "d_in", "n_features"),
@@ -58,7 +59,7 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     if name in ("relu", "jumprelu"):
         tensors["b_enc"] = b_enc
     else:
-        fields["k"] = config.get("top_k")
+        fields["k"] = assume.need("k", config.whole("top_k"), config.where)
     if name == "jumprelu":
         tensors["threshold"] = torch.exp(weights.take("jumprelu.log_threshold", "n_features"))
     weights.ignore("num_batches_not_active")
@@ -69,16 +70,15 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
         if threshold is None:
             notes = ("no threshold is stored: the k largest of each position are kept instead",)
         tensors["threshold"] = torch.tensor(UNCALIBRATED if threshold is None else threshold)
-    if config.get("input_unit_norm"):
+    if config.flag("input_unit_norm"):
         fields["input_normalization"] = "layer_norm"
-    layer = config.get("layer")
     found = metadata(
-        model=config.get("model_name"),
-        hook=config.get("hook_point"),
-        layer=layer if isinstance(layer, int) else None,
-        context_size=config.get("seq_len"),
-        dataset=config.get("dataset_path"),
-        original_config=config,
+        model=config.text("model_name"),
+        hook=config.text("hook_point"),
+        layer=config.layer(),
+        context_size=config.whole("seq_len"),
+        dataset=config.any("dataset_path"),
+        original_config=config.values,
     )
     return Loaded(assemble(name, tensors, **fields), found, notes)
 

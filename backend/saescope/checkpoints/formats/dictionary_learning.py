@@ -26,6 +26,7 @@ from torch import Tensor
 from saescope.autoencoders.batchtopk.module import UNCALIBRATED
 from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions, how_to_assume
+from saescope.checkpoints.config import Config
 from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.metadata import metadata
 from saescope.checkpoints.tensors.files import CheckpointFiles
@@ -49,7 +50,7 @@ _LINEAR = {"encoder.weight", "encoder.bias", "decoder.weight"}
 
 def recognise(files: CheckpointFiles) -> bool:
     path = files.find(WEIGHTS_NAME) or files.single
-    if isinstance(files.config_or_nothing("config.json").get("trainer"), dict) and path is not None:
+    if isinstance(files.config_or_nothing("config.json").any("trainer"), dict) and path is not None:
         return True
     return _class_of(files.content_or_nothing(path).tensors) is not None
 
@@ -75,11 +76,10 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
             f"{WEIGHTS_NAME} is missing in {files.folder}", "dictionary_learning saves its weights there"
         )
     content = files.content(path)
-    config = files.config("config.json") or {}
-    trainer = config.get("trainer")
-    trainer = trainer if isinstance(trainer, dict) else {}
-    name = _architecture(trainer.get("dict_class"), content.tensors, assume, str(path))
-    sizes = {"d_in": trainer.get("activation_dim"), "n_features": trainer.get("dict_size")}
+    config = files.config("config.json") or Config({}, "config.json")
+    trainer = config.inner("trainer")
+    name = _architecture(trainer.text("dict_class"), content.tensors, assume, str(path))
+    sizes = {"d_in": trainer.whole("activation_dim"), "n_features": trainer.whole("dict_size")}
     weights = Weights(str(path), content, sizes)
     fields: dict[str, Any] = {"apply_b_dec_to_input": True}
     notes: list[str] = []
@@ -115,7 +115,7 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
         if name == "matryoshka":
             fields["group_sizes"] = weights.whole_numbers("group_sizes")
         weights.check()
-        recorded = trainer.get("k") if k is None else int(k)
+        recorded = trainer.whole("k") if k is None else int(k)
         fields["k"] = assume.need("k", recorded, str(path))
         if name != "topk":
             if threshold is None or threshold < 0:
@@ -126,7 +126,7 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     return Loaded(assemble(name, tensors, **fields), _metadata(config, trainer), tuple(notes))
 
 
-def _architecture(dict_class: Any, tensors: dict[str, Tensor], assume: Assumptions, where: str) -> str:
+def _architecture(dict_class: str | None, tensors: dict[str, Tensor], assume: Assumptions, where: str) -> str:
     if dict_class is not None and dict_class not in CLASSES:
         raise CheckpointError(f"config.json has dict_class {dict_class!r}", f"known: {', '.join(CLASSES)}")
     told = _class_of(tensors)
@@ -155,16 +155,13 @@ def _architecture(dict_class: Any, tensors: dict[str, Tensor], assume: Assumptio
     return CLASSES[name]
 
 
-def _metadata(config: dict[str, Any], trainer: dict[str, Any]) -> dict[str, Any]:
-    buffer = config.get("buffer")
-    buffer = buffer if isinstance(buffer, dict) else {}
-    layer = trainer.get("layer")
+def _metadata(config: Config, trainer: Config) -> dict[str, Any]:
     return metadata(
-        model=trainer.get("lm_name"),
-        hook=trainer.get("submodule_name"),
-        layer=layer if isinstance(layer, int) else None,
-        context_size=buffer.get("ctx_len"),
-        original_config=config,
+        model=trainer.text("lm_name"),
+        hook=trainer.text("submodule_name"),
+        layer=trainer.layer(),
+        context_size=config.inner("buffer").whole("ctx_len"),
+        original_config=config.values,
     )
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions
+from saescope.checkpoints.config import Config
 from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.metadata import layer_of, metadata
 from saescope.checkpoints.tensors.files import CheckpointFiles
@@ -49,7 +50,7 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     tensors = {name: weights.take(name.lower() if lower else name, *size) for name, size in sizes.items()}
     skip = weights.take_if_there("affine_skip_connection", "d_in", "d_out")
     weights.check()
-    config = files.config("config.json") if lower else None
+    config = (files.config("config.json") if lower else None) or Config({}, "config.json")
     embedding = assume.get("embedding")
     if embedding is None:
         embedding = not lower and files.is_inside("embedding")
@@ -58,8 +59,8 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
         tensors["W_enc"], tensors["W_dec"] = tensors["W_enc"] / root, tensors["W_dec"] * root
     if skip is not None:
         tensors["W_skip"] = skip
-    found = _second_metadata(config or {}, files.origin) if lower else _first_metadata(files.origin, bool(embedding))
-    transcoder = files.is_inside("(.*-)?transcoders?(_all)?") or skip is not None or _has_two_hooks(config or {})
+    found = _second_metadata(config, files.origin) if lower else _first_metadata(files.origin, bool(embedding))
+    transcoder = files.is_inside("(.*-)?transcoders?(_all)?") or skip is not None or _has_two_hooks(config)
     return Loaded(assemble("jumprelu", tensors, skip=skip is not None, transcoder=transcoder), found)
 
 
@@ -73,9 +74,9 @@ def _refuse_several_layers(path: Any, tensors: dict[str, Tensor]) -> None:
         )
 
 
-def _has_two_hooks(config: dict[str, Any]) -> bool:
-    hook_out = config.get("hf_hook_point_out")
-    return hook_out is not None and hook_out != config.get("hf_hook_point_in")
+def _has_two_hooks(config: Config) -> bool:
+    hook_out = config.text("hf_hook_point_out")
+    return hook_out is not None and hook_out != config.text("hf_hook_point_in")
 
 
 def _first_metadata(origin: str, embedding: bool) -> dict[str, Any]:
@@ -95,8 +96,8 @@ def _first_metadata(origin: str, embedding: bool) -> dict[str, Any]:
     return metadata(model=model, hook=hook, hook_out=hook_out, layer=layer, prepend_bos=True)
 
 
-def _second_metadata(config: dict[str, Any], origin: str) -> dict[str, Any]:
-    hook, hook_out = config.get("hf_hook_point_in"), config.get("hf_hook_point_out")
+def _second_metadata(config: Config, origin: str) -> dict[str, Any]:
+    hook, hook_out = config.text("hf_hook_point_in"), config.text("hf_hook_point_out")
     layer = layer_of(hook) if hook else layer_of(origin)
     if not hook and layer is not None:
         sites = {"resid_post": "output", "attn_out": "self_attn.o_proj.input"}
@@ -104,14 +105,14 @@ def _second_metadata(config: dict[str, Any], origin: str) -> dict[str, Any]:
         site = next((path for name, path in sites.items() if f"{name}/" in origin or f"{name}_all/" in origin), None)
         hook = f"model.layers.{layer}.{site}" if site else None
     family = re.search(r"gemma-scope-2-(\d+[mb])-(pt|it)", origin)
-    model = config.get("model_name") or (f"google/gemma-3-{family[1]}-{family[2]}" if family else None)
+    model = config.text("model_name") or (f"google/gemma-3-{family[1]}-{family[2]}" if family else None)
     return metadata(
         model=model,
         hook=hook,
         hook_out=hook_out if _has_two_hooks(config) else None,
         layer=layer,
         prepend_bos=True,
-        original_config=config,
+        original_config=config.values,
     )
 
 

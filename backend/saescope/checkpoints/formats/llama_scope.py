@@ -24,8 +24,9 @@ from torch import Tensor
 
 from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions
+from saescope.checkpoints.config import Config
 from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
-from saescope.checkpoints.metadata import layer_of, metadata, text_of
+from saescope.checkpoints.metadata import layer_of, metadata
 from saescope.checkpoints.scaling import fold_decoder_norms, scale_codes, scale_input
 from saescope.checkpoints.tensors.files import CheckpointFiles
 from saescope.checkpoints.tensors.weights import Weights
@@ -44,7 +45,8 @@ def recognise(files: CheckpointFiles) -> bool:
     path = files.find(*WEIGHTS_NAMES)
     if path is None:
         return False
-    if {"d_model", "expansion_factor"} <= set(files.config_or_nothing(CONFIG_NAME)):
+    config = files.config_or_nothing(CONFIG_NAME)
+    if "d_model" in config and "expansion_factor" in config:
         return True
     names = files.content_or_nothing(path).tensors
     return files.find("cfg.json", CONFIG_NAME) is None and ("W_D" in names or "decoder.weight" in names)
@@ -75,18 +77,18 @@ def _load_first(path: Path, files: CheckpointFiles) -> Loaded:
     config = files.config(FIRST_CONFIG)
     if config is None:
         raise CheckpointError(f"{FIRST_CONFIG} is missing beside {path}", "it has the scales and the threshold")
-    if config.get("use_glu_encoder"):
+    if config.flag("use_glu_encoder"):
         raise CheckpointError(f"{FIRST_CONFIG} says use_glu_encoder: a gated linear encoder is no linear map")
     weights = Weights(
-        str(path), files.content(path), {"d_in": config.get("d_model"), "n_features": config.get("d_sae")}
+        str(path), files.content(path), {"d_in": config.whole("d_model"), "n_features": config.whole("d_sae")}
     )
     tensors = _of_linears(weights)
     weights.check()
-    norms = config.get(_NORMS) or {}
-    kind = config.get("norm_activation", "dataset-wise")
-    fields: dict[str, Any] = {"apply_b_dec_to_input": bool(config.get("apply_decoder_bias_to_pre_encoder"))}
+    norms = config.inner(_NORMS)
+    kind = config.text("norm_activation") or "dataset-wise"
+    fields: dict[str, Any] = {"apply_b_dec_to_input": config.flag("apply_decoder_bias_to_pre_encoder")}
     if kind == "dataset-wise":
-        scales = [_scale(norms.get(name), weights.size("d_in"), f"{_NORMS}.{name}") for name in ("in", "out")]
+        scales = [_scale(norms.number(name), weights.size("d_in"), f"{_NORMS}.{name}") for name in ("in", "out")]
         if fields["apply_b_dec_to_input"] and scales[0] != scales[1]:
             raise CheckpointError(f"{FIRST_CONFIG} subtracts the decoder's bias from inputs of another scale")
         scale_codes(tensors, *scales)
@@ -96,32 +98,30 @@ def _load_first(path: Path, files: CheckpointFiles) -> Loaded:
         raise CheckpointError(
             f"{FIRST_CONFIG} has norm_activation {kind!r}", "known: dataset-wise, token-wise, inference"
         )
-    if config.get("sparsity_include_decoder_norm"):
+    if config.flag("sparsity_include_decoder_norm"):
         fold_decoder_norms(tensors)
-    activation = str(config.get("act_fn", "jumprelu")).lower()
+    activation = (config.text("act_fn") or "jumprelu").lower()
     if activation == "jumprelu":
-        threshold = config.get("jump_relu_threshold")
-        if not isinstance(threshold, int | float) or not math.isfinite(threshold):
-            raise CheckpointError(f"{FIRST_CONFIG} has jump_relu_threshold {threshold!r}, expected a number")
-        tensors["threshold"] = torch.full((weights.size("n_features"),), float(threshold))
+        threshold = config.number("jump_relu_threshold")
+        if threshold is None:
+            raise config.refused("jump_relu_threshold", "a number")
+        tensors["threshold"] = torch.full((weights.size("n_features"),), threshold)
     elif activation == "topk":
-        fields["k"] = config.get("top_k")
+        fields["k"] = _k(config)
     elif activation != "relu":
         raise CheckpointError(f"{FIRST_CONFIG} has act_fn {activation!r}", "known: jumprelu, topk, relu")
-    hook_in, hook_out = config.get("hook_point_in"), config.get("hook_point_out")
+    hook_in, hook_out = config.text("hook_point_in"), config.text("hook_point_out")
     fields["transcoder"] = hook_out not in (None, hook_in)
     return Loaded(assemble(activation, tensors, **fields), _metadata(config, files.origin))
 
 
-def _load_later(path: Path, config: dict[str, Any], files: CheckpointFiles, assume: Assumptions) -> Loaded:
-    if config.get("sae_type") not in (None, "sae"):
-        raise CheckpointError(
-            f"{CONFIG_NAME} has sae_type {config['sae_type']!r}", "an SAE or transcoder of one layer can be read"
-        )
-    if config.get("use_glu_encoder"):
+def _load_later(path: Path, config: Config, files: CheckpointFiles, assume: Assumptions) -> Loaded:
+    if config.any("sae_type") not in (None, "sae"):
+        raise config.refused("sae_type", "sae", "an SAE or transcoder of one layer can be read")
+    if config.flag("use_glu_encoder"):
         raise CheckpointError(f"{CONFIG_NAME} says use_glu_encoder: a gated linear encoder is no linear map")
-    d_in = config.get("d_model")
-    n_features = config.get("d_sae") or int((d_in or 0) * config.get("expansion_factor", 0)) or None
+    d_in = config.whole("d_model")
+    n_features = config.whole("d_sae") or int((d_in or 0) * (config.number("expansion_factor") or 0)) or None
     content = files.content(path)
     weights = Weights(str(path), content, {"d_in": d_in, "n_features": n_features})
     if weights.has("W_E"):
@@ -140,10 +140,10 @@ def _load_later(path: Path, config: dict[str, Any], files: CheckpointFiles, assu
         name.removeprefix(f"{_NORMS}."): weights.number(name) for name in content.tensors if name.startswith(_NORMS)
     }
     weights.check()
-    activation = str(config.get("act_fn", "relu")).lower()
-    by_norm = bool(config.get("sparsity_include_decoder_norm", True))
+    activation = (config.text("act_fn") or "relu").lower()
+    by_norm = config.flag("sparsity_include_decoder_norm", True)
     notes: list[str] = []
-    fields: dict[str, Any] = {"apply_b_dec_to_input": bool(config.get("apply_decoder_bias_to_pre_encoder"))}
+    fields: dict[str, Any] = {"apply_b_dec_to_input": config.flag("apply_decoder_bias_to_pre_encoder")}
     if activation == "jumprelu":
         if logarithm is None:
             raise CheckpointError(f"{path} has no thresholds, but {CONFIG_NAME} says act_fn jumprelu")
@@ -151,13 +151,13 @@ def _load_later(path: Path, config: dict[str, Any], files: CheckpointFiles, assu
         if by_norm:
             tensors["threshold"] = tensors["threshold"] / tensors["W_dec"].norm(dim=1).clamp(min=1e-12)
     elif activation in ("topk", "batchtopk"):
-        fields |= {"k": config.get("top_k"), "selects_by_contribution": by_norm}
+        fields |= {"k": _k(config), "selects_by_contribution": by_norm}
         if activation == "batchtopk":
             notes.append("a batchtopk without a threshold: the k largest of each position are kept instead")
         activation = "topk"
     elif activation != "relu":
         raise CheckpointError(f"{CONFIG_NAME} has act_fn {activation!r}", "known: relu, jumprelu, topk, batchtopk")
-    hook_in, hook_out = config.get("hook_point_in"), config.get("hook_point_out")
+    hook_in, hook_out = config.text("hook_point_in"), config.text("hook_point_out")
     fields["transcoder"] = hook_out not in (None, hook_in)
     notes += _normalise(tensors, fields, config, norms, assume, weights.size("d_in"))
     return Loaded(assemble(activation, tensors, **fields), _metadata(config, files.origin), tuple(notes))
@@ -166,13 +166,13 @@ def _load_later(path: Path, config: dict[str, Any], files: CheckpointFiles, assu
 def _normalise(
     tensors: dict[str, Tensor],
     fields: dict[str, Any],
-    config: dict[str, Any],
+    config: Config,
     norms: dict[str, float | None],
     assume: Assumptions,
     d_in: int,
 ) -> list[str]:
     """Brings in `norm_activation`; returns notes."""
-    kind = config.get("norm_activation", "dataset-wise")
+    kind = config.text("norm_activation") or "dataset-wise"
     if kind == "inference":
         return []
     if kind == "token-wise":
@@ -187,7 +187,7 @@ def _normalise(
             f"{CONFIG_NAME} has norm_activation {kind!r}: a code would depend on its batch",
             "known: dataset-wise, token-wise, inference",
         )
-    hook_in, hook_out = config.get("hook_point_in"), config.get("hook_point_out")
+    hook_in, hook_out = config.text("hook_point_in"), config.text("hook_point_out")
     norm_in = norms.get(str(hook_in), norms.get("in"))
     norm_out = norms.get(str(hook_out), norms.get("out"))
     assumed: Any = assume.get("input_scale") if norm_in is None else None
@@ -207,8 +207,15 @@ def _normalise(
     return []
 
 
-def _scale(norm: Any, d_in: int, where: str) -> float:
-    if not isinstance(norm, int | float) or not math.isfinite(norm) or norm <= 0:
+def _k(config: Config) -> int:
+    k = config.whole("top_k")
+    if k is None:
+        raise config.refused("top_k", "a whole number, at least 1", "it is how many features are kept")
+    return k
+
+
+def _scale(norm: float | None, d_in: int, where: str) -> float:
+    if norm is None or norm <= 0:
         raise CheckpointError(f"{where} is {norm!r}, expected the mean norm of the activations, above 0")
     return math.sqrt(d_in) / norm
 
@@ -225,16 +232,16 @@ def _of_linears(weights: Weights) -> dict[str, Tensor]:
     return tensors | ({} if b_dec is None else {"b_dec": b_dec})
 
 
-def _metadata(config: dict[str, Any], origin: str) -> dict[str, Any]:
-    hook = config.get("hook_point_in")
+def _metadata(config: Config, origin: str) -> dict[str, Any]:
+    hook = config.text("hook_point_in")
     llama = re.search(r"Llama3_1-8B|Llama-Scope", origin)
-    hook_out = config.get("hook_point_out")
+    hook_out = config.text("hook_point_out")
     return metadata(
-        model=text_of(config, "model_name", "model") or ("meta-llama/Llama-3.1-8B" if llama else None),
+        model=config.text("model_name", "model") or ("meta-llama/Llama-3.1-8B" if llama else None),
         hook=hook,
         hook_out=hook_out if hook_out != hook else None,
         layer=layer_of(hook),
-        original_config=config,
+        original_config=config.values,
     )
 
 

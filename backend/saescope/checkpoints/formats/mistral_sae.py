@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions
+from saescope.checkpoints.config import Config
 from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
-from saescope.checkpoints.metadata import metadata, text_of
+from saescope.checkpoints.metadata import metadata
 from saescope.checkpoints.tensors.files import CheckpointFiles
 from saescope.checkpoints.tensors.weights import Weights
 from saescope.store.errors import CheckpointError
@@ -23,7 +24,7 @@ def recognise(files: CheckpointFiles) -> bool:
 def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     if files.single is None:
         raise CheckpointError(f"{files.path} holds no single weights file", "give the file itself")
-    content, config = files.content(files.single), files.config("config.json") or {}
+    content, config = files.content(files.single), files.config("config.json") or Config({}, "config.json")
     weights = Weights(str(files.single), content)
     tensors = {
         "W_enc": weights.take("w_enc", "d_in", "n_features"),
@@ -33,9 +34,10 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     }
     weights.ignore("stats_last_nonzero")
     weights.check()
-    k = assume.need("k", text_of({**config, **content.values}, "k", "top_k"), str(files.single))
+    recorded = Config({**config.values, **content.values}, str(files.single)).whole("k", "top_k")
+    k = assume.need("k", recorded, str(files.single))
     sae = assemble("topk", tensors, k=k, apply_b_dec_to_input=True, input_normalization="layer_norm")
-    return Loaded(sae, metadata(original_config=config))
+    return Loaded(sae, metadata(original_config=config.values))
 
 
 FORMAT = CheckpointFormat("mistral_sae", recognise, load)

@@ -28,9 +28,10 @@ from saescope.autoencoders import architecture
 from saescope.autoencoders.protocol import Autoencoder, AutoencoderConfig
 from saescope.checkpoints.assumptions import Assumptions
 from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
-from saescope.checkpoints.tensors.content import MAX_ELEMENTS, damaged
+from saescope.checkpoints.tensors.content import MAX_ELEMENTS, damaged, read_json
 from saescope.checkpoints.tensors.files import CheckpointFiles
 from saescope.store.errors import CheckpointError, CheckpointFaults, UserError
+from saescope.store.format.fields import shown, type_fault
 from saescope.store.format.hashing import file_sha256
 from saescope.store.format.safetensors import read_header
 from saescope.store.write import atomic
@@ -83,21 +84,9 @@ def save(
 def read_config(folder: Path) -> dict[str, Any]:
     """cfg.json as it is. `CheckpointError` where it is missing, unreadable or no JSON object."""
     path = folder / CONFIG_NAME
-    try:
-        config = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"no {CONFIG_NAME} in {folder}", f"a checkpoint holds {CONFIG_NAME} and {WEIGHTS_NAME}"
-        ) from None
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise CheckpointError(
-            f"{path} is not valid JSON: {error}", "it is damaged or half-written: save it again"
-        ) from None
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path} holds a JSON {type(config).__name__}, not an object")
-    return config
+    if not path.is_file():
+        raise CheckpointError(f"no {CONFIG_NAME} in {folder}", f"a checkpoint holds {CONFIG_NAME} and {WEIGHTS_NAME}")
+    return read_json(path)
 
 
 def read_whitening(folder: Path) -> Whitening | None:
@@ -131,8 +120,11 @@ def load(path: Path) -> Autoencoder:
     expected_hash = raw.get("weights_sha256")
     if expected_hash is not None and expected_hash != weights_sha256(folder):
         faults.append(f"{WEIGHTS_NAME} is not the file that cfg.json was written for (sha256 differs)")
-    with torch.device("meta"):
-        model = architecture(config.architecture).module(config)
+    try:
+        with torch.device("meta"):
+            model = architecture(config.architecture).module(config)
+    except (RuntimeError, TypeError, OverflowError):  # sizes beyond 64 bits
+        raise CheckpointFaults(f"checkpoint {folder}", [*faults, "its widths are those of no tensor"]) from None
     tensors = _tensors(weights, {name: tuple(t.shape) for name, t in model.tensors().items()}, config.d_out, faults)
     if faults:
         raise CheckpointFaults(f"checkpoint {folder}", faults)
@@ -141,15 +133,6 @@ def load(path: Path) -> Autoencoder:
     model = model.to_empty(device="cpu")
     model.load_tensors(tensors)
     return model
-
-
-def recognise(path: Path) -> bool:
-    """A folder (or one of its files) whose cfg.json names an architecture and widths."""
-    try:
-        config = read_config(_folder(path))
-    except CheckpointError:
-        return False
-    return config.get("format") == FORMAT_KEY or {"architecture", "d_in", "n_features"} <= set(config)
 
 
 def _folder(path: Path) -> Path:
@@ -175,16 +158,21 @@ def _config(raw: dict[str, Any], faults: list[str]) -> AutoencoderConfig | None:
     types = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     unknown = [key for key in raw if key not in fields and key not in _OWN_KEYS and key not in EXTRA_KEYS]
+    faults += [
+        f"{key} is {shown(raw[key])}, expected an object"
+        for key in EXTRA_KEYS
+        if not isinstance(raw.get(key, {}), dict | None)
+    ]
     faults += [f"unknown key {key!r} in {CONFIG_NAME}" for key in unknown]
     values: dict[str, Any] = {}
     for field in fields.values():
         if field.name in raw:
-            fault = _type_fault(raw[field.name], types[field.name])
+            fault = type_fault(raw[field.name], types[field.name])
+            value = raw[field.name]
             if fault is None:
-                value = raw[field.name]
                 values[field.name] = tuple(value) if isinstance(value, list) else value
             else:
-                faults.append(f"{field.name} is {raw[field.name]!r}, expected {fault}")
+                faults.append(f"{field.name} is {shown(raw[field.name])}, expected {fault}")
         elif field.default is dataclasses.MISSING:
             faults.append(f"{field.name} is missing in {CONFIG_NAME}")
     if any(field.name not in values for field in fields.values() if field.default is dataclasses.MISSING):
@@ -194,26 +182,6 @@ def _config(raw: dict[str, Any], faults: list[str]) -> AutoencoderConfig | None:
     except UserError as error:
         faults.append(error.message)
         return None
-
-
-def _type_fault(value: Any, expected: Any) -> str | None:
-    """What was expected of a JSON value, or None where it fits."""
-    if expected is bool:
-        return None if isinstance(value, bool) else "true or false"
-    if expected is int:
-        return None if isinstance(value, int) and not isinstance(value, bool) else "a whole number"
-    if expected == tuple[int, ...]:
-        whole = isinstance(value, list) and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
-        return None if whole else "a list of whole numbers"
-    if expected is float:
-        fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        return None if fits else "a finite number"
-    if typing.get_origin(expected) is typing.Literal:
-        known = typing.get_args(expected)
-        return None if value in known else f"one of {', '.join(known)}"
-    if expected is str:
-        return None if isinstance(value, str) else "text"
-    raise AssertionError(f"no rule for a config field of type {expected}")
 
 
 def _tensors(path: Path, shapes: dict[str, tuple[int, ...]], d_out: int, faults: list[str]) -> dict[str, Tensor]:
@@ -265,7 +233,8 @@ def _load(files: CheckpointFiles, _: Assumptions) -> Loaded:
 
 
 def _recognise(files: CheckpointFiles) -> bool:
-    if recognise(files.path):
+    config = files.config_or_nothing(CONFIG_NAME)
+    if config.any("format") == FORMAT_KEY or all(name in config for name in ("architecture", "d_in", "n_features")):
         return True
     weights = files.find(WEIGHTS_NAME)  # whose cfg.json is not there: better to say so than to guess
     names = set(files.content_or_nothing(weights).tensors)

@@ -12,7 +12,8 @@ import re
 from typing import Any
 
 from saescope.checkpoints.assembly import assemble
-from saescope.checkpoints.assumptions import Assumptions
+from saescope.checkpoints.assumptions import Assumptions, need_tied
+from saescope.checkpoints.config import Config
 from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.metadata import metadata
 from saescope.checkpoints.tensors.files import CheckpointFiles
@@ -38,22 +39,28 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     content = files.content(files.single)
     weights = Weights(str(files.single), content)
     encoder = weights.take("encoder.weight", "n_features", "d_in")
-    tied = not weights.has("decoder.weight")
+    if weights.has("decoder.weight"):
+        decoder = weights.take("decoder.weight", "d_in", "n_features").T
+    elif weights.has("decoder.linear.weight"):  # its tied decoder is a view of the encoder, saved again
+        decoder = weights.take("decoder.linear.weight", "n_features", "d_in")
+    else:
+        need_tied(assume, str(files.single), "encoder.weight", "decoder.weight")
+        decoder = encoder
     tensors = {
         "W_enc": encoder.T,
         "b_enc": weights.take("latent_bias", "n_features"),
-        "W_dec": encoder if tied else weights.take("decoder.weight", "d_in", "n_features").T,
+        "W_dec": decoder,
         "b_dec": weights.take("pre_bias", "d_in"),
     }
     weights.ignore("stats_last_nonzero", "latents_*", "decoder.linear.weight")
     weights.check()
-    activation = content.values.get("activation", "ReLU")
+    values = Config(content.values, str(files.single))
+    activation = values.text("activation") or "ReLU"
     fields: dict[str, Any] = {"apply_b_dec_to_input": True}
     if activation == "TopK":
-        state = content.values.get("activation_state_dict") or {}
-        recorded = state.get("k") if isinstance(state, dict) else None
-        fields["k"] = assume.need("k", recorded, str(files.single))
-        post = state.get("postact_fn", "ReLU") if isinstance(state, dict) else "ReLU"
+        state = values.inner("activation_state_dict")
+        fields["k"] = assume.need("k", state.whole("k"), str(files.single))
+        post = state.text("postact_fn") or "ReLU"
         if post not in ("ReLU", "Identity"):
             raise CheckpointError(f"{files.single} has the function {post!r} after its top-k", "known: ReLU, Identity")
         if post == "Identity":

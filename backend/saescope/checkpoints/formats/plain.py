@@ -8,6 +8,8 @@ asked for:
   a note (`--assume activation=sigmoid` for KL-trained ones);
 * subtraction of the decoder's bias: not with Linear layers; with a `b_pre` of its own, yes; with bare W_enc and W_dec
   it has to be said.
+
+W_skip [d_out, d_in] makes it a transcoder with a skip path, whose output is x W_skip^T more.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import torch
 from torch import Tensor
 
 from saescope.checkpoints.assembly import assemble
-from saescope.checkpoints.assumptions import Assumptions
+from saescope.checkpoints.assumptions import Assumptions, need_tied
 from saescope.checkpoints.formats.layers import is_deep, load_deep
 from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.metadata import layer_of, metadata
@@ -62,7 +64,8 @@ class _Names(NamedTuple):
 
 def recognise(files: CheckpointFiles) -> bool:
     content, _ = _without_hook(files.single_content)
-    return _names(content.tensors) is not None or is_deep(content.tensors)
+    tensors = content.tensors
+    return _names(tensors) is not None or is_deep(tensors) or _decoder_alone(tensors) is not None
 
 
 def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
@@ -73,6 +76,12 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     if is_deep(content.tensors):
         return load_deep(content, assume, where)
     names = _names(content.tensors)
+    alone = _decoder_alone(content.tensors)
+    if names is None and alone is not None:
+        raise CheckpointError(
+            f"{where} has a decoder ({alone}) but no encoder: {_counterpart(alone)} is missing",
+            "give the folder, or the index, of all of the checkpoint's files",
+        )
     if names is None:
         raise CheckpointError(
             f"{where} holds no encoder and decoder that are known by name: {', '.join(sorted(content.tensors)[:8])}",
@@ -80,7 +89,7 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
         )
     weights = Weights(where, content)
     tensors, transcoder = _matrices(names, content.tensors, weights, assume, where)
-    fields: dict[str, Any] = {"transcoder": transcoder}
+    fields: dict[str, Any] = {"transcoder": transcoder, "skip": "W_skip" in tensors}
     running = weights.number("normalizer.running_avg")
     name, extra, notes = _activation(names, content, weights, assume, where)
     weights.ignore("stats_*", "*num_batches*", "n_forward_passes_since_fired", "*.num_batches_tracked")
@@ -145,6 +154,19 @@ def _names(tensors: dict[str, Tensor]) -> _Names | None:
     )
 
 
+def _decoder_alone(tensors: dict[str, Tensor]) -> str | None:
+    """The decoder's matrix of a file that has no encoder; None where there is none, or an encoder too."""
+    decoders = (*_DECODERS, *(f"{decoder}.weight" for _, decoder in _MODULES if not decoder[0].isdigit()))
+    return next((name for name in decoders if name in tensors), None) if _names(tensors) is None else None
+
+
+def _counterpart(name: str) -> str:
+    """What the matrix of the other side is called."""
+    pairs = [(f"{encoder}.weight", f"{decoder}.weight") for encoder, decoder in _MODULES]
+    pairs += list(zip(_ENCODERS, _DECODERS, strict=True))
+    return next((one if name == other else other for one, other in pairs if name in (one, other)), "W_dec")
+
+
 def _matrices(
     names: _Names, tensors: dict[str, Tensor], weights: Weights, assume: Assumptions, where: str
 ) -> tuple[dict[str, Tensor], bool]:
@@ -153,33 +175,38 @@ def _matrices(
     if names.b_enc is not None:
         result["b_enc"] = weights.take(names.b_enc, "n_features")
     bias = names.b_dec or names.b_pre
+    out = "d_out" if "W_skip" in tensors else "d_in"
     if bias is not None:
-        result["b_dec"] = weights.take(bias, "d_in")
+        result["b_dec"] = weights.take(bias, out)
     if names.b_dec is not None and names.b_pre is not None:
-        pre = weights.take(names.b_pre, "d_in")
+        pre = weights.take(names.b_pre, out)
         if not weights.faults and not torch.equal(pre, result["b_dec"]):
             raise CheckpointError(f"{where} has a {names.b_pre} for its input and another {names.b_dec} for its output")
     encoder = tensors[names.encoder]
     if encoder.ndim != 2:
         raise CheckpointError(f"{where}: {names.encoder} has shape {list(encoder.shape)}, expected two dimensions")
     n_features = len(result["b_enc"]) if "b_enc" in result else None
-    d_in = len(result["b_dec"]) if "b_dec" in result else None
+    d_in = len(result["b_dec"]) if "b_dec" in result and out == "d_in" else None
     rows = _is_features_by_inputs(encoder, n_features, d_in, names.linear, assume, where)
     enc = weights.take(names.encoder, *(("n_features", "d_in") if rows else ("d_in", "n_features")))
     result["W_enc"] = enc.T if rows else enc
     transcoder = False
     if names.decoder is None:
+        need_tied(assume, where, names.encoder, _counterpart(names.encoder))
         result["W_dec"] = result["W_enc"].T
     else:
         shape = tuple(tensors[names.decoder].shape)
         square = len(shape) == 2 and shape[0] == shape[1]
-        turned = rows if square else shape == tuple(reversed(result["W_enc"].T.shape))
-        dec = weights.take(names.decoder, *(("d_in", "n_features") if turned else ("n_features", "d_in")))
+        turned = rows if square else len(shape) == 2 and shape[1] == result["W_enc"].shape[1] != shape[0]
+        dec = weights.take(names.decoder, *((out, "n_features") if turned else ("n_features", out)))
         result["W_dec"] = dec.T if turned else dec
         # transcoders of circuit-tracing repositories keep the encoder, and it alone, as [n_features, d_in]
         transcoder = rows and not turned and not names.linear
+    skip = weights.take_if_there("W_skip", out, "d_in")
+    if skip is not None:
+        result["W_skip"], transcoder = skip.T, True
     if bias is None and not weights.faults:
-        result["b_dec"] = torch.zeros(weights.size("d_in"))
+        result["b_dec"] = torch.zeros(weights.size(out))
     return result, transcoder
 
 
@@ -248,7 +275,9 @@ def _recorded_k(content: Content, weights: Weights) -> int | None:
     found = weights.number("k")
     if found is None:
         found = next((content.values[n] for n in ("k", "top_k", "topk") if n in content.values), None)
-    return int(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+        return None
+    return int(found)
 
 
 def _subtracts(names: _Names, tensors: dict[str, Tensor], assume: Assumptions, where: str) -> bool:

@@ -24,8 +24,9 @@ from torch import Tensor
 from saescope.autoencoders.batchtopk.module import UNCALIBRATED
 from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions
+from saescope.checkpoints.config import Config
 from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
-from saescope.checkpoints.metadata import layer_of, metadata, text_of
+from saescope.checkpoints.metadata import layer_of, metadata
 from saescope.checkpoints.scaling import scale_input
 from saescope.checkpoints.tensors.content import read_json, read_safetensors
 from saescope.checkpoints.tensors.files import CheckpointFiles
@@ -67,14 +68,16 @@ _TELLING = {"gated": ("b_gate", "r_mag", "b_mag"), "jumprelu": ("threshold",)}
 
 
 def recognise(files: CheckpointFiles) -> bool:
-    path = files.find(WEIGHTS_NAME)
+    path = files.find(WEIGHTS_NAME) or files.spread
     if path is None:
         return False
-    return files.find(CONFIG_NAME) is not None or "W_dec" in files.content_or_nothing(path).tensors
+    if path.name.startswith(WEIGHTS_NAME):
+        return files.find(CONFIG_NAME) is not None or "W_dec" in files.content_or_nothing(path).tensors
+    return "d_sae" in files.config_or_nothing(CONFIG_NAME)
 
 
 def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
-    path, raw = files.find(WEIGHTS_NAME), files.config(CONFIG_NAME)
+    path, raw = files.find(WEIGHTS_NAME) or files.spread, files.config(CONFIG_NAME)
     if path is None or raw is None:
         missing = CONFIG_NAME if raw is None else WEIGHTS_NAME
         raise CheckpointError(
@@ -82,26 +85,25 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
         )
     config = _upgraded(raw)
     name = _architecture(config, path)
-    transcoder = "transcoder" in config["architecture"]
-    d_out = config.get("d_out") if transcoder else config.get("d_in")
-    weights = Weights(
-        str(files.folder),
-        files.content(path),
-        {"d_in": _size(config, "d_in"), "n_features": _size(config, "d_sae"), "d_out": d_out},
-    )
-    _check_kind(name, weights, str(config["architecture"]))
+    called = str(config.text("architecture"))
+    transcoder = "transcoder" in called
+    sizes = {"d_in": config.whole("d_in"), "n_features": config.whole("d_sae")}
+    sizes["d_out"] = config.whole("d_out") if transcoder else sizes["d_in"]
+    weights = Weights(str(files.folder), files.content(path), sizes)
+    _check_kind(name, weights, called)
     tensors, fields, notes = _tensors(name, weights, config)
-    fields["apply_b_dec_to_input"] = _flag(config, "apply_b_dec_to_input", True) and not transcoder
+    finetuning = tensors.pop("finetuning_scale", None)
+    fields["apply_b_dec_to_input"] = config.flag("apply_b_dec_to_input", True) and not transcoder
     fields["transcoder"] = transcoder
     notes += _normalise(tensors, fields, config, assume, files, transcoder)
-    if config.get("finetuning_scale") is not None:
-        tensors["W_dec"] = tensors["W_dec"] * config["finetuning_scale"].unsqueeze(1)
+    if finetuning is not None:
+        tensors["W_dec"] = tensors["W_dec"] * finetuning.unsqueeze(1)
     return Loaded(assemble(name, tensors, **fields), _metadata(config, raw), tuple(notes))
 
 
-def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
+def _upgraded(raw: Config) -> Config:
     """cfg.json in the words of v6."""
-    config = dict(raw)
+    config = dict(raw.values)
     for old, new in (
         ("hook_point", "hook_name"),
         ("hook_point_layer", "hook_layer"),
@@ -112,20 +114,19 @@ def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
         if old in config:
             config.setdefault(new, config.pop(old))
     config.setdefault("architecture", "standard")
-    kwargs = config.get("activation_fn_kwargs") or {}
     if config.get("activation_fn") == "topk" and config["architecture"] in ("standard", "topk"):
         config["architecture"] = "topk"
-        config.setdefault("k", kwargs.get("k"))
+        config.setdefault("k", raw.inner("activation_fn_kwargs").any("k"))
     normalize = config.get("normalize_activations")
     if normalize is None or normalize is False:
         config["normalize_activations"] = "none"
     elif normalize is True:
         config["normalize_activations"] = "expected_average_only_in"
-    return config
+    return Config(config, raw.where)
 
 
-def _architecture(config: dict[str, Any], path: Any) -> str:
-    called = config["architecture"]
+def _architecture(config: Config, path: Any) -> str:
+    called = config.text("architecture")
     if called in _REFUSED:
         raise CheckpointError(f"{path}: a SAELens SAE of architecture {called} cannot be read: {_REFUSED[called]}")
     if called not in _ARCHITECTURES:
@@ -133,7 +134,7 @@ def _architecture(config: dict[str, Any], path: Any) -> str:
             f"cfg.json has architecture {called!r}, which is none of SAELens'", f"known: {', '.join(_ARCHITECTURES)}"
         )
     own = "topk" if called == "topk" else "relu"
-    activation = config.get("activation_fn") or own
+    activation = config.text("activation_fn") or own
     if called == "standard" and activation == "tanh-relu":
         return "tanhrelu"
     if activation != own:
@@ -142,22 +143,6 @@ def _architecture(config: dict[str, Any], path: Any) -> str:
             "known: relu, topk and tanh-relu with standard, topk with topk, relu with the others",
         )
     return _ARCHITECTURES[called]
-
-
-def _size(config: dict[str, Any], name: str) -> int | None:
-    value = config.get(name)
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise CheckpointError(f"cfg.json has {name} {value!r}, expected a whole number, at least 1")
-    return value
-
-
-def _flag(config: dict[str, Any], name: str, default: bool) -> bool:
-    value = config.get(name, default)
-    if value is None:
-        return default
-    if not isinstance(value, bool):
-        raise CheckpointError(f"cfg.json has {name} {value!r}, expected true or false")
-    return value
 
 
 def _check_kind(name: str, weights: Weights, called: str) -> None:
@@ -170,9 +155,7 @@ def _check_kind(name: str, weights: Weights, called: str) -> None:
             )
 
 
-def _tensors(
-    name: str, weights: Weights, config: dict[str, Any]
-) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
+def _tensors(name: str, weights: Weights, config: Config) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
     take, notes = weights.take, list[str]()
     tensors = {
         "W_enc": take("W_enc", "d_in", "n_features"),
@@ -198,7 +181,7 @@ def _tensors(
         if threshold < 0:
             notes.append("the threshold was never calibrated: the k largest of each position are kept instead")
         tensors["threshold"] = torch.tensor(threshold)
-    if "skip" in config["architecture"]:
+    if "skip" in str(config.text("architecture")):
         tensors["W_skip"] = take("W_skip", "d_out", "d_in").T
         fields["skip"] = True
     scale = weights.take_if_there("scaling_factor", "n_features")
@@ -207,41 +190,41 @@ def _tensors(
     weights.ignore("n_forward_passes_since_fired", "act_freq_scores")
     weights.check()
     if scale is not None and not torch.allclose(scale, torch.ones_like(scale)):
-        if not config.get("finetuning_scaling_factor") and not config.get("finetuning_method"):
+        if not config.any("finetuning_scaling_factor") and not config.any("finetuning_method"):
             raise CheckpointError(
                 "scaling_factor is not 1 everywhere, but cfg.json does not say finetuning_scaling_factor"
             )
-        config["finetuning_scale"] = scale
+        tensors["finetuning_scale"] = scale
     if name in ("topk", "abstopk", "batchtopk", "matryoshka"):
         fields["k"] = _k(config, int(tensors["W_dec"].shape[0]))
-        fields["rescale_by_decoder_norm"] = _flag(config, "rescale_acts_by_decoder_norm", False)
+        fields["rescale_by_decoder_norm"] = config.flag("rescale_acts_by_decoder_norm")
     if name == "matryoshka":
-        widths = [*config.get("matryoshka_widths", [])]
+        widths = config.whole_list("matryoshka_widths")
         n_features = int(tensors["W_dec"].shape[0])
         widths += [] if widths and widths[-1] == n_features else [n_features]
         fields["group_sizes"] = tuple(b - a for a, b in zip([0, *widths], widths, strict=False))
     return tensors, fields, notes
 
 
-def _k(config: dict[str, Any], n_features: int) -> int:
-    k = config.get("k")
-    if isinstance(k, float) and config["architecture"].endswith("batchtopk"):
-        return min(max(round(k), 1), n_features)  # a mean over positions need not be whole
-    if not isinstance(k, int) or isinstance(k, bool):
-        raise CheckpointError(f"cfg.json has k {k!r}, expected a whole number", "k is the number of features kept")
-    return k
+def _k(config: Config, n_features: int) -> int:
+    k = config.any("k")
+    if isinstance(k, float) and str(config.text("architecture")).endswith("batchtopk"):
+        return min(max(round(config.number("k") or 0), 1), n_features)  # a mean over positions need not be whole
+    if k is None or isinstance(k, float):
+        raise config.refused("k", "a whole number", "k is the number of features kept")
+    return int(config.whole("k") or 0)
 
 
 def _normalise(
     tensors: dict[str, Tensor],
     fields: dict[str, Any],
-    config: dict[str, Any],
+    config: Config,
     assume: Assumptions,
     files: CheckpointFiles,
     transcoder: bool,
 ) -> list[str]:
     """Brings in `normalize_activations`; returns notes."""
-    kind = config["normalize_activations"]
+    kind = config.text("normalize_activations") or "none"
     if kind == "covariance_whitening":
         raise CheckpointError(
             "cfg.json says normalize_activations covariance_whitening: the whitening is not in the checkpoint",
@@ -295,25 +278,24 @@ def _scale_of_training(files: CheckpointFiles, before_6: bool) -> float | None:
     return float(scale)
 
 
-def _metadata(config: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
-    inner = config.get("metadata")
-    about = {**config, **inner} if isinstance(inner, dict) else config
-    hook = about.get("hook_name")
-    layer = about.get("hook_layer")
+def _metadata(config: Config, raw: Config) -> dict[str, Any]:
+    about = Config({**config.values, **config.inner("metadata").values}, config.where)
+    hook = about.text("hook_name")
+    layer = about.whole("hook_layer", least=-(2**31))  # 0 and negative ones stand for places outside the blocks
     return metadata(
-        model=about.get("model_name"),
+        model=about.text("model_name"),
         hook=hook,
-        hook_out=text_of(about, "hook_name_out"),
+        hook_out=about.text("hook_name_out"),
         layer=layer_of(hook) if layer is None else layer,
-        head=about.get("hook_head_index"),
-        context_size=about.get("context_size"),
-        prepend_bos=about.get("prepend_bos", True),
-        dataset=about.get("dataset_path"),
-        seqpos_slice=about.get("seqpos_slice"),
-        exclude_special_tokens=about.get("exclude_special_tokens"),
-        model_kwargs=about.get("model_from_pretrained_kwargs"),
-        neuronpedia_id=about.get("neuronpedia_id"),
-        original_config=raw,
+        head=about.whole("hook_head_index", least=0),
+        context_size=about.whole("context_size"),
+        prepend_bos=about.flag("prepend_bos", True),
+        dataset=about.any("dataset_path"),
+        seqpos_slice=about.any("seqpos_slice"),
+        exclude_special_tokens=about.any("exclude_special_tokens"),
+        model_kwargs=about.any("model_from_pretrained_kwargs"),
+        neuronpedia_id=about.any("neuronpedia_id"),
+        original_config=raw.values,
     )
 
 

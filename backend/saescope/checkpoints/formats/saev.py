@@ -12,7 +12,6 @@ of saev 0.1 were (activation - mean) / scale, both kept outside the file; the sc
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,11 @@ import torch
 
 from saescope.checkpoints.assembly import assemble
 from saescope.checkpoints.assumptions import Assumptions
+from saescope.checkpoints.config import Config
 from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.metadata import metadata
 from saescope.checkpoints.scaling import scale_input
-from saescope.checkpoints.tensors.content import read_torch_bytes
+from saescope.checkpoints.tensors.content import parse_json, read_torch_bytes
 from saescope.checkpoints.tensors.files import CheckpointFiles
 from saescope.checkpoints.tensors.weights import Weights
 from saescope.store.errors import CheckpointError
@@ -37,40 +37,35 @@ _ACTIVATIONS = {"relu": "relu", "topk": "topk", "batchtopk": "batchtopk"}
 def recognise(files: CheckpointFiles) -> bool:
     if files.single is None or files.single.suffix not in (".pt", ".pth", ".ckpt"):
         return False
-    try:
-        _header(files.single)
-    except CheckpointError:
-        return False
-    return True
+    return _header(files.single) is not None
 
 
-def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """The header and where it ends."""
+def _header(path: Path) -> tuple[Config, int] | None:
+    """The header and where it ends; None where there is none."""
     try:
         with path.open("rb") as file:
             line = file.readline(MAX_HEADER_BYTES)
-        header = json.loads(line) if line[:1] == b"{" else None
-    except (OSError, ValueError, RecursionError):
-        header = None
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{path} does not begin with a line of JSON", "a file of saev begins with its header")
-    return header, len(line)
+        header = parse_json(line) if line[:1] == b"{" else None
+    except (OSError, ValueError):
+        return None
+    return (Config(header, f"the header of {path}"), len(line)) if isinstance(header, dict) else None
 
 
 def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     path = files.single
     if path is None:
         raise CheckpointError(f"{files.path} holds no single weights file", "give the file, sae.pt")
-    header, start = _header(path)
-    schema = header.get("schema")
-    if schema is not None and (not isinstance(schema, int) or not 1 <= schema <= LATEST_SCHEMA):
+    found = _header(path)
+    if found is None:
+        raise CheckpointError(f"{path} does not begin with a line of JSON", "a file of saev begins with its header")
+    header, start = found
+    schema = header.whole("schema")
+    if schema is not None and schema > LATEST_SCHEMA:
         raise CheckpointError(f"{path} has schema {schema!r}, this program reads up to {LATEST_SCHEMA}")
-    config = header.get("cfg", header) if schema is not None else header
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path}: cfg of its header is a {type(config).__name__}, expected an object")
-    name, params = _activation(header, config, schema, path)
-    d_in = config.get("d_model") or config.get("d_vit")
-    n_features = config.get("d_sae") or (d_in or 0) * config.get("exp_factor", 0) or None
+    config = header.inner("cfg") if schema is not None and "cfg" in header else header
+    name, params = _activation(header, config, schema)
+    d_in = config.whole("d_model", "d_vit")
+    n_features = config.whole("d_sae") or (d_in or 0) * (config.whole("exp_factor") or 0) or None
     with path.open("rb") as file:
         file.seek(start)
         content = read_torch_bytes(file.read(), path)
@@ -86,7 +81,7 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     weights.check()
     fields: dict[str, Any] = {"apply_b_dec_to_input": _subtracts(schema, assume, path)}
     if name != "relu":
-        fields["k"] = assume.need("k", params.get("top_k", params.get("k")), f"the header of {path}")
+        fields["k"] = assume.need("k", params.whole("top_k", "k"), f"the header of {path}")
     if name == "topk":
         fields["signed"] = True
     if name == "batchtopk":
@@ -95,7 +90,7 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
     scale = assume.get("input_scale")
     if scale is not None:
         scale_input(tensors, scale)
-    return Loaded(assemble(name, tensors, **fields), metadata(original_config=header))
+    return Loaded(assemble(name, tensors, **fields), metadata(original_config=header.values))
 
 
 def _subtracts(schema: int | None, assume: Assumptions, path: Path) -> bool:
@@ -105,20 +100,18 @@ def _subtracts(schema: int | None, assume: Assumptions, path: Path) -> bool:
     return bool(assume.settle("subtract_b_dec", schema is None, f"the header of {path}"))
 
 
-def _activation(
-    header: dict[str, Any], config: dict[str, Any], schema: int | None, path: Path
-) -> tuple[str, dict[str, Any]]:
+def _activation(header: Config, config: Config, schema: int | None) -> tuple[str, Config]:
     """The architecture and the parameters of the activation function."""
     if schema is None:
-        return "relu", {}
-    activation = config.get("activation")
-    if isinstance(activation, dict):
-        called, params = activation.get("cls"), activation.get("params") or {}
+        return "relu", config
+    if isinstance(config.any("activation"), dict):
+        activation = config.inner("activation")
+        called, params = activation.text("cls"), activation.inner("params")
     else:
-        called, params = header.get("cls", activation if isinstance(activation, str) else "Relu"), config
-    name = _ACTIVATIONS.get(str(called).rpartition(".")[2].lower())
-    if name is None or not isinstance(params, dict):
-        raise CheckpointError(f"{path} has the activation function {called!r}", "known: Relu, TopK, BatchTopK")
+        called, params = header.text("cls") or config.text("activation") or "Relu", config
+    name = _ACTIVATIONS.get((called or "").rpartition(".")[2].lower())
+    if name is None:
+        raise CheckpointError(f"{header.where} has the activation function {called!r}", "known: Relu, TopK, BatchTopK")
     return name, params
 
 

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+import yaml
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -29,6 +30,10 @@ MAX_ELEMENTS = 2**36
 """No tensor of a sane SAE is larger (256 GB in float32): a larger size in a header is a fault, not a wish."""
 MAX_JSON_BYTES = 2**24
 """No config is larger."""
+MAX_YAML_BYTES = 2**18
+"""YAML takes long to parse."""
+MAX_DEPTH = 100
+"""No config nests more deeply."""
 MAX_GROWTH = 100
 """A compressed archive may unpack to this many times its size, if that is over `SMALL_BYTES`: weights hardly shrink."""
 SMALL_BYTES = 2**28
@@ -55,20 +60,55 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise CheckpointError(f"{path} has {path.stat().st_size} bytes, too many for a config")
-        found = json.loads(path.read_bytes())
+        found = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing") from None
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}", _DAMAGED) from None
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} holds a JSON {type(found).__name__}, not an object")
     return found
 
 
-def read_weights(path: Path) -> Content:
-    """The content of a weights file, told by its first bytes. `CheckpointError` for all that cannot be read safely."""
+def parse_json(data: bytes) -> Any:
+    """What JSON stands for, Python's NaN and infinities allowed. `ValueError` where it is none, or nests too deeply."""
+    try:
+        found = json.loads(data)
+    except RecursionError:
+        raise ValueError("it nests too deeply") from None
+    level, depth = [found], 0
+    while level:
+        if depth > MAX_DEPTH:
+            raise ValueError("it nests too deeply")
+        inner = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list))
+        level, depth = [value for values in inner for value in values], depth + 1
+    return found
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, which makes nothing but plain values. `CheckpointError` where it is none."""
+    try:
+        if path.stat().st_size > MAX_YAML_BYTES:
+            raise CheckpointError(f"{path} has {path.stat().st_size} bytes, too many for a config")
+        found = yaml.safe_load(path.read_bytes())
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"cannot read {path}: {_first_line(error)}", _DAMAGED) from None
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} holds a YAML {type(found).__name__}, not a mapping")
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} holds what JSON cannot say: {_first_line(error)}") from None
+    return plain
+
+
+def read_weights(path: Path, is_part: bool = False) -> Content:
+    """The content of a weights file, told by its first bytes. `CheckpointError` for all that cannot be read safely.
+
+    Tensors lose what a wrapper put before all their names, except in a part of a checkpoint, which need not hold all.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(16)
@@ -82,13 +122,13 @@ def read_weights(path: Path) -> Content:
         try:
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
-        except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise CheckpointError(f"cannot read {path}: {error}", _DAMAGED) from None
         if names and all(name.endswith(".npy") for name in names):
             return read_npz(path)
-        return read_torch(path, path)
+        return read_torch(path, path, is_part)
     if start[:1] == b"\x80":
-        return read_torch(path, path)
+        return read_torch(path, path, is_part)
     if start[:2] == b"\x1f\x8b":
         raise CheckpointError(f"{path} is compressed with gzip", "unpack it first (gunzip) and give the unpacked file")
     if looks_like_safetensors(start):
@@ -137,14 +177,16 @@ def read_npz(path: Path) -> Content:
                     array = np.lib.format.read_array(file, allow_pickle=False)
                 native = array.dtype.newbyteorder("=") if dtype.kind == "f" else np.dtype(np.int64)
                 tensors[name] = torch.from_numpy(np.ascontiguousarray(array.astype(native, copy=False)))
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, TypeError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}", _DAMAGED) from None
+    except CheckpointError:
+        raise
+    except Exception as error:  # damaged archives fail in every way there is: zipfile, zlib, tokenize, NumPy
+        raise CheckpointError(f"cannot read {path}: {_first_line(error)}", _DAMAGED) from None
     return Content(tensors)
 
 
-def read_torch(source: Path | BinaryIO, path: Path) -> Content:
+def read_torch(source: Path | BinaryIO, path: Path, is_part: bool = False) -> Content:
     """The tensors that `torch.save` wrote. `source` is the file at `path` or a part."""
-    return _content(path, load_torch(source, path))
+    return _content(path, load_torch(source, path), is_part)
 
 
 def load_torch(source: Path | BinaryIO, path: Path) -> Any:
@@ -157,7 +199,7 @@ def load_torch(source: Path | BinaryIO, path: Path) -> Any:
                     raise CheckpointError(
                         f"{path} is a TorchScript archive: it holds a program, not a state dict", _rewrite()
                     )
-        except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise CheckpointError(f"cannot read {path}: {error}", _DAMAGED) from None
         mapped = True
     else:
@@ -177,7 +219,7 @@ def read_torch_bytes(data: bytes, path: Path) -> Content:
     return read_torch(io.BytesIO(data), path)
 
 
-def _content(path: Path, found: Any) -> Content:
+def _content(path: Path, found: Any, is_part: bool) -> Content:
     if isinstance(found, Tensor):
         raise CheckpointError(f"{path} holds a single tensor, not the weights of an SAE", "save its state_dict()")
     if not isinstance(found, dict):
@@ -195,7 +237,7 @@ def _content(path: Path, found: Any) -> Content:
     others = {str(key): value for key, value in found.items() if not isinstance(value, Tensor)}
     for name, tensor in tensors.items():
         check_tensor(path, name, tensor)
-    return Content(_without_prefix(tensors), {**outer, **others})
+    return Content(tensors if is_part else without_prefix(tensors), {**outer, **others})
 
 
 def check_tensor(path: Path, name: str, tensor: Tensor) -> None:
@@ -213,11 +255,11 @@ def check_tensor(path: Path, name: str, tensor: Tensor) -> None:
         )
 
 
-def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Names without what wrappers of a module put before all of them."""
     for prefix in ("module.", "_orig_mod.", "sae.", "autoencoder.", "model."):
         if tensors and all(name.startswith(prefix) for name in tensors):
-            return _without_prefix({name.removeprefix(prefix): t for name, t in tensors.items()})
+            return without_prefix({name.removeprefix(prefix): t for name, t in tensors.items()})
     return tensors
 
 

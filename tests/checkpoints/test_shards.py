@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from saescope.autoencoders import Autoencoder
+from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints import load_checkpoint, load_sae
 from saescope.checkpoints.conversion import convert
 from saescope.store.errors import UserError

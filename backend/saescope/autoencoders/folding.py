@@ -1,4 +1,4 @@
-"""What a module is told when a space of training is folded into its weights."""
+"""What a module needs to know of a space of training that is folded into its weights."""
 
 from __future__ import annotations
 

@@ -104,12 +104,12 @@ class DeepObjective(Objective[DeepAutoencoder, DeepSettings[Never]]):
         dead = torch.nonzero(inputs.silent >= self.run.dead_after).squeeze(1)
         if c.revival != "auxk" or len(dead) == 0:
             return None
-        waking = torch.relu(z[:, dead])
+        revived = torch.relu(z[:, dead])
         if len(dead) > c.aux_k:
-            waking = torch.zeros_like(waking).scatter(1, *kept(waking, c.aux_k))
+            revived = torch.zeros_like(revived).scatter(1, *kept(revived, c.aux_k))
         with torch.no_grad():
             before = model.decode(codes)
-        change = model.decode(codes.index_add(1, dead, waking)) - before
+        change = model.decode(codes.index_add(1, dead, revived)) - before
         missed = (error - change).square().sum(1).mean()
         scale = min(len(dead) / c.aux_k, 1.0)
         centred = error - self.processes.mean(error.mean(0))

@@ -86,7 +86,7 @@ class JumpreluObjective(LinearObjective[JumpreluSettings[Never]]):
         """Moves the atoms' norms into encoder and thresholds.
 
         With a target L0, also stretches all thresholds by one factor, so that the sample's L0 is the target. They lag
-        behind the weight that leads them, most of all while the rate falls. The factor stays near 1: the decoder was
+        behind the weight that drives them, most of all while the rate falls. The factor stays near 1: the decoder was
         fitted to the codes that there were.
         """
         assert isinstance(model, JumpreluAutoencoder)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from saescope.sources import SourceOptions, has_splits, open_source
-from saescope.sources.images.picture_folder import natural_key
+from saescope.sources.files import natural_key
 from saescope.sources.images.pictures import PictureStack
 from saescope.store.errors import UserError
 

@@ -33,7 +33,7 @@ TEXTS = {"texts": "a", "model": "m", "hook": "blocks.0.hook_resid_post"}
         ({"images": "a", "patch": 2.5}, "patch is 2.5"),
         ({"images": "a", "patch": True}, "patch is True"),
         ({"images": "a", "image_mode": "sepia"}, "image_mode is 'sepia', expected grey or colour"),
-        ({"images": "a", "split": "tset"}, "split is 'tset', expected train, test or all"),
+        ({"images": "a", "split": "tset"}, "split is 'tset', expected train, test, validation or all"),
         ({"images": "a", "layout": "hwc"}, "layout is 'hwc', expected nhw, nhwc or nchw"),
         ({"images": "a", "value_range": (1.0, 1.0)}, "the lower one first"),
         (

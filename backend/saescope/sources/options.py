@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from saescope.options import check_fields, flag
 from saescope.store.errors import OptionError
 
-Split = Literal["train", "test", "all"]
+Split = Literal["train", "test", "validation", "all"]
 Purpose = Literal["train", "evaluate"]
 
 
@@ -21,7 +21,7 @@ class DataOptions:
     """
 
     split: Split | None = field(default=None, metadata=flag(default="train to train, test to evaluate and build"))
-    """Which part of data with splits."""
+    """Which part of data with splits; `test` is the validation split where there is no other."""
 
     kind: ClassVar[str]
     """Name of the kind."""

@@ -16,14 +16,13 @@ from saescope.progress import SILENT, Progress
 from saescope.sources.activations.files import EXPECTED, SUFFIXES, Loaded, load
 from saescope.sources.activations.options import ActivationOptions
 from saescope.sources.activations.shards import Shards
+from saescope.sources.files import all_files, listed
 from saescope.sources.hashing import scan
 from saescope.sources.images.image_data import LABEL
 from saescope.sources.images.image_stack import BLOCK_VALUES
 from saescope.sources.options import Purpose
 from saescope.sources.protocol import ActivationBatch, ActivationTable
 from saescope.sources.targets import SideBySide
-from saescope.sources.texts.documents import listed
-from saescope.sources.texts.files import all_files
 from saescope.store.errors import DataError, UserError
 from saescope.store.format.source import ActivationDescription
 

@@ -12,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from saescope.progress import SILENT, Progress
+from saescope.sources.files import listed
 from saescope.sources.images.image_data import ImageSet, check_labels, label_strings
 from saescope.sources.images.image_stack import ArrayStack
 from saescope.sources.images.options import ImageOptions
 from saescope.sources.options import Split
+from saescope.sources.splits import WORDS, parts_of, splits_of
 from saescope.store.errors import UserError
 
 NPY_MAGIC = b"\x93NUMPY"
@@ -167,19 +169,22 @@ class NpzData:
     options: ImageOptions
     names: dict[str, tuple[str, str | None]]
     """Split (or 'all') -> names of the arrays of images and of labels."""
+    unread: tuple[str, ...] = ()
+    """Names of the other arrays."""
     format: str = "npz"
     uses: frozenset[str] = frozenset({"layout", "value_range", "data_key", "label_key"})
 
     @property
     def splits(self) -> Sequence[Split]:
-        return ("train", "test") if {"train", "test"} <= self.names.keys() else ()
+        return splits_of(self.names)
 
     def load(self, split: Split | None, progress: Progress = SILENT) -> ImageSet:
-        chosen = [split] if split in self.names else list(self.names)
+        if self.unread:
+            progress.tell(f"{self.path}: arrays that are not read: {listed(self.unread)}")
+        chosen = parts_of({name: name for name in self.names}, split, str(self.path))
         images: list[np.ndarray] = []
         labels: list[pa.Array] = []
         for key in chosen:
-            assert key is not None
             image_name, label_name = self.names[key]
             images += read_npz(self.path, image_name)
             if label_name is not None:
@@ -192,7 +197,7 @@ class NpzData:
         array = images[0] if len(images) == 1 else np.concatenate(images)
         known = pa.concat_arrays(labels) if len(labels) == len(images) else None
         return ImageSet(
-            images_from_array(array, f"{self.path}: array {self.names[str(chosen[0])][0]!r}", self.options), known
+            images_from_array(array, f"{self.path}: array {self.names[chosen[0]][0]!r}", self.options), known
         )
 
 
@@ -206,9 +211,9 @@ def find_npz(path: Path, options: ImageOptions) -> NpzData:
         return NpzData(path, options, {"all": (options.data_key, options.label_key or _first(keys, _LABEL_NAMES))})
     lower = {k.lower(): k for k in keys}
     names: dict[str, tuple[str, str | None]] = {}
-    for split in ("train", "test"):
-        if image := _first(lower, _with_split(_IMAGE_NAMES, split)):
-            label = _first(lower, _with_split(_LABEL_NAMES, split))
+    for split, words in WORDS.items():
+        if image := _first(lower, _with_split(_IMAGE_NAMES, words)):
+            label = _first(lower, _with_split(_LABEL_NAMES, words))
             names[split] = (lower[image], lower[label] if label else None)
     if not names:
         image = _first(lower, _IMAGE_NAMES) or (next(iter(lower)) if len(lower) == 1 else None)
@@ -221,11 +226,12 @@ def find_npz(path: Path, options: ImageOptions) -> NpzData:
         if label is not None and label not in keys and label not in lower:
             raise UserError(f"{path}: no array {label!r}", f"it holds: {', '.join(keys)}")
         names["all"] = (lower[image], lower.get(label, label) if label else None)
-    return NpzData(path, options, names)
+    read = {name for pair in names.values() for name in pair}
+    return NpzData(path, options, names, tuple(key for key in keys if key not in read))
 
 
-def _with_split(names: Sequence[str], split: str) -> list[str]:
-    return [f"{a}_{b}" for n in names for a, b in ((n, split), (split, n))]
+def _with_split(names: Sequence[str], words: Sequence[str]) -> list[str]:
+    return [f"{a}_{b}" for word in words for n in names for a, b in ((n, word), (word, n))]
 
 
 def _first(names: Any, wanted: Sequence[str]) -> str | None:

@@ -25,6 +25,7 @@ from saescope.sources.images.image_stack import ArrayStack
 from saescope.sources.images.options import ImageOptions
 from saescope.sources.mapped import map_array
 from saescope.sources.options import Split
+from saescope.sources.splits import parts_of, splits_of
 from saescope.store.errors import UserError
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -107,12 +108,12 @@ class IdxData:
 
     @property
     def splits(self) -> Sequence[Split]:
-        return ("train", "test") if {"train", "test"} <= self.pairs.keys() else ()
+        return splits_of(self.pairs)
 
     def load(self, split: Split | None, progress: Progress = SILENT) -> ImageSet:
-        names = [split] if split in self.pairs else list(self.pairs)
-        loaded = [_load(self.pairs[n], self.options) for n in names if n is not None]
-        stack = _joined([s for s, _ in loaded], [self.pairs[n].images for n in names if n is not None])
+        pairs = parts_of(self.pairs, split, self.options.path)
+        loaded = [_load(pair, self.options) for pair in pairs]
+        stack = _joined([s for s, _ in loaded], [pair.images for pair in pairs])
         labels = None
         if all(found is not None for _, found in loaded):
             labels = pa.concat_arrays([found for _, found in loaded])

@@ -11,7 +11,8 @@ from saescope.sources.images.image_source import ImageSource
 from saescope.sources.images.options import ImageOptions, PatchOptions
 from saescope.sources.images.patches import PatchSource
 from saescope.sources.images.pixels import PixelSource
-from saescope.sources.options import Purpose, Split
+from saescope.sources.options import Purpose
+from saescope.sources.splits import chosen_split
 from saescope.sources.streams import head_of, told
 from saescope.store.errors import OptionError, UserError
 
@@ -24,7 +25,7 @@ _EXPECTED = (
 def open_data(options: ImageOptions, purpose: Purpose, progress: Progress = SILENT) -> ImageSource:
     """The images that `options` name, as pixels or patches."""
     data = find_images(options)
-    split = chosen_split(data, options, purpose)
+    split = chosen_split(data.splits, options, purpose, progress)
     images = data.load(split, progress)
     if isinstance(options, PatchOptions):
         return PatchSource(
@@ -53,17 +54,6 @@ def find_images(options: ImageOptions) -> ImageData:
                 f"{name} is given, but it means nothing for {options.path} ({data.format})", "leave it out"
             )
     return data
-
-
-def chosen_split(data: ImageData, options: ImageOptions, purpose: Purpose) -> Split | None:
-    if data.splits:
-        return options.split or ("train" if purpose == "train" else "test")
-    if options.split in ("train", "test"):
-        raise UserError(
-            f"{options.path}: split {options.split!r} is asked for, but the data has no train and test split",
-            "leave --split out: where the data has none, 10 % of the items are held out from training",
-        )
-    return options.split
 
 
 def _find(options: ImageOptions) -> ImageData:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,19 +16,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from saescope.progress import SILENT, Progress
+from saescope.sources.files import all_files, files_of
 from saescope.sources.images.image_data import ImageSet
 from saescope.sources.images.options import ImageOptions
-from saescope.sources.images.picture_folder import natural_key
 from saescope.sources.images.pictures import Fit, load_pictures
 from saescope.sources.options import Split
-from saescope.sources.tables.files import guarded
+from saescope.sources.splits import parts_of, splits_of
+from saescope.sources.tables.files import PARQUET, guarded
 from saescope.store.errors import UserError
 
 MAGIC = b"PAR1"
 _IMAGE_NAMES = ("image", "img", "picture", "image_bytes", "png", "jpg", "jpeg", "bytes", "content")
 _LABEL_NAMES = ("label", "labels", "fine_label", "class", "target", "category", "y", "digit")
 _KEPT_GROUPS = 2
-_SPLIT = re.compile(r"(?:^|[-_./])(train|test|val|valid|validation)(?=[-_./]|$)", re.IGNORECASE)
 
 
 class ParquetPictures:
@@ -88,13 +87,17 @@ class ParquetData:
     uses: frozenset[str] = frozenset({"data_key", "label_key", "value_range"})
     fit: Fit | None = None
     """Brings pictures of unequal size to one."""
+    notes: tuple[str, ...] = ()
+    """What a reader of these files should know."""
 
     @property
     def splits(self) -> Sequence[Split]:
-        return ("train", "test") if {"train", "test"} <= self.paths.keys() else ()
+        return splits_of(self.paths)
 
     def load(self, split: Split | None, progress: Progress = SILENT) -> ImageSet:
-        paths = self.paths[split] if split in self.paths else [p for found in self.paths.values() for p in found]
+        paths = [path for found in parts_of(self.paths, split, self.options.path) for path in found]
+        for note in self.notes:
+            progress.tell(note)
         files = [_open(path) for path in paths]
         schema = files[0].schema_arrow
         for file, path in zip(files, paths, strict=True):
@@ -127,18 +130,12 @@ def find_file(path: Path, options: ImageOptions) -> ParquetData:
 
 def find_in_folder(folder: Path, options: ImageOptions) -> ParquetData | None:
     """The Parquet files of a folder, or None. Names such as train-00000-of-00002.parquet tell the splits."""
-    found = [p for p in folder.rglob("*.parquet") if not any(x.startswith(".") for x in p.relative_to(folder).parts)]
+    every = all_files(folder)
+    found = [path for path in every if path.name.lower().endswith(PARQUET)]
     if not found:
         return None
-    ordered = sorted(found, key=lambda path: natural_key(path.relative_to(folder).as_posix()))
-    named: dict[str, list[Path]] = {}
-    for path in ordered:
-        match = _SPLIT.search(path.relative_to(folder).with_suffix("").as_posix())
-        named.setdefault(match[1].lower() if match else "", []).append(path)
-    test = next((named[n] for n in ("test", "validation", "valid", "val") if n in named), None)
-    if "train" in named and test is not None:
-        return ParquetData(options, {"train": named["train"], "test": test})
-    return ParquetData(options, {"all": ordered})
+    files = files_of(folder, found, [path for path in every if path not in set(found)])
+    return ParquetData(options, files.by_split, notes=tuple(files.notes()))
 
 
 def _open(path: Path) -> pq.ParquetFile:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +10,17 @@ from pathlib import Path
 import pyarrow as pa
 
 from saescope.progress import SILENT, Progress
+from saescope.sources.files import listed, natural_key, printable
 from saescope.sources.images.image_data import ImageSet
 from saescope.sources.images.options import ImageOptions
 from saescope.sources.images.pictures import Fit, load_pictures
 from saescope.sources.options import Split
+from saescope.sources.splits import WORDS, parts_of, splits_of
 from saescope.store.errors import UserError
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm", ".pnm"}
 )
-TRAIN_NAMES = ("train", "training")
-TEST_NAMES = ("test", "testing", "val", "valid", "validation")
-"""The first of these that exists is the test split."""
 
 
 class FilePictures:
@@ -58,31 +56,38 @@ class PictureData:
     uses: frozenset[str] = frozenset({"value_range"})
     fit: Fit | None = None
     """Brings pictures of unequal size to one."""
+    rest: tuple[Path, ...] = ()
+    """Pictures and folders of them beside the splits, which belong to none."""
 
     @property
     def splits(self) -> Sequence[Split]:
-        return ("train", "test") if {"train", "test"} <= self.roots.keys() else ()
+        return splits_of(self.roots)
 
     def load(self, split: Split | None, progress: Progress = SILENT) -> ImageSet:
-        roots = [self.roots[split]] if split in self.roots else list(self.roots.values())
+        if self.rest:
+            names = listed([printable(path.name) for path in self.rest], 5)
+            progress.tell(f"{self.options.path}: of no split, and read with --split all alone: {names}")
+        roots = parts_of(self.roots, split, self.options.path)
         paths: list[Path] = []
         labels: list[str | None] = []
-        names: list[str] = []
-        for root in roots:
+        names_below: list[str] = []
+        for root in [*roots, *(self.rest if split in (None, "all") else ())]:
             found = [root] if root.is_file() else pictures_under(root)
             base = root.parent if root.is_file() else root
             for path in found:
                 relative = path.relative_to(base)
                 paths.append(path)
-                labels.append(relative.parts[0] if len(relative.parts) > 1 else None)
-                names.append(relative.as_posix() if len(roots) == 1 else f"{root.name}/{relative.as_posix()}")
+                labels.append(printable(relative.parts[0]) if len(relative.parts) > 1 else None)
+                name = printable(relative.as_posix())
+                is_below = len(roots) > 1 and root.is_dir()
+                names_below.append(f"{printable(root.name)}/{name}" if is_below else name)
         options = self.options
         loaded = load_pictures(
             FilePictures(paths), options.image_mode, options.path, progress, self.fit, options.value_range
         )
         # A single sub-folder is where the pictures lie, not what they show.
         known = pa.array(labels, pa.string()) if len(set(labels) - {None}) > 1 else None
-        details = {"file": pa.array(names, pa.string())}
+        details = {"file": pa.array(names_below, pa.string())}
         return ImageSet(loaded.stack, known, details=details, is_fitted=loaded.is_fitted).by_page(
             loaded.files, loaded.pages
         )
@@ -94,11 +99,13 @@ def find_in_folder(folder: Path, options: ImageOptions) -> PictureData | None:
         folders = {p.name.lower(): p for p in folder.iterdir() if p.is_dir() and not _hidden(p.name)}
         roots = {
             split: folders[name]
-            for split, names in (("train", TRAIN_NAMES), ("test", TEST_NAMES))
-            if (name := next((n for n in names if n in folders and _any_picture(folders[n])), None))
+            for split, words in WORDS.items()
+            if (name := next((n for n in words if n in folders and _any_picture(folders[n])), None))
         }
-        if len(roots) == 2:
-            return PictureData(options, roots)
+        if splits_of(roots):
+            beside = [p for p in sorted(folder.iterdir()) if p not in roots.values() and not _hidden(p.name)]
+            rest = [p for p in beside if (_any_picture(p) if p.is_dir() else _is_picture(p))]
+            return PictureData(options, roots, rest=tuple(rest))
         if len(folders) != 1 or any(p.suffix.lower() in SUFFIXES for p in folder.iterdir() if p.is_file()):
             return PictureData(options, {"all": folder}) if _any_picture(folder) else None
         folder = next(iter(folders.values()))
@@ -109,17 +116,8 @@ def pictures_under(folder: Path) -> list[Path]:
     found: list[Path] = []
     for parent, folders, files in os.walk(folder):
         folders[:] = [f for f in folders if not _hidden(f)]
-        found += [Path(parent, f) for f in files if _is_picture_name(f)]
+        found += [path for f in files if _is_picture(path := Path(parent, f))]
     return sorted(found, key=lambda path: natural_key(path.relative_to(folder).as_posix()))
-
-
-def natural_key(text: str) -> tuple[list[list[tuple[int, int, str]]], str]:
-    """Sorts by path parts, digits as numbers, letters without case; the text itself breaks ties."""
-    parts = [
-        [(0, int(t), "") if t.isdecimal() else (1, 0, t) for t in re.split(r"([0-9]+)", part.casefold()) if t]
-        for part in text.split("/")
-    ]
-    return parts, text
 
 
 def _any_picture(folder: Path) -> bool:
@@ -130,6 +128,11 @@ def _any_picture(folder: Path) -> bool:
 
 def _is_picture_name(name: str) -> bool:
     return not _hidden(name) and Path(name).suffix.lower() in SUFFIXES
+
+
+def _is_picture(path: Path) -> bool:
+    """Of a picture's name, and no pipe or device."""
+    return _is_picture_name(path.name) and path.is_file()
 
 
 def _hidden(name: str) -> bool:

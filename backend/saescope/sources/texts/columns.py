@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from saescope.sources.texts.documents import TEXT_NAMES, Document, Scalar, Turn, listed, well_formed
+from saescope.sources.files import listed
+from saescope.sources.texts.documents import TEXT_NAMES, Document, Scalar, Turn, well_formed
 from saescope.store.errors import DataError
 
 Form = Literal["text", "turns", "tokens"]

@@ -35,12 +35,6 @@ class Document:
     ids: Int64[np.ndarray, " token"] | None = None
 
 
-def listed(names: Sequence[str], most: int = 12) -> str:
-    """'a, b, c and 5 more', or 'nothing'."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more or "nothing"
-
-
 def free_name(name: str) -> str:
     """A metadata column's name in the store, where some names are taken."""
     return f"source_{name}" if name in _RESERVED else name

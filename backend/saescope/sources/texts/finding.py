@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from saescope.sources.files import Files, all_files, files_of, listed, one_file
 from saescope.sources.streams import bare_name, head_of, told
 from saescope.sources.tables.files import SUFFIXES as TABLES
 from saescope.sources.tables.files import is_table
-from saescope.sources.texts.documents import listed
-from saescope.sources.texts.files import Files, all_files, files_of, one_file
 from saescope.sources.texts.hub import PREFIX as HUB
 from saescope.sources.texts.hub import HubTexts
 from saescope.sources.texts.lines import CsvTexts, JsonLines
@@ -86,7 +85,7 @@ def _in_folder(path: Path, options: TextOptions) -> Documents:
     texts = [p for p in found if is_text(p)]
     if not texts:
         raise DataError(f"{path}: holds no texts (found {listed([p.name for p in found], 5)})", _EXPECTED)
-    return PlainTexts(files_of(path, texts, [p for p in found if p not in set(texts)]))
+    return PlainTexts(files_of(path, texts, [p for p in found if p not in set(texts)], strictly=True))
 
 
 def _may_be_hub_name(path: Path) -> bool:

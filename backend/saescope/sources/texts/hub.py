@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from saescope.progress import SILENT, Progress
 from saescope.sources.options import Split
+from saescope.sources.splits import by_name, parts_of, splits_of
 from saescope.sources.texts.columns import MASK, TextColumn, form_of_value, text_column
 from saescope.sources.texts.documents import Document, free_name, scalar, well_formed
 from saescope.store.errors import UserError
 
 PREFIX = "hf:"
-_TEST = ("test", "validation", "valid", "val", "dev")
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,17 @@ class HubTexts:
 
     @property
     def splits(self) -> Sequence[Split]:
-        return ("train", "test") if "train" in self._parts and any(n in self._parts for n in _TEST) else ()
+        return splits_of(self._by_split)
+
+    @property
+    def _by_split(self) -> Mapping[str, list[Any]]:
+        divided = by_name(names := list(self._parts))
+        return {s: [self._parts[names[i]] for i in found] for s, found in divided.items()} or {
+            "all": list(self._parts.values())
+        }
 
     def _of(self, split: Split | None) -> list[Any]:
-        if split == "train":
-            return [self._parts["train"]]
-        if split == "test":
-            return [next(self._parts[n] for n in _TEST if n in self._parts)]
-        return list(self._parts.values())
+        return [part for found in parts_of(self._by_split, split, PREFIX + self.name) for part in found]
 
     @cached_property
     def _names(self) -> tuple[TextColumn, tuple[str, ...]]:

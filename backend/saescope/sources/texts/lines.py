@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from saescope.progress import SILENT, Progress
+from saescope.sources.files import Files
 from saescope.sources.options import Split
 from saescope.sources.streams import bare_name, bomb, limit, lines_of, open_bytes
 from saescope.sources.texts.columns import MASK, Form, TextColumn, form_of_value, text_column, value_at
@@ -26,7 +27,6 @@ from saescope.sources.texts.documents import (
     scalar,
     well_formed,
 )
-from saescope.sources.texts.files import Files
 from saescope.store.errors import DataError
 
 _BOM = "\ufeff"

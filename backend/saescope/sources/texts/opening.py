@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from saescope.models import HookedModel, load_tokenizer
 from saescope.progress import SILENT, Progress
 from saescope.sources.hooked.source import shared_model
-from saescope.sources.options import Purpose, Split
+from saescope.sources.options import Purpose
+from saescope.sources.splits import chosen_split
 from saescope.sources.texts.corpus import open_corpus
 from saescope.sources.texts.finding import find_texts
 from saescope.sources.texts.framing import frame_of, separator_of
 from saescope.sources.texts.options import TextOptions
-from saescope.sources.texts.protocol import Documents
 from saescope.sources.texts.rendering import Rendering
 from saescope.sources.texts.source import HookedTexts, check_context
 from saescope.store.errors import UserError
@@ -21,7 +19,7 @@ from saescope.store.errors import UserError
 def open_data(options: TextOptions, purpose: Purpose, progress: Progress = SILENT) -> HookedTexts:
     """The texts that `options` name, tokenised, and the model that reads them. `UserError` for what is wrong."""
     documents = find_texts(options)
-    split = _chosen_split(documents, options, purpose)
+    split = chosen_split(documents.splits, options, purpose, progress)
     documents.columns()  # a column that is not there is told before anything long begins, and so is a wrong hook
     for note in documents.notes():
         progress.tell(note)
@@ -60,14 +58,3 @@ def open_data(options: TextOptions, purpose: Purpose, progress: Progress = SILEN
 def has_splits(options: TextOptions) -> bool:
     """Whether the texts have a train and a test split of their own."""
     return bool(find_texts(options).splits)
-
-
-def _chosen_split(documents: Documents, options: TextOptions, purpose: Purpose) -> Split | None:
-    if documents.splits:
-        return options.split or ("train" if purpose == "train" else "test")
-    if options.split in set(get_args(Split)) - {"all"}:
-        raise UserError(
-            f"{options.path}: split {options.split!r} is asked for, but the texts have no train and test split",
-            "leave --split out: where there is none, 10 % of the documents are held out from training",
-        )
-    return options.split

@@ -6,16 +6,18 @@ import codecs
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
 
 from saescope.progress import SILENT, Progress
+from saescope.sources.files import Files
 from saescope.sources.options import Split
+from saescope.sources.splits import WORDS
 from saescope.sources.streams import open_bytes
 from saescope.sources.texts.columns import TextColumn
 from saescope.sources.texts.documents import Document
-from saescope.sources.texts.files import Files
 
 SEPARATORS = ("\f", "<|endoftext|>")
 _BLOCK = 1 << 20
@@ -37,7 +39,7 @@ class PlainTexts:
     @cached_property
     def _folders(self) -> bool:
         parts = [self.files.name(path).split("/") for path in self.files.all]
-        return len({p[0] for p in parts if len(p) > 1} - {"train", "test"}) >= 2
+        return len({p[0] for p in parts if len(p) > 1} - set(chain.from_iterable(WORDS.values()))) >= 2
 
     def columns(self) -> Mapping[str, pa.DataType]:
         if self.files.root in self.files.all:

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from saescope.progress import SILENT, Progress
+from saescope.sources.files import Files, listed
 from saescope.sources.options import Split
 from saescope.sources.tables.agreement import Agreement, agreed, refuse_column
 from saescope.sources.tables.files import TableFile
 from saescope.sources.tables.values import bare, is_bytes, is_list, is_plain, is_text, kept_type, python_values
 from saescope.sources.texts.columns import MASK, Form, TextColumn, form_of_list, text_column
-from saescope.sources.texts.documents import Document, decoded, free_name, listed, scalar
-from saescope.sources.texts.files import Files
+from saescope.sources.texts.documents import Document, decoded, free_name, scalar
 from saescope.store.errors import DataError
 
 _ROWS = 512

@@ -21,8 +21,9 @@ Values = dict[str, str]
 _SENTENCE = re.compile(r"(.*): (?:[<>] ?)?[\d.]+ % of firings.*", re.DOTALL)
 """A label as versions before its figures had columns of their own."""
 _VERSION = re.compile(r"\d{8}t\d{12}z-[0-9a-f]{8}/?")
-_UNSTABLE = {"version", "created_at", "saescope_version", "files", "config", "build_key", "training", "weights_sha256"}
-"""Of manifests and configurations: what differs between two runs of one version, or says the options once more."""
+_UNSTABLE = {"version", "created_at", "files", "build_key", "saescope_version", "tables_version", "config", "training"}
+_UNSTABLE |= {"weights_sha256"}
+"""Of manifests and configurations: what differs between two runs, or tells of the version or the options."""
 _OF_TRAINING = ("steps", "n_rows", "n_examples", "transform", "data_sha256", "held_out", "seed")
 
 

@@ -11,9 +11,25 @@ from pathlib import Path
 import pytest
 
 from saescope.store import FeatureStore
+from tests.quick import DOCUMENTS, QUICK
 from tests.small_stores.sharing import shared
 
+TESTS = Path(__file__).parent
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no test asks the hub for anything
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # before torch is imported: processes side by side share the cores
+    cores = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what `make quick` and `make docs` run; browser tests follow each other on one process of several."""
+    for item in items:
+        if item.path.relative_to(TESTS).as_posix() in QUICK:
+            item.add_marker("quick")
+        if item.path.stem in DOCUMENTS:
+            item.add_marker("docs")
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.xdist_group("browser"))
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +59,7 @@ def other_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def older_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the store that version 0.1.0 made, without the index. Shared: tests must not change it."""
-    source = Path(__file__).parent / "store" / "before" / "store"
+    source = TESTS / "store" / "before" / "store"
     return shutil.copytree(source, tmp_path_factory.mktemp("older") / "store")
 
 

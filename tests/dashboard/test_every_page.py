@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from saescope.dashboard import formats
-from saescope.store import FeatureStore
+from saescope.store import FeatureStore, numbers
 from tests.dashboard.pages import components, run_page, tables, texts
 
 PAGES = ("library", "sparsity", "features", "feature", "atoms", "probe", "health", "reconstructions")
@@ -33,7 +32,7 @@ def test_features_are_filtered_and_told_by_their_state(other_store: Path, show: 
     shown = tables(at)[0]
     ids = [int(name.strip("# ★")) for name in shown["feature"]]
     assert sorted(ids) == sorted(expected)
-    told = [formats.dead(n) if show == "dead" else formats.density(expected[i]["density"]) for i in ids]
+    told = [numbers.dead(n) if show == "dead" else numbers.density(expected[i]["density"]) for i in ids]
     assert shown["density"] == told
 
 

@@ -183,6 +183,14 @@ def test_health_lists_every_metric_with_its_formula(digits_store: Path, store: F
     assert dict(zip(shown["metric"], shown["formula"], strict=True)) == {row["name"]: row["formula"] for row in rows}
 
 
+def test_titles_of_metrics_show_the_formula_of_the_store(digits_store: Path, store: FeatureStore) -> None:
+    formulas = {row["name"]: row["formula"] for row in store["digits-relu"].table("metrics").to_pylist()}
+    columns = components(run_page("library", digits_store), "saescope_table")[0]["columns"]
+    helps = {column["title"]: column["help"] for column in columns}
+    assert helps["L0"] == formulas["l0"]
+    assert helps["FVU"] == formulas["fvu"]
+
+
 def test_a_long_library_can_be_filtered(digits_store: Path, tmp_path: Path) -> None:
     copy = tmp_path / "store"
     (copy / "saes").mkdir(parents=True)

@@ -1,23 +1,25 @@
-"""What each metric is called on a page, how its number is written, and its formula for the tooltip.
-
-The store's `metrics` table carries the ones that a build used.
-"""
+"""What a metric is called on charts and in tables, and how its number is written. One that is not listed has its own
+name. Formulas are those of the store's `metrics`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from saescope.dashboard.state import reads
 from saescope.store.numbers import count, percent, significant
+
+if TYPE_CHECKING:
+    from saescope.store import Entry
 
 
 @dataclass(frozen=True)
 class Metric:
-    """`title` is the axis or column title with its unit; `write` its number; `help` its definition."""
+    """`title` is the axis or column title with its unit; `write` its number."""
 
     name: str
     title: str
-    help: str
     short: str
     write: Callable[[float | None], str] = significant
 
@@ -27,51 +29,31 @@ def _count(value: float | None) -> str:
 
 
 _ALL = (
-    Metric("l0", "L0 (firing features per position)", "mean over positions of the number of firing features", "L0"),
-    Metric("fraction_active", "fraction active", "L0 / number of features", "active", percent),
-    Metric("l1", "L1 per position", "mean over positions of the sum of |f_j|", "L1"),
-    Metric("mse", "MSE (raw units²)", "mean over positions and dimensions of (x - x_hat)²", "MSE"),
-    Metric(
-        "fvu",
-        "FVU",
-        "fraction of variance unexplained: sum of ‖x - x_hat‖² / sum of ‖x - mean(x)‖²",
-        "FVU",
-    ),
-    Metric("fvu_transformed", "FVU after the input transform", "FVU in the space of the whitened input", "FVU (white)"),
-    Metric("explained_variance", "explained variance", "1 - FVU", "explained", percent),
-    Metric("cosine", "cosine of x and x_hat", "mean over positions of cos(x, x_hat)", "cosine"),
-    Metric(
-        "ce_recovered",
-        "CE recovered",
-        "cross-entropy of the next token: (CE with zeros - CE with x_hat) / (CE with zeros - CE with x), with zeros, "
-        "x_hat or x at the hook",
-        "CE recovered",
-        percent,
-    ),
-    Metric("ce_lost", "CE lost (1 - CE recovered)", "1 - CE recovered", "CE lost", percent),
-    Metric(
-        "ce_recovered_mean",
-        "CE recovered (mean ablation)",
-        "(CE with the mean of x - CE with x_hat) / (CE with the mean of x - CE with x)",
-        "CE recovered (mean)",
-        percent,
-    ),
-    Metric("ce_clean", "CE clean (nats per token)", "cross-entropy of the next token with x", "CE clean"),
-    Metric(
-        "ce_sae", "CE with the SAE (nats per token)", "cross-entropy of the next token with x_hat for x", "CE with SAE"
-    ),
-    Metric("ce_zero", "CE with zeros (nats per token)", "cross-entropy of the next token with 0 for x", "CE zeros"),
-    Metric("ce_mean", "CE with the mean (nats per token)", "cross-entropy with the mean of x for x", "CE mean"),
-    Metric("kl", "KL (nats per token)", "mean of KL(p with x || p with x_hat) over the next token", "KL"),
-    Metric("n_dead", "dead features", "features that fired at none of the evaluated positions", "dead", _count),
-    Metric("n_dense", "dense features", "features that fired at more than 10 % of the positions", "dense", _count),
+    Metric("l0", "L0 (firing features per position)", "L0"),
+    Metric("fraction_active", "fraction active", "active", percent),
+    Metric("l1", "L1 per position", "L1"),
+    Metric("mse", "MSE (raw units²)", "MSE"),
+    Metric("fvu", "FVU", "FVU"),
+    Metric("fvu_transformed", "FVU after the input transform", "FVU (white)"),
+    Metric("explained_variance", "explained variance", "explained", percent),
+    Metric("cosine", "cosine of x and x_hat", "cosine"),
+    Metric("ce_recovered", "CE recovered", "CE recovered", percent),
+    Metric("ce_lost", "CE lost (1 - CE recovered)", "CE lost", percent),
+    Metric("ce_recovered_mean", "CE recovered (mean ablation)", "CE recovered (mean)", percent),
+    Metric("ce_clean", "CE clean (nats per token)", "CE clean"),
+    Metric("ce_sae", "CE with the SAE (nats per token)", "CE with SAE"),
+    Metric("ce_zero", "CE with zeros (nats per token)", "CE zeros"),
+    Metric("ce_mean", "CE with the mean (nats per token)", "CE mean"),
+    Metric("kl", "KL (nats per token)", "KL"),
+    Metric("n_dead", "dead features", "dead", _count),
+    Metric("n_dense", "dense features", "dense", _count),
 )
 METRICS: dict[str, Metric] = {m.name: m for m in _ALL}
 
 
 def metric(name: str) -> Metric:
     """The metric called `name`; one of its own name where it is not a known one."""
-    return METRICS.get(name) or Metric(name, name, name, name)
+    return METRICS.get(name) or Metric(name, name, name)
 
 
 def value(metrics: Mapping[str, float | None], name: str) -> float | None:
@@ -81,3 +63,12 @@ def value(metrics: Mapping[str, float | None], name: str) -> float | None:
         return None if recovered is None else 1 - recovered
     number = metrics.get(name)
     return None if number is None else float(number)
+
+
+def formula(entries: Sequence[Entry], name: str) -> str:
+    """A metric's formula, of the first of the SAEs that has it; empty where none does."""
+    if name == "ce_lost":
+        recovered = formula(entries, "ce_recovered")
+        return f"1 - {recovered}" if recovered else ""
+    having = next((entry for entry in entries if name in entry.metrics), None)
+    return "" if having is None else reads.formulas(having).get(name, "")

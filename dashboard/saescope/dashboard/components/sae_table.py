@@ -10,8 +10,9 @@ from saescope.dashboard import theme
 from saescope.dashboard.components import sources
 from saescope.dashboard.components.table import Cell, Column, Row, table
 from saescope.dashboard.formats import day
-from saescope.dashboard.metrics import METRICS, value
+from saescope.dashboard.metrics import METRICS, formula, value
 from saescope.dashboard.state import links
+from saescope.store.format.thresholds import DENSE_DENSITY
 from saescope.store.numbers import count, dead, percent
 
 if TYPE_CHECKING:
@@ -21,16 +22,18 @@ COLUMNS = (
     Column("SAE", "name of the SAE in this store; the colour is its architecture's", "left"),
     Column("architecture", "", "left"),
     Column("features", "number of features (width of the code)"),
-    Column("L0", METRICS["l0"].help),
-    Column("active", METRICS["fraction_active"].help),
-    Column("FVU", METRICS["fvu"].help),
-    Column("MSE", METRICS["mse"].help),
+    Column("L0"),
+    Column("active"),
+    Column("FVU"),
+    Column("MSE"),
     Column("dead", "fired at none of the evaluated positions; share of all features"),
-    Column("dense", "fired at more than 10 % of the evaluated positions; share of all features"),
+    Column("dense", f"fired at more than {percent(DENSE_DENSITY)} of the evaluated positions; share of all features"),
     Column("built", "date of this version"),
     Column("source", "what it was evaluated on", "left", grows=True),
-    Column("CE rec.", METRICS["ce_recovered"].help),
+    Column("CE rec."),
 )
+_METRIC = {"L0": "l0", "active": "fraction_active", "FVU": "fvu", "MSE": "mse", "CE rec.": "ce_recovered"}
+"""Metrics of columns, by title: their formula is shown on hover."""
 
 
 def _share(entry: Entry, name: str) -> Cell:
@@ -91,4 +94,10 @@ def sae_table(
         columns = [shown for i in columns for shown in (errors if i == _MSE else (i,))]
     rows = [row(entry, entry.sae_id in marked) for entry in entries]
     cut = [replace(r, cells=[r.cells[i] for i in columns]) for r in rows]
-    table([replace(COLUMNS[i], grows=COLUMNS[i].grows or (brief and i == 0)) for i in columns], cut, key)
+    table([_column(COLUMNS[i], entries, grows=brief and i == 0) for i in columns], cut, key)
+
+
+def _column(column: Column, entries: Sequence[Entry], grows: bool) -> Column:
+    name = _METRIC.get(column.title)
+    help = column.help if name is None else formula(entries, name)
+    return replace(column, help=help, grows=column.grows or grows)

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from saescope.store import Entry, FeatureStore
+from saescope.store.errors import StoreError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,6 +47,16 @@ def open_store(path: str) -> FeatureStore:
 def table(entry: Entry, name: str) -> pa.Table:
     """A small table as a whole (metrics, training, baselines); never examples or items."""
     return entry.table(name)
+
+
+@per_version(64)
+def formulas(entry: Entry) -> dict[str, str]:
+    """The formula of each of its metrics; none where the table is damaged, which costs a page no more than a hint."""
+    try:
+        rows = entry.table("metrics", ["name", "formula"])
+    except StoreError:
+        return {}
+    return dict(zip(rows.column("name").to_pylist(), rows.column("formula").to_pylist(), strict=True))
 
 
 @per_version(256)

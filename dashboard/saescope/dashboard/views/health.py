@@ -18,7 +18,7 @@ from saescope.dashboard.components.feature_table import name
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.table import Cell, Column, Row, table
 from saescope.dashboard.formats import plain
-from saescope.dashboard.metrics import METRICS, metric
+from saescope.dashboard.metrics import METRICS, formula, metric
 from saescope.dashboard.presentation import codes
 from saescope.dashboard.state import controls, links, reads
 from saescope.store.format.thresholds import DEAD_BOUND_FORMULA, DEAD_BOUND_LEVEL, DENSE_DENSITY, dead_bound
@@ -109,14 +109,16 @@ def _counts(entry: Entry) -> None:
         f"{plain(percent(dead_bound(n)))}, if positions are independent. The bound is {DEAD_BOUND_FORMULA}.",
     )
     row.metric(
-        "dense features", f"{count(n_dense)} ({percent(n_dense / entry.n_features)})", help=METRICS["n_dense"].help
+        "dense features",
+        f"{count(n_dense)} ({percent(n_dense / entry.n_features)})",
+        help=plain(formula([entry], "n_dense")),
     )
     recovered = entry.metrics.get("ce_recovered")
     if recovered is not None:
         row.metric(
             "cross-entropy recovered",
             METRICS["ce_recovered"].write(recovered),
-            help=plain(METRICS["ce_recovered"].help),
+            help=plain(formula([entry], "ce_recovered")),
         )
     row.metric("evaluated positions N", count(n), help="positions behind every statistic on this page")
     if n_dead:

@@ -17,7 +17,7 @@ from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.sae_table import BRIEF, sae_table
 from saescope.dashboard.components.tradeoff import MAX_PICKED
 from saescope.dashboard.formats import plain
-from saescope.dashboard.metrics import METRICS, Metric, value
+from saescope.dashboard.metrics import METRICS, Metric, formula, value
 from saescope.dashboard.state import controls, links, reads
 from saescope.store.numbers import count, density, significant
 
@@ -190,9 +190,9 @@ def _source_choice(sweeps: Sequence[Sweep]) -> list[Sweep]:
     return next(group for group in ordered if group[0].name == picked)
 
 
-def _metric_choice(label: str, name: str, offered: Sequence[str]) -> Metric:
+def _metric_choice(label: str, name: str, offered: Sequence[str], entries: Sequence[Entry]) -> Metric:
     titles = {metric: METRICS[metric].short for metric in offered}
-    meaning = "; ".join(f"{METRICS[metric].short}: {METRICS[metric].help}" for metric in offered)
+    meaning = "; ".join(f"{METRICS[metric].short}: {formula(entries, metric)}" for metric in offered)
     return METRICS[controls.choice(label, name, titles, style="segmented", help=plain(meaning))]
 
 
@@ -211,9 +211,9 @@ def render(store: FeatureStore) -> None:
     with left:
         across, up, click = st.columns([3, max(3, 1 + len(offered_y)), 3])
         with across:
-            x = _metric_choice("Sparsity (x)", "x", offered_x)
+            x = _metric_choice("Sparsity (x)", "x", offered_x, list(entries.values()))
         with up:
-            y = _metric_choice("Error (y)", "y", offered_y)
+            y = _metric_choice("Error (y)", "y", offered_y, list(entries.values()))
         with click:
             controls.choice(
                 "A click on a point", "click", {"opens": "opens it", "picks": "picks it"}, style="segmented"

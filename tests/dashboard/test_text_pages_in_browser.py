@@ -111,7 +111,7 @@ def test_markup_is_text_and_other_scripts_keep_their_direction(
             row = next(r for r in examples if r["kind"] == "top" and r["item_id"] in wanted)
             return row["feature_id"], row["rank"], text_of(items[row["item_id"]]["tokens"])
 
-        markup, hebrew = feature_with("<script>"), feature_with("חורין", begins="<|end|>")
+        markup, hebrew = feature_with("<script>"), feature_with("חורין", begins="<|begin|>")
     for (feature, rank, text), direction in ((markup, "ltr"), (hebrew, "rtl")):
         open_feature(browser_page, server, feature, context="whole")
         line = part(browser_page, "_feature_examples").locator(".text").nth(rank)
@@ -176,7 +176,7 @@ def test_places_show_their_features_and_features_their_places(
     with FeatureStore(texts_store) as store:
         entry = store[SAE]
         item = max(entry.sample_item_ids(), key=lambda i: len(entry.item_codes(i)))
-        codes = entry.item_codes(item)
+        codes = {code.position: code for code in entry.item_codes(item)}
     browser_page.goto(f"{serve_store(texts_store)}/reconstructions?sae={SAE}&item={item}")
     shown = part(browser_page, "_item_codes")
     tokens = shown.locator(".stage .token")

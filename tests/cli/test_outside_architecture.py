@@ -65,7 +65,7 @@ class ShrunkAutoencoder(LinearAutoencoder):
         return torch.relu(self.pre_activations(x) - self.config.shrinkage)
 
 
-class ShrunkObjective(LinearObjective[ShrunkSettings[Never]]):
+class ShrunkObjective(LinearObjective[ShrunkAutoencoder, ShrunkSettings[Never]]):
     """sum (x - x_hat)^2 + pressure sum_j sqrt(f_j + softness)."""
 
     def new_model(self, d_in):

@@ -21,7 +21,7 @@ BATCH, D_IN, N = 40, 9, 24
 VARIANCE = 7.5
 
 
-def prepared(architecture: str, **fields: Any) -> tuple[LinearObjective[Any], LinearAutoencoder]:
+def prepared(architecture: str, **fields: Any) -> tuple[LinearObjective[Any, Any], LinearAutoencoder]:
     config = TrainingConfig(architecture, n_features=N, batch_size=BATCH, steps=100, **fields)
     resolved = config.resolve(DataSize(1000, D_IN))
     goal = resolved.objective()

@@ -14,10 +14,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from saescope.checkpoints import load_sae, weights_sha256
 from saescope.checkpoints.formats import native
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError, UserError
 from saescope.store.format.schema import TABLES
 from saescope.training import TrainingConfig, data, run_folder, train, train_sweep, trainer
 from tests.training.arrays import DESCRIPTION, ArrayTable, digits
@@ -144,6 +146,19 @@ def test_a_damaged_state_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     state = tmp_path / "run" / "state" / "run.safetensors"
     state.write_bytes(state.read_bytes()[:200])
     with pytest.raises(UserError, match="is damaged"):
+        run(small("topk"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("missing", ["transform.mean", "adam.steps.0", "model.b_dec", "silent"])
+def test_a_state_that_lacks_a_tensor_is_told(missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "STATE_SECONDS", 0.0)
+    with pytest.raises(Interrupted):
+        run(small("topk"), tmp_path / "run", progress=StopAt(5))
+    state = tmp_path / "run" / "state" / "run.safetensors"
+    with safe_open(state, framework="pt") as file:
+        metadata = file.metadata()
+    save_file({name: t for name, t in load_file(state).items() if name != missing}, state, metadata)
+    with pytest.raises(CheckpointError, match="is damaged"):
         run(small("topk"), tmp_path / "run")
 
 

@@ -25,7 +25,7 @@ def resample(
     dead: Int64[Tensor, " dead"],
     inputs: Float[Tensor, "batch d_in"],
     generator: torch.Generator,
-    objective: LinearObjective[Any],
+    objective: LinearObjective[Any, Any],
     targets: Float[Tensor, "batch d_out"] | None = None,
 ) -> None:
     """Gives the features `dead` a new start from `inputs` and, where there are any, `targets`, both in their spaces of

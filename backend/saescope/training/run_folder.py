@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -88,33 +89,49 @@ class RunFolder:
             training = native.read_config(self.root).get("training")
             return str(training.get("run_key")) if isinstance(training, dict) else "not a training run"
         if self._state.exists():
-            return self._open()[0].get("key")
+            return self._metadata().get("key")
         return None
 
-    def _open(self) -> tuple[dict[str, str], Any]:
+    def _metadata(self) -> dict[str, str]:
+        damaged = "remove that folder and start again"
         header = read_header(
-            self._state,
-            lambda message: CheckpointError(
-                f"the training state is damaged: {message}", "remove that folder and start again"
-            ),
+            self._state, lambda message: CheckpointError(f"the training state is damaged: {message}", damaged)
         )
-        return header.metadata, safe_open(self._state, framework="pt", device="cpu")
+        return header.metadata
+
+    @contextmanager
+    def _state_tensors(self) -> Iterator[Callable[[str], dict[str, Tensor]]]:
+        """Gives the tensors of the state whose names begin with a prefix, by the rest of their names.
+
+        `CheckpointError` for a state of another version, and for one in which something is missing.
+        """
+        version = self._metadata().get("version")
+        if version != STATE_VERSION:
+            raise CheckpointError(
+                f"{self._state} was written by another version of saescope: format {version}, expected {STATE_VERSION}",
+                "remove that folder and start again",
+            )
+        try:
+            with safe_open(self._state, framework="pt", device="cpu") as file:
+                names = list(file.keys())
+                yield lambda prefix: {
+                    name.removeprefix(prefix): file.get_tensor(name) for name in names if name.startswith(prefix)
+                }
+        except (KeyError, ValueError, SafetensorError) as error:
+            raise CheckpointError(
+                f"the training state {self._state} is damaged: {error} is missing or wrong",
+                "remove that folder and start again",
+            ) from error
 
     def kept_transforms(self) -> tuple[InputTransform, InputTransform | None] | None:
         """The transforms of a cut run's inputs and targets, so that it goes on with the same bits."""
         if not self._state.exists():
             return None
-        _, file = self._open()
-        with file:
-            names = list(file.keys())
-            kept = [
-                {name.removeprefix(prefix): file.get_tensor(name) for name in names if name.startswith(prefix)}
-                for prefix in ("transform.", "target_transform.")
-            ]
         kind = self.config.run.input_transform
-        inputs, targets = (InputTransform.from_tensors(kind, each) if each else None for each in kept)
-        assert inputs is not None
-        return inputs, targets
+        with self._state_tensors() as tensors:
+            targets = tensors("target_transform.")
+            inputs = InputTransform.from_tensors(kind, tensors("transform."))
+            return inputs, InputTransform.from_tensors(kind, targets) if targets else None
 
     def save_state(self, run: Run) -> None:
         """Everything that a resumed run needs."""
@@ -140,24 +157,17 @@ class RunFolder:
         """Puts a kept state into `run`; False where there is none."""
         if not self._state.exists():
             return False
-        metadata, file = self._open()
-        if metadata.get("version") != STATE_VERSION:
-            raise CheckpointError(
-                f"{self._state} was written by another version of saescope: format {metadata.get('version')}, "
-                f"expected {STATE_VERSION}",
-                "remove that folder and start again",
-            )
-        device = run.data.device
-        with file, torch.no_grad():
+        with self._state_tensors() as tensors, torch.no_grad():
+            model, adam, metadata = tensors("model."), tensors("adam."), self._metadata()
             for name, tensor in run.model.state_dict().items():
-                tensor.copy_(file.get_tensor(f"model.{name}"))
+                tensor.copy_(model[name])
             for name, moment in run.optimiser.tensors().items():
-                moment.copy_(file.get_tensor(f"adam.{name}"))
-            run.silent.copy_(file.get_tensor("silent"))
-        run.step = int(metadata["step"])
-        if run.l0_controller is not None:
-            run.l0_controller.restore(json.loads(metadata["target"]))
-        run.curve = Curve.from_json(json.loads(metadata["curve"]), device)
+                moment.copy_(adam[name])
+            run.silent.copy_(tensors("silent")[""])
+            run.step = int(metadata["step"])
+            if run.l0_controller is not None:
+                run.l0_controller.restore(json.loads(metadata["target"]))
+            run.curve = Curve.from_json(json.loads(metadata["curve"]), run.data.device)
         return True
 
     def finish(self, run: Run) -> None:

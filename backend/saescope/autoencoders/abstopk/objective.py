@@ -9,20 +9,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saescope.autoencoders.abstopk.module import AbstopkAutoencoder, AbstopkConfig
-from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.objectives.auxk import AuxkObjective
 from saescope.autoencoders.protocol import Selection
 from saescope.autoencoders.settings.linear import AuxkSettings
 
 
-class AbstopkObjective(AuxkObjective[AuxkSettings[Never]]):
+class AbstopkObjective(AuxkObjective[AbstopkAutoencoder, AuxkSettings[Never]]):
     """Dead features rebuild the error with signs of their own too."""
 
-    def new_model(self, d_in: int) -> LinearAutoencoder:
+    def new_model(self, d_in: int) -> AbstopkAutoencoder:
         return AbstopkAutoencoder(AbstopkConfig(**self.fields(d_in), k=self.k))
 
     def activation(self, z: Tensor) -> Tensor:
         return z
 
-    def choose(self, model: LinearAutoencoder, z: Float[Tensor, "batch n_features"]) -> Selection:
+    def choose(self, model: AbstopkAutoencoder, z: Float[Tensor, "batch n_features"]) -> Selection:
         return Selection(*reversed(torch.topk(z.abs(), self.k, dim=1, sorted=False)))

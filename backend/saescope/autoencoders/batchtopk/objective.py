@@ -9,6 +9,7 @@ features pass a threshold than on new ones. Where none can be held out, a sample
 from __future__ import annotations
 
 import math
+from typing import TypeVar, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -21,6 +22,8 @@ from saescope.autoencoders.objectives.exceeded import exceeded_by
 from saescope.autoencoders.objectives.processes import ALONE, Processes
 from saescope.autoencoders.objectives.protocol import StepLoss
 
+BatchtopkModel = TypeVar("BatchtopkModel", bound=BatchtopkAutoencoder)
+
 THRESHOLD_RATE = 0.01
 """How fast the running threshold follows, per step."""
 CANDIDATES = 0.7
@@ -29,24 +32,20 @@ BLOCK_ROWS = 1024
 """Positions encoded at a time for the final threshold."""
 
 
-class BatchtopkObjective(AuxkObjective[AuxkOwn]):
+class BatchtopkObjective(AuxkObjective[BatchtopkModel, AuxkOwn]):
     """Keeps the k x batch largest positive pre-activations of the batch (and those that equal the smallest kept)."""
 
     needs_held_out_rows = True
 
-    def new_model(self, d_in: int) -> LinearAutoencoder:
-        return BatchtopkAutoencoder(BatchtopkConfig(**self.fields(d_in), k=self.k))
+    def new_model(self, d_in: int) -> BatchtopkModel:
+        return cast(BatchtopkModel, BatchtopkAutoencoder(BatchtopkConfig(**self.fields(d_in), k=self.k)))
 
-    def choose(
-        self, model: LinearAutoencoder, z: Float[Tensor, "batch n_features"]
-    ) -> Bool[Tensor, "batch n_features"]:
-        assert isinstance(model, BatchtopkAutoencoder)
+    def choose(self, model: BatchtopkModel, z: Float[Tensor, "batch n_features"]) -> Bool[Tensor, "batch n_features"]:
         count = self.k * z.shape[0] * self.processes.size
         return kept(z, count, CANDIDATES * float(model.threshold.detach()), self.processes)
 
-    def after_step(self, model: LinearAutoencoder, loss: StepLoss) -> None:
+    def after_step(self, model: BatchtopkModel, loss: StepLoss) -> None:
         """Moves the running threshold."""
-        assert isinstance(model, BatchtopkAutoencoder)
         smallest = loss.terms.get("threshold")
         if smallest is None:
             return
@@ -62,9 +61,8 @@ class BatchtopkObjective(AuxkObjective[AuxkOwn]):
         smallest = self.processes.smallest(positive.min() if len(positive) else values.new_tensor(math.inf))
         return {"threshold": smallest.float()} if math.isfinite(smallest) else {}
 
-    def finish(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"]) -> None:
+    def finish(self, model: BatchtopkModel, sample: Float[Tensor, "batch d_in"]) -> None:
         """Sets the threshold that k values per position of the sample exceed."""
-        assert isinstance(model, BatchtopkAutoencoder)
         with torch.no_grad():
             model.threshold.fill_(exact_threshold(model, sample, self.k))
 

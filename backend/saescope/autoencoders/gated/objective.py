@@ -22,39 +22,34 @@ from torch.nn import functional
 
 from saescope.autoencoders.gated import GatedSettings
 from saescope.autoencoders.gated.module import GatedAutoencoder, GatedConfig
-from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.objectives import sparse
 from saescope.autoencoders.objectives.linear import LinearObjective, l1_weights, make_atoms_unit
 from saescope.autoencoders.objectives.protocol import StepInputs, StepLoss, warmed
 
 
-class GatedObjective(LinearObjective[GatedSettings[Never]]):
+class GatedObjective(LinearObjective[GatedAutoencoder, GatedSettings[Never]]):
     """See the module."""
 
     n_reconstructions = 2
 
-    def new_model(self, d_in: int) -> LinearAutoencoder:
+    def new_model(self, d_in: int) -> GatedAutoencoder:
         return GatedAutoencoder(GatedConfig(**self.fields(d_in)))
 
-    def bias_parameters(self, model: LinearAutoencoder) -> list[Tensor]:
-        assert isinstance(model, GatedAutoencoder)
+    def bias_parameters(self, model: GatedAutoencoder) -> list[Tensor]:
         return [model.b_gate, model.b_mag]
 
     def restart(
-        self, model: LinearAutoencoder, features: Int64[Tensor, " dead"], inputs: Float[Tensor, "row d_in"], rate: float
+        self, model: GatedAutoencoder, features: Int64[Tensor, " dead"], inputs: Float[Tensor, "row d_in"], rate: float
     ) -> list[Tensor]:
-        assert isinstance(model, GatedAutoencoder)
         model.r_mag[features] = 0.0
         model.b_mag[features] = self.resampled_bias
         return [model.r_mag, model.b_mag, *super().restart(model, features, inputs, rate)]
 
-    def finish(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"]) -> None:
+    def finish(self, model: GatedAutoencoder, sample: Float[Tensor, "batch d_in"]) -> None:
         """Moves the atoms' norms into the encoder."""
-        assert isinstance(model, GatedAutoencoder)
         make_atoms_unit(model, model.b_mag)
 
-    def loss(self, model: LinearAutoencoder, inputs: StepInputs) -> StepLoss:
-        assert isinstance(model, GatedAutoencoder)
+    def loss(self, model: GatedAutoencoder, inputs: StepInputs) -> StepLoss:
         x, n_batch = inputs.x, inputs.x.shape[0]
         u = functional.linear(model.centred(x), model.encoder_rows)
         open_gates = u.detach() > -model.b_gate.detach()

@@ -33,7 +33,6 @@ from torch.nn import functional
 
 from saescope.autoencoders.jumprelu import JumpreluSettings
 from saescope.autoencoders.jumprelu.module import JumpreluAutoencoder, JumpreluConfig
-from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.objectives import sparse
 from saescope.autoencoders.objectives.exceeded import exceeded_by
 from saescope.autoencoders.objectives.linear import LinearObjective, exceeded_at_rate, make_atoms_unit
@@ -45,59 +44,57 @@ BLOCK_VALUES = 2**24
 """Pre-activations looked at at a time."""
 
 
-class JumpreluObjective(LinearObjective[JumpreluSettings[Never]]):
+class JumpreluObjective(LinearObjective[JumpreluAutoencoder, JumpreluSettings[Never]]):
     """See the module."""
 
     l0_extrapolation = 0.1
 
-    def new_model(self, d_in: int) -> LinearAutoencoder:
+    def new_model(self, d_in: int) -> JumpreluAutoencoder:
         return JumpreluAutoencoder(JumpreluConfig(**self.fields(d_in)))
 
-    def initialise(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
+    def initialise(self, model: JumpreluAutoencoder, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
         super().initialise(model, sample, seed)
-        assert isinstance(model, JumpreluAutoencoder)
         with torch.no_grad():
             model.threshold.fill_(self.own.initial_threshold)
 
-    def bias_parameters(self, model: LinearAutoencoder) -> list[Tensor]:
-        assert isinstance(model, JumpreluAutoencoder)
+    def bias_parameters(self, model: JumpreluAutoencoder) -> list[Tensor]:
         return [model.b_enc, model.threshold]
 
     def restart(
-        self, model: LinearAutoencoder, features: Int64[Tensor, " dead"], inputs: Float[Tensor, "row d_in"], rate: float
+        self,
+        model: JumpreluAutoencoder,
+        features: Int64[Tensor, " dead"],
+        inputs: Float[Tensor, "row d_in"],
+        rate: float,
     ) -> list[Tensor]:
         """Thresholds as at first; with a target L0, such that each feature fires as often as the living ones do.
 
         Thresholds need hundreds of steps to rise from their first value.
         """
-        assert isinstance(model, JumpreluAutoencoder)
         model.threshold[features] = self.own.initial_threshold
         if self.run.target_l0 is not None:
             z = functional.linear(model.centred(inputs), model.encoder_rows[features], model.b_enc[features])
             model.threshold[features] = exceeded_at_rate(z, rate).clamp(min=self.own.initial_threshold)
         return [model.threshold]
 
-    def after_step(self, model: LinearAutoencoder, loss: StepLoss) -> None:
-        assert isinstance(model, JumpreluAutoencoder)
+    def after_step(self, model: JumpreluAutoencoder, loss: StepLoss) -> None:
         with torch.no_grad():
             model.threshold.clamp_(min=0)
 
-    def finish(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"]) -> None:
+    def finish(self, model: JumpreluAutoencoder, sample: Float[Tensor, "batch d_in"]) -> None:
         """Moves the atoms' norms into encoder and thresholds.
 
         With a target L0, also stretches all thresholds by one factor, so that the sample's L0 is the target. They lag
         behind the weight that drives them, most of all while the rate falls. The factor stays near 1: the decoder was
         fitted to the codes that there were.
         """
-        assert isinstance(model, JumpreluAutoencoder)
         make_atoms_unit(model, model.threshold)
         if self.run.target_l0 is not None:
             with torch.no_grad():
                 factor = firing_ratio(model, sample, self.run.target_l0)
                 model.threshold.mul_(min(STRETCH, max(1 / STRETCH, factor)))
 
-    def loss(self, model: LinearAutoencoder, inputs: StepInputs) -> StepLoss:
-        assert isinstance(model, JumpreluAutoencoder)
+    def loss(self, model: JumpreluAutoencoder, inputs: StepInputs) -> StepLoss:
         c, x, n_batch = self.own, inputs.x, inputs.x.shape[0]
         z = model.pre_activations(x)
         near = z.detach() > model.threshold.detach() - c.bandwidth / 2
@@ -128,7 +125,7 @@ class JumpreluObjective(LinearObjective[JumpreluSettings[Never]]):
             terms["pre_activation"] = pull.detach()
         return StepLoss(bracket / model.d_out, squared.detach(), firing.long(), terms)
 
-    def _norms(self, model: LinearAutoencoder) -> Float[Tensor, " n_features"]:
+    def _norms(self, model: JumpreluAutoencoder) -> Float[Tensor, " n_features"]:
         return torch.linalg.vector_norm(model.W_dec, dim=1)
 
     def _pull(self, model: JumpreluAutoencoder, inputs: StepInputs) -> Float[Tensor, ""]:

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from saescope.autoencoders.kl import KlSettings
 from saescope.autoencoders.kl.module import KlAutoencoder, KlConfig
-from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.objectives.linear import LinearObjective
 from saescope.autoencoders.objectives.protocol import StepInputs, StepLoss
 
@@ -30,12 +29,12 @@ LEAST_RHO = 0.4
 """Least rho under a target L0, over the first one."""
 
 
-class KlObjective(LinearObjective[KlSettings[Never]]):
+class KlObjective(LinearObjective[KlAutoencoder, KlSettings[Never]]):
     """See the module."""
 
     sparsity_lowers_l0 = False
 
-    def new_model(self, d_in: int) -> LinearAutoencoder:
+    def new_model(self, d_in: int) -> KlAutoencoder:
         return KlAutoencoder(KlConfig(**self.fields(d_in)))
 
     @property
@@ -56,12 +55,12 @@ class KlObjective(LinearObjective[KlSettings[Never]]):
         rate = self.own.rho or self.first_sparsity
         return math.log(rate / (1 - rate))
 
-    def initialise(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
+    def initialise(self, model: KlAutoencoder, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
         super().initialise(model, sample, seed)
         with torch.no_grad():
             model.b_enc.fill_(self.resampled_bias)
 
-    def loss(self, model: LinearAutoencoder, inputs: StepInputs) -> StepLoss:
+    def loss(self, model: KlAutoencoder, inputs: StepInputs) -> StepLoss:
         x, settings = inputs.x, self.settings_at(inputs.sparsity)
         codes = model.encode(x)
         squared = (inputs.target - model.reconstruct(x, codes)).square().sum() / x.shape[0]

@@ -15,7 +15,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saescope.autoencoders.batchtopk.objective import BatchtopkObjective
-from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.matryoshka import MatryoshkaSettings
 from saescope.autoencoders.matryoshka.module import MatryoshkaAutoencoder, MatryoshkaConfig
 from saescope.autoencoders.objectives import sparse
@@ -24,7 +23,7 @@ GROUPS = (32, 16, 8, 4)
 """The first groups hold one 32nd, one 16th, ... of the features; the last one holds the rest."""
 
 
-class MatryoshkaObjective(BatchtopkObjective[MatryoshkaSettings[Never]]):
+class MatryoshkaObjective(BatchtopkObjective[MatryoshkaAutoencoder, MatryoshkaSettings[Never]]):
     """See the module."""
 
     @property
@@ -35,11 +34,11 @@ class MatryoshkaObjective(BatchtopkObjective[MatryoshkaSettings[Never]]):
         first = [size for size in (self.run.n_features // parts for parts in GROUPS) if size]
         return (*first, self.run.n_features - sum(first))
 
-    def new_model(self, d_in: int) -> LinearAutoencoder:
+    def new_model(self, d_in: int) -> MatryoshkaAutoencoder:
         return MatryoshkaAutoencoder(MatryoshkaConfig(**self.fields(d_in), k=self.k, group_sizes=self.group_sizes))
 
     def decoded(
-        self, model: LinearAutoencoder, entries: sparse.Entries, values: Float[Tensor, " entry"], n_rows: int
+        self, model: MatryoshkaAutoencoder, entries: sparse.Entries, values: Float[Tensor, " entry"], n_rows: int
     ) -> list[Float[Tensor, "batch d_in"]]:
         prefixes = tuple(accumulate(self.group_sizes))
         parts = sparse.decode(sparse.split_rows(entries, prefixes, n_rows), values, model.W_dec)
@@ -47,7 +46,7 @@ class MatryoshkaObjective(BatchtopkObjective[MatryoshkaSettings[Never]]):
         return list(sums.unbind(1))
 
     def decoded_dense(
-        self, model: LinearAutoencoder, codes: Float[Tensor, "batch n_features"]
+        self, model: MatryoshkaAutoencoder, codes: Float[Tensor, "batch n_features"]
     ) -> list[Float[Tensor, "batch d_in"]]:
         parts = zip(codes.split(self.group_sizes, 1), model.W_dec.split(self.group_sizes), strict=True)
         sums: list[Tensor] = [model.b_dec]

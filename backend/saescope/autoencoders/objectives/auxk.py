@@ -20,9 +20,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.objectives import sparse
-from saescope.autoencoders.objectives.linear import LinearObjective
+from saescope.autoencoders.objectives.linear import LinearModel, LinearObjective
 from saescope.autoencoders.objectives.protocol import StepInputs, StepLoss
 from saescope.autoencoders.protocol import Selection
 from saescope.autoencoders.settings.linear import AuxkSettings
@@ -30,7 +29,7 @@ from saescope.autoencoders.settings.linear import AuxkSettings
 AuxkOwn = TypeVar("AuxkOwn", bound=AuxkSettings[Never])
 
 
-class AuxkObjective(LinearObjective[AuxkOwn]):
+class AuxkObjective(LinearObjective[LinearModel, AuxkOwn]):
     """See the module. A subclass says which places of the code are kept."""
 
     resampled_at_once = 0.03
@@ -43,7 +42,7 @@ class AuxkObjective(LinearObjective[AuxkOwn]):
 
     @abstractmethod
     def choose(
-        self, model: LinearAutoencoder, z: Float[Tensor, "batch n_features"]
+        self, model: LinearModel, z: Float[Tensor, "batch n_features"]
     ) -> Selection | Bool[Tensor, "batch n_features"]:
         """The places of the code that are kept, of pre-activations without gradient. Values are not looked at."""
 
@@ -52,13 +51,13 @@ class AuxkObjective(LinearObjective[AuxkOwn]):
         return torch.relu(z)
 
     def decoded(
-        self, model: LinearAutoencoder, entries: sparse.Entries, values: Float[Tensor, " entry"], n_rows: int
+        self, model: LinearModel, entries: sparse.Entries, values: Float[Tensor, " entry"], n_rows: int
     ) -> list[Float[Tensor, "batch d_in"]]:
         """What a sparse code decodes to, that of all features last."""
         return [sparse.decode(entries, values, model.W_dec) + model.b_dec]
 
     def decoded_dense(
-        self, model: LinearAutoencoder, codes: Float[Tensor, "batch n_features"]
+        self, model: LinearModel, codes: Float[Tensor, "batch n_features"]
     ) -> list[Float[Tensor, "batch d_in"]]:
         """`decoded` of a dense code."""
         return [model.decode(codes)]
@@ -67,7 +66,7 @@ class AuxkObjective(LinearObjective[AuxkOwn]):
         """Further terms for the curve, of the code's values."""
         return {}
 
-    def loss(self, model: LinearAutoencoder, inputs: StepInputs) -> StepLoss:
+    def loss(self, model: LinearModel, inputs: StepInputs) -> StepLoss:
         n, x = self.run.n_features, inputs.x
         z = model.pre_activations(x)
         chosen = self.choose(model, z.detach())
@@ -103,9 +102,7 @@ class AuxkObjective(LinearObjective[AuxkOwn]):
         """The mean norm: with less, a feature would not be among the few that are kept."""
         return 1.0
 
-    def _auxiliary(
-        self, model: LinearAutoencoder, inputs: StepInputs, error: Float[Tensor, "batch d_in"]
-    ) -> Tensor | None:
+    def _auxiliary(self, model: LinearModel, inputs: StepInputs, error: Float[Tensor, "batch d_in"]) -> Tensor | None:
         c = self.own
         dead = torch.nonzero(inputs.silent >= self.run.dead_after).squeeze(1)
         if len(dead) == 0:

@@ -14,13 +14,14 @@ from saescope.autoencoders.objectives.first_norm import first_norm
 from saescope.autoencoders.objectives.protocol import Objective
 from saescope.autoencoders.settings.linear import LinearL1Settings, LinearSettings
 
+LinearModel = TypeVar("LinearModel", bound=LinearAutoencoder)
 LinearOwn = TypeVar("LinearOwn", bound=LinearSettings[Never])
 
 BELOW = 1e-3
 """How far below the least value that is to exceed it a bound lies, as a fraction of that value."""
 
 
-class LinearObjective(Objective[LinearAutoencoder, LinearOwn]):
+class LinearObjective(Objective[LinearModel, LinearOwn]):
     """How an architecture with a linear encoder and a linear decoder is trained."""
 
     resampled_at_once: ClassVar[float] = 1.0
@@ -39,7 +40,7 @@ class LinearObjective(Objective[LinearAutoencoder, LinearOwn]):
             "skip": c.skip,
         }
 
-    def initialise(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
+    def initialise(self, model: LinearModel, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
         """First weights: random atoms of one norm, the encoder their transpose, zero b_enc, b_dec amid the data.
 
         A transcoder's encoder is random by itself, with rows of the same norm; b_dec is set to the target's mean later,
@@ -62,7 +63,7 @@ class LinearObjective(Objective[LinearAutoencoder, LinearOwn]):
                 amid = geometric_median(sample) if self.own.first_b_dec == "geometric_median" else sample.mean(0)
                 model.b_dec.copy_(amid)
 
-    def set_target_mean(self, model: LinearAutoencoder, mean: Float[Tensor, " d_out"]) -> None:
+    def set_target_mean(self, model: LinearModel, mean: Float[Tensor, " d_out"]) -> None:
         model.b_dec.copy_(mean)
 
     @property
@@ -96,14 +97,14 @@ class LinearObjective(Objective[LinearAutoencoder, LinearOwn]):
             return False
         return step % c.resample_every == 0 and step <= c.resample_until * self.run.steps
 
-    def bias_parameters(self, model: LinearAutoencoder) -> list[Tensor]:
+    def bias_parameters(self, model: LinearModel) -> list[Tensor]:
         return [model.b_enc]
 
-    def matrices(self, model: LinearAutoencoder) -> list[Tensor]:
+    def matrices(self, model: LinearModel) -> list[Tensor]:
         return [model.W_dec] if model.config.tied else [model.W_dec, model.encoder_rows]
 
     def restart(
-        self, model: LinearAutoencoder, features: Int64[Tensor, " dead"], inputs: Float[Tensor, "row d_in"], rate: float
+        self, model: LinearModel, features: Int64[Tensor, " dead"], inputs: Float[Tensor, "row d_in"], rate: float
     ) -> list[Tensor]:
         """What resampled features begin with beside encoder row, atom and b_enc, or in the place of that b_enc.
 

@@ -25,7 +25,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.objectives import sparse
 from saescope.autoencoders.objectives.linear import LinearObjective, l1_weights, make_atoms_unit
 from saescope.autoencoders.objectives.protocol import StepInputs, StepLoss, warmed
@@ -36,13 +35,13 @@ P_FLOOR = 0.01
 """Keeps the penalty's slope finite where a_j is near 0, in the space of training."""
 
 
-class ReluObjective(LinearObjective[ReluSettings[Never]]):
+class ReluObjective(LinearObjective[ReluAutoencoder, ReluSettings[Never]]):
     """See the module."""
 
-    def new_model(self, d_in: int) -> LinearAutoencoder:
+    def new_model(self, d_in: int) -> ReluAutoencoder:
         return ReluAutoencoder(ReluConfig(**self.fields(d_in)))
 
-    def loss(self, model: LinearAutoencoder, inputs: StepInputs) -> StepLoss:
+    def loss(self, model: ReluAutoencoder, inputs: StepInputs) -> StepLoss:
         c, x = self.own, inputs.x
         refitting = self.refitting(inputs.step)
         with torch.set_grad_enabled(not refitting):
@@ -82,7 +81,7 @@ class ReluObjective(LinearObjective[ReluSettings[Never]]):
     def refit(self) -> float:
         return self.own.refit
 
-    def finish(self, model: LinearAutoencoder, sample: Float[Tensor, "batch d_in"]) -> None:
+    def finish(self, model: ReluAutoencoder, sample: Float[Tensor, "batch d_in"]) -> None:
         """Moves the atoms' norms into the encoder."""
         make_atoms_unit(model)
 

@@ -8,19 +8,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.objectives.auxk import AuxkObjective
 from saescope.autoencoders.protocol import Selection
 from saescope.autoencoders.settings.linear import AuxkSettings
 from saescope.autoencoders.topk.module import TopkAutoencoder, TopkConfig
 
 
-class TopkObjective(AuxkObjective[AuxkSettings[Never]]):
+class TopkObjective(AuxkObjective[TopkAutoencoder, AuxkSettings[Never]]):
     """Keeps the k largest pre-activations of each position."""
 
-    def new_model(self, d_in: int) -> LinearAutoencoder:
+    def new_model(self, d_in: int) -> TopkAutoencoder:
         return TopkAutoencoder(TopkConfig(**self.fields(d_in), k=self.k))
 
-    def choose(self, model: LinearAutoencoder, z: Float[Tensor, "batch n_features"]) -> Selection:
+    def choose(self, model: TopkAutoencoder, z: Float[Tensor, "batch n_features"]) -> Selection:
         # Any choice among equal values trains as well, so `largest` and its order of ties is not needed.
         return Selection(*reversed(torch.topk(z, self.k, dim=1, sorted=False)))

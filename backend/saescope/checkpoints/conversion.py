@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -77,15 +76,8 @@ def convert(
     _check_free(out)
     loaded = load_checkpoint(path, format, assume)
     atomic.make_folder(out.parent)
-    temporary = atomic.temporary_name(out)
-    atomic.make_folder(temporary)
-    try:
+    with atomic.new_folder(out) as temporary:
         _write(loaded, path, to, temporary)
-        with atomic.storage_errors(f"write {out}"):
-            temporary.replace(out)  # an empty folder may be there
-            atomic.fsync_dir(out.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return loaded
 
 

@@ -47,22 +47,8 @@ def dequantised(path: Path, progress: Progress = SILENT) -> Path:
 def _make(path: Path, folder: Path, progress: Progress) -> None:
     stage = f"dequantising {path.name} (once)"
     atomic.make_folder(folder.parent)
-    temporary = atomic.temporary_name(folder)
-    try:
-        with atomic.storage_errors(f"write {folder}"):
-            temporary.mkdir()
-            _write(path, temporary, progress, stage)
-            for file in temporary.iterdir():
-                atomic.fsync_file(file)
-            atomic.fsync_dir(temporary)
-            try:
-                temporary.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # else another process was faster, with the same result
-                    raise
-            atomic.fsync_dir(folder.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with atomic.new_folder(folder, shared=True) as temporary:
+        _write(path, temporary, progress, stage)
 
 
 def _write(path: Path, folder: Path, progress: Progress, stage: str) -> None:

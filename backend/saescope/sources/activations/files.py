@@ -195,13 +195,8 @@ def _unpacked(table: TableFile, column: str) -> np.ndarray:
     path = cache_folder() / "unpacked" / f"{digest[:32]}.npy"
     if not path.exists():
         atomic.make_folder(path.parent)
-        building = atomic.temporary_name(path)
-        try:
-            with atomic.storage_errors(f"unpack {table.path} to {path}"):
-                _unpack(table, column, building)
-                building.replace(path)
-        finally:
-            building.unlink(missing_ok=True)
+        with atomic.replacing(path) as temporary:
+            _unpack(table, column, temporary)
     return arrays.load_npy(path)
 
 

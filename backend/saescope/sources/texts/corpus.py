@@ -37,7 +37,7 @@ from saescope.sources.texts.framing import tokenizer_sha256
 from saescope.sources.texts.protocol import Documents
 from saescope.sources.texts.rendering import Rendering
 from saescope.sources.texts.tokenising import TokenisedDocument, tokenised
-from saescope.store.errors import DataError, UserError
+from saescope.store.errors import DataError
 from saescope.store.write import atomic
 
 if TYPE_CHECKING:
@@ -125,31 +125,20 @@ def open_corpus(
     if not (folder / "corpus.json").exists():
         atomic.make_folder(folder.parent)
         _sweep(folder)
-        building = atomic.temporary_name(folder)
-        atomic.make_folder(building)
-        try:
-            with atomic.storage_errors(f"write the tokens of {subject} to {folder}"):
-                writer = _Writer(building, documents.columns(), tokenizer)
-                with writer:
-                    read = _Numbered(documents.read(split, progress))
-                    _write(writer, read, tokenizer, separator, max_tokens, rendering)
-                    if writer.n_tokens == 0:
-                        if rendering is not None and rendering.refused:
-                            raise DataError(f"{subject}: no conversation can be read", "; ".join(rendering.notes()))
-                        empty = f" ({read.n:,} documents, all of them empty)" if read.n else ""
-                        raise UserError(f"{subject}: holds no text{empty}", "name texts with at least one token")
-                    n_empty = read.n - writer.n_documents if max_tokens is None else None
-                    notes = [] if rendering is None else rendering.notes()
-                    about = {"corpus_sha256": corpus_sha256, "n_read": read.n, "n_empty": n_empty, "notes": notes}
-                    writer.finish(about)
-                try:
-                    building.rename(folder)
-                except OSError:
-                    if not (folder / "corpus.json").exists():
-                        raise
-                atomic.fsync_dir(folder.parent)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+        with atomic.new_folder(folder, shared=True) as building:
+            writer = _Writer(building, documents.columns(), tokenizer)
+            with writer:
+                read = _Numbered(documents.read(split, progress))
+                _write(writer, read, tokenizer, separator, max_tokens, rendering)
+                if writer.n_tokens == 0:
+                    if rendering is not None and rendering.refused:
+                        raise DataError(f"{subject}: no conversation can be read", "; ".join(rendering.notes()))
+                    empty = f" ({read.n:,} documents, all of them empty)" if read.n else ""
+                    raise DataError(f"{subject}: holds no text{empty}", "name texts with at least one token")
+                n_empty = read.n - writer.n_documents if max_tokens is None else None
+                notes = [] if rendering is None else rendering.notes()
+                about = {"corpus_sha256": corpus_sha256, "n_read": read.n, "n_empty": n_empty, "notes": notes}
+                writer.finish(about)
     corpus = Corpus(folder, json.loads((folder / "corpus.json").read_text()))
     for note in corpus.about.get("notes", ()):
         progress.tell(f"{subject}: {note}")

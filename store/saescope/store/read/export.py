@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from saescope.store.format.schema import TABLES_VERSION
 from saescope.store.format.tables import write_parquet
 from saescope.store.read.entry import Entry
 from saescope.store.read.older import selection
-from saescope.store.write.atomic import fsync_dir, fsync_file, storage_errors, temporary_name
+from saescope.store.write.atomic import make_folder, new_folder, replacing
 from saescope.store.write.writer import hash_file
 
 FORMATS = ("parquet", "csv", "jsonl")
@@ -42,42 +41,30 @@ def export(entry: Entry, format: str, out: Path | str, tables: Sequence[str] | N
             raise OptionError(f"{entry.sae_id} has no table {name!r}", f"it has {', '.join(entry.tables)}")
     if not names:
         raise OptionError("no table to export", f"{entry.sae_id} has {', '.join(entry.tables)}")
-    if os.path.lexists(target):
-        raise OptionError(f"{target} exists already", "choose a new name, or remove it first")
+    _check_new(target)
     single = tables is not None and len(names) == 1 and target.suffix[1:] in FORMATS
     if single and target.suffix != f".{format}":
         raise OptionError(f"{target} does not end in .{format}", f"name it {target.with_suffix('.' + format)}")
 
-    temporary = temporary_name(target)
-    try:
-        with storage_errors(f"write {target}"):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if single:
-                _write(entry, names[0], format, temporary)
-                fsync_file(temporary)
-                written = [target]
-            else:
-                temporary.mkdir()
-                for name in names:
-                    _write(entry, name, format, temporary / f"{name}.{format}")
-                if tables is None:
-                    _write_manifest(entry, format, temporary)
-                written = [target / p.name for p in sorted(temporary.iterdir())]
-                for path in temporary.iterdir():
-                    fsync_file(path)
-                fsync_dir(temporary)
-            if os.path.lexists(target):
-                raise OptionError(f"{target} exists already", "choose a new name, or remove it first")
-            temporary.rename(target)
-            fsync_dir(target.parent)
-    except BaseException:
-        with suppress(OSError):
-            if temporary.is_dir():
-                shutil.rmtree(temporary)
-            else:
-                temporary.unlink()
-        raise
+    make_folder(target.parent)
+    if single:
+        with replacing(target) as temporary:
+            _write(entry, names[0], format, temporary)
+            _check_new(target)
+        return [target]
+    with new_folder(target) as temporary:
+        for name in names:
+            _write(entry, name, format, temporary / f"{name}.{format}")
+        if tables is None:
+            _write_manifest(entry, format, temporary)
+        written = [target / p.name for p in sorted(temporary.iterdir())]
+        _check_new(target)
     return written
+
+
+def _check_new(target: Path) -> None:
+    if os.path.lexists(target):
+        raise OptionError(f"{target} exists already", "choose a new name, or remove it first")
 
 
 def _write(entry: Entry, name: str, format: str, out: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -96,6 +97,32 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+@contextmanager
+def new_folder(path: Path, *, shared: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder to fill; on success it takes `path`'s place durably, on failure it is removed.
+
+    An empty folder may be at `path`. Of processes that make the same (`shared`), the first one's folder stays. Raises
+    `StorageError`.
+    """
+    temporary = temporary_name(path)
+    try:
+        with storage_errors(f"write {path}"):
+            temporary.mkdir(parents=True)
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    fsync_file(file)
+            fsync_dir(temporary)
+            try:
+                temporary.rename(path)
+            except OSError:
+                if not (shared and path.is_dir()):
+                    raise
+            fsync_dir(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_bytes(path: Path, data: bytes, mode: int | None = None) -> None:

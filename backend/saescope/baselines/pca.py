@@ -15,7 +15,7 @@ from jaxtyping import Float, Float64
 from saescope.progress import SILENT, Progress
 from saescope.sources.moments import Moments, measure_moments
 from saescope.sources.protocol import ActivationTable
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError, OptionError
 from saescope.store.format.schema import schema_of
 
 FVU_TRANSFORMED = "fvu_transformed"
@@ -37,11 +37,11 @@ def pca_baseline(
     """
     counts = sorted(set(n_components))
     if not counts or counts[0] < 0 or counts[-1] > train.d_in:
-        raise UserError(
+        raise OptionError(
             f"PCA with {list(n_components)} components; expected numbers from 0 to {train.d_in}, the data's width"
         )
     if train.d_in != evaluate.d_in:
-        raise UserError(
+        raise DataError(
             f"PCA is fitted on width {train.d_in} and evaluated on width {evaluate.d_in}; expected the same"
         )
     fitted = measure_moments(train, progress)

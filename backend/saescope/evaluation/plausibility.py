@@ -21,7 +21,7 @@ from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints.corrections import corrected
 from saescope.sources.protocol import Source, flat_positions
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError, UserError
 
 N_SAMPLE = 512
 """Positions that alternatives are tried on."""
@@ -114,7 +114,7 @@ def check_on_source(sae: Autoencoder, source: Source, device: torch.device | Non
             flat = batch.targets.reshape(-1, batch.targets.shape[-1])
             targets.append((flat if batch.mask is None else flat[batch.mask.reshape(-1)])[chosen].float())
     if not inputs:
-        raise UserError("the source has no evaluated positions to check the SAE on")
+        raise DataError("the source has no evaluated positions to check the SAE on")
     x = torch.cat(inputs).to(device or "cpu")
     return check(sae, x, torch.cat(targets).to(x.device) if targets else None)
 

@@ -20,7 +20,7 @@ from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.metrics.registry import Over, register
 from saescope.progress import SILENT, Progress
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError, OptionError
 
 MATCH_COSINE = 0.7
 """Atoms that are to count as the same have at least this cosine."""
@@ -85,12 +85,12 @@ def compare_dictionaries(
     (the assignment problem of Kuhn's Hungarian method, solved by LAPJVsp over the candidate pairs alone).
     """
     if first.shape[1] != second.shape[1]:
-        raise UserError(
+        raise DataError(
             f"atoms of {first.shape[1]} and of {second.shape[1]} dimensions cannot be compared",
             "compare dictionaries of the same activations",
         )
     if not 0 < threshold <= 1:
-        raise UserError(f"the threshold is {threshold}; expected a cosine above 0 and up to 1")
+        raise OptionError(f"the threshold is {threshold}; expected a cosine above 0 and up to 1")
     ours, theirs = _unit(first), _unit(second.to(first.device))
     in_second = torch.full((len(ours),), -1.0, device=ours.device)
     in_first = torch.full((len(theirs),), -1.0, device=ours.device)

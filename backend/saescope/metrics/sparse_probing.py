@@ -26,7 +26,7 @@ from saescope.progress import SILENT, Progress
 from saescope.sources.categories import categories
 from saescope.sources.protocol import Source
 from saescope.sources.split import hashes, held_out_items
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError, OptionError
 
 PROBE_K = (1, 5, 16)
 """Numbers of features that probes use."""
@@ -69,10 +69,10 @@ def plan_probe(source: Source, column: str) -> ProbePlan:
     metadata = source.metadata()
     if column not in metadata:
         known = ", ".join(metadata) or "none"
-        raise UserError(f"the source has no metadata column {column!r} to probe", f"its columns: {known}")
+        raise OptionError(f"the source has no metadata column {column!r} to probe", f"its columns: {known}")
     names, codes = categories(metadata[column])
     if not names:
-        raise UserError(
+        raise OptionError(
             f"column {column!r} holds no categories to probe", "probe a column of strings, booleans or whole numbers"
         )
     known_items = np.flatnonzero(codes >= 0)
@@ -87,7 +87,7 @@ def plan_probe(source: Source, column: str) -> ProbePlan:
     by_count = np.argsort(-counts.sum(0), kind="stable")
     chosen = [int(c) for c in by_count if enough[c]][:MOST_VALUES]
     if not chosen:
-        raise UserError(
+        raise DataError(
             f"no value of column {column!r} can be probed: each half of the items needs {FEWEST} with it and {FEWEST} "
             f"without, but the most frequent of {len(names)} values has {int(counts.sum(0).max())} of "
             f"{len(known_items)} items",

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from saescope.metrics.cross_entropy import N_CE_POSITIONS
-from saescope.store.errors import UserError
+from saescope.store.errors import OptionError
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class BuildOptions:
     def __post_init__(self) -> None:
         for name in ("n_neighbours", "n_coactivations", "n_sample_items", "n_top_tokens", "n_top_logits"):
             if not 1 <= getattr(self, name) <= 10_000:
-                raise UserError(f"{name} is {getattr(self, name)}: expected 1 to 10,000")
+                raise OptionError(f"{name} is {getattr(self, name)}: expected 1 to 10,000")
         if self.n_ce_positions < 0:
-            raise UserError(f"n_ce_positions is {self.n_ce_positions}: expected 0 or more")
+            raise OptionError(f"n_ce_positions is {self.n_ce_positions}: expected 0 or more")
 
     def deciding(self) -> dict[str, Any]:
         """The options that decide the result."""

@@ -21,7 +21,7 @@ from saescope.sources.images.patches import PatchSource
 from saescope.sources.images.pictures import pixels_of
 from saescope.sources.images.pixels import PixelSource
 from saescope.sources.images.png import encode_png
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError
 from saescope.store.format.source import PatchDescription, PixelDescription, VisionDescription
 
 
@@ -29,7 +29,7 @@ class _PictureProbe(Probe):
     takes = "picture"
 
     def text(self, prompt: str) -> ProbeResult:
-        raise UserError("this SAE takes pictures, not texts", "drop a picture")
+        raise DataError("this SAE takes pictures, not texts", "drop a picture")
 
 
 class PixelProbe(_PictureProbe):
@@ -84,7 +84,7 @@ class VisionProbe(_PictureProbe):
         values = self._inputs.prepare(pixels[None])
         height, width, _ = self._source.input_shape
         if tuple(values.shape[2:]) != (height, width):
-            raise UserError(
+            raise DataError(
                 f"the model sees pictures of {height} x {width} pixels in this store, but this one as "
                 f"{values.shape[2]} x {values.shape[3]}",
                 "crop the picture to the shape of the store's pictures",

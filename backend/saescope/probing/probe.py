@@ -17,7 +17,7 @@ from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints import load_sae
 from saescope.models.options import DType, ModelOptions
 from saescope.probing.result import ProbeResult, firing_features
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 from saescope.store.format.source import (
     ActivationDescription,
     HookedDescription,
@@ -44,8 +44,8 @@ class Probe(ABC):
     def open(checkpoint: Path, source: Mapping[str, Any], device: str = "auto") -> Probe:
         """The probe of a checkpoint for the kind of source that `source` (a manifest's) tells of.
 
-        Loads the model where there is one. Raises `UserError` where a file of activations is all that is known, or the
-        model is not there, is another one, or does not fit the SAE.
+        Loads the model where there is one. Raises `CheckpointError` where a file of activations is all that is known,
+        or the model is not there, is another one, or does not fit the SAE.
         """
         described = source if isinstance(source, SourceDescription) else read_source(source)
         for described_as in type(described).__mro__:
@@ -55,7 +55,7 @@ class Probe(ABC):
                 probe: Probe = chosen(load_sae(checkpoint), described, device)
                 return probe
         cached = isinstance(described, ActivationDescription)
-        raise UserError(
+        raise CheckpointError(
             f"this SAE was built from {'a file of activations' if cached else f'a source of kind {described.kind!r}'}, "
             "so there is no way from a prompt or picture to its input",
             "build it from texts or images, with the model where there is one",
@@ -63,11 +63,11 @@ class Probe(ABC):
 
     @abstractmethod
     def text(self, prompt: str) -> ProbeResult:
-        """What fires at each token of a prompt. Raises `UserError` where the SAE takes pictures."""
+        """What fires at each token of a prompt. Raises `DataError` where the SAE takes pictures."""
 
     @abstractmethod
     def picture(self, image: Image.Image) -> ProbeResult:
-        """What fires at each position of a picture. Raises `UserError` where the SAE takes texts."""
+        """What fires at each position of a picture. Raises `DataError` where the SAE takes texts."""
 
     def _codes(self, x: Float[Tensor, "position d_in"]) -> tuple[list[Any], list[Any]]:
         assert x.shape[1] == self._sae.d_in
@@ -97,12 +97,12 @@ def model_options(source: HookedDescription, device: str) -> ModelOptions:
 def check_model(source: HookedDescription, fingerprint: str, width: int, sae: Autoencoder) -> None:
     """Refuse a model that is not the one that the store was built from, or whose hook has another width."""
     if source.fingerprint is not None and source.fingerprint != fingerprint:
-        raise UserError(
+        raise CheckpointError(
             f"{source.model} has other weights than the model that this SAE was built from",
             "put the model of that time in its place, or build the SAE again",
         )
     if width != sae.d_in:
-        raise UserError(
+        raise CheckpointError(
             f"the SAE takes activations of width {sae.d_in}, but {source.hook} of {source.model} has {width}",
             "build the SAE again with the hook that it was trained on",
         )

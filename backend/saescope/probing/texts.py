@@ -16,7 +16,7 @@ from saescope.probing.result import ProbeResult
 from saescope.sources.texts.framing import excluded_tokens, frame_of, tokenizer_sha256
 from saescope.sources.texts.source import longest_context
 from saescope.sources.texts.vocabulary import token_texts
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError, DataError
 from saescope.store.format.source import TextDescription
 
 MOST_TOKENS = 2048
@@ -35,7 +35,7 @@ class TextProbe(Probe):
         options = model_options(source, device)
         self._tokenizer = load_tokenizer(options)
         if tokenizer_sha256(self._tokenizer) != source.tokenizer_sha256:
-            raise UserError(
+            raise CheckpointError(
                 f"the tokenizer of {options.name} is not the one that this store's texts were read with",
                 "put the tokenizer of that time in its place, or build the SAE again",
             )
@@ -53,9 +53,9 @@ class TextProbe(Probe):
             content = self._tokenizer(prompt, add_special_tokens=False)["input_ids"]
         ids = [*self._frame.before, *content, *self._frame.after]
         if not content:
-            raise UserError("the prompt is empty", "type a few words")
+            raise DataError("the prompt is empty", "type a few words")
         if len(ids) > self._most:
-            raise UserError(f"the prompt has {len(ids):,} tokens; at most {self._most:,} are read", "shorten it")
+            raise DataError(f"the prompt has {len(ids):,} tokens; at most {self._most:,} are read", "shorten it")
         x = self._hooked.activations(torch.tensor([ids]))[0]
         if self._source.activation_dtype == "float16":
             x = x.half().float()
@@ -64,7 +64,7 @@ class TextProbe(Probe):
         return ProbeResult([self._texts[i] for i in ids], ids, counts.tolist(), features, values, None)
 
     def picture(self, image: Image.Image) -> ProbeResult:
-        raise UserError("this SAE takes texts, not pictures", "type a prompt")
+        raise DataError("this SAE takes texts, not pictures", "type a prompt")
 
     def _outliers(self, x: Float[Tensor, "position d_in"]) -> Bool[Tensor, " position"]:
         """Positions that the source leaves out for their norm."""

@@ -14,7 +14,7 @@ from saescope.models.cache import remembered_sha256
 from saescope.sources.options import Split
 from saescope.sources.splits import REST, by_name, parts_of, splits_of
 from saescope.sources.streams import bare_name
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError
 
 _SMALL = 1 << 22
 """Bytes up to which reading a file costs less than remembering its hash."""
@@ -72,7 +72,7 @@ def _sha256(path: Path) -> str:
             return remembered_sha256(path)
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def one_file(path: Path) -> Files:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def scan(
             low, high = min(low, block_low), max(high, block_high)
         digest.update(np.ascontiguousarray(block).data.cast("B"))
         seen += len(block)
-    assert seen == n_items, f"{seen} items were read, {n_items} announced"
+    if seen != n_items:
+        raise DataError(f"{subject}: {seen:,} items were read where {n_items:,} are announced", "is it being written?")
     return Scan(digest.hexdigest(), low, high)
 
 
@@ -65,7 +66,7 @@ def _refuse(block: np.ndarray, first_item: int, subject: str, axes: Sequence[str
     place = ", ".join([f"item {first_item + where[0]}", *(f"{a} {i}" for a, i in zip(axes, where[1:], strict=True))])
     items = int(bad.reshape(len(block), -1).any(axis=1).sum())
     more = f" ({int(bad.sum())} such values in {items} items of the block from item {first_item})"
-    raise UserError(
+    raise DataError(
         f"{subject}: the value at {place} is {value}; expected finite numbers{more if bad.sum() > 1 else ''}",
         "remove or replace these items, e.g. with numpy.nan_to_num, and try again",
     )

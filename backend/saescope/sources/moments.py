@@ -13,7 +13,7 @@ from jaxtyping import Float64
 
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import ActivationTable
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError
 
 _BLOCK_VALUES = 1 << 21
 """Values per block: 16 MiB in float64."""
@@ -30,7 +30,7 @@ class Moments:
 
 
 def measure_moments(table: ActivationTable, progress: Progress = SILENT) -> Moments:
-    """Mean and covariance over all rows. Raises `UserError` where there are none."""
+    """Mean and covariance over all rows. Raises `DataError` where there are none."""
     d_in = table.d_in
     shift: np.ndarray | None = None  # near the mean, so that subtracting the mean's square cancels little
     total = np.zeros(d_in)
@@ -43,7 +43,7 @@ def measure_moments(table: ActivationTable, progress: Progress = SILENT) -> Mome
         products += block.T @ block  # the same array twice: NumPy computes one triangle
         progress.update("measuring the data", done, table.n_rows)
     if shift is None:
-        raise UserError("the data has no positions to measure; expected at least 1")
+        raise DataError("the data has no positions to measure; expected at least 1")
     n_rows = table.n_rows
     offset = total / n_rows
     covariance = products / n_rows - np.outer(offset, offset)

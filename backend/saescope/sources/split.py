@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt64
 
 from saescope.sources.protocol import Source
-from saescope.store.errors import UserError
+from saescope.store.errors import OptionError
 
 
 def held_out(n_items: int, seed: int = 0, fraction: float = 0.1) -> Bool[np.ndarray, " n_items"]:
@@ -16,7 +16,7 @@ def held_out(n_items: int, seed: int = 0, fraction: float = 0.1) -> Bool[np.ndar
     items on every machine.
     """
     if not 0 <= fraction < 1:
-        raise UserError(f"the held-out fraction is {fraction}; expected at least 0 and less than 1")
+        raise OptionError(f"the held-out fraction is {fraction}; expected at least 0 and less than 1")
     chosen = np.zeros(n_items, dtype=bool)
     if fraction == 0 or n_items < 2:
         return chosen

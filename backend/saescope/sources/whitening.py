@@ -20,7 +20,7 @@ from torch import Tensor
 from saescope.progress import SILENT, Progress
 from saescope.sources.moments import Moments, measure_moments
 from saescope.sources.protocol import ActivationTable
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError, OptionError
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Whitening:
 def whitening_of(moments: Moments, epsilon: float) -> Whitening:
     """ZCA of data with these moments. `UserError` where `epsilon` leaves a direction without variance."""
     if not (np.isfinite(epsilon) and epsilon >= 0):
-        raise UserError(f"the whitening's epsilon is {epsilon}; expected a finite number, at least 0")
+        raise OptionError(f"the whitening's epsilon is {epsilon}; expected a finite number, at least 0")
     eigenvalues, vectors = np.linalg.eigh(moments.covariance)
     eigenvalues = np.maximum(eigenvalues, 0.0)  # rounding leaves some a little below
     damped = eigenvalues + epsilon
     if damped[0] <= 1e-12 * damped[-1] or damped[-1] == 0.0:
-        raise UserError(
+        raise DataError(
             f"whitening with epsilon {epsilon:g} divides by zero: the data does not vary in every direction "
             f"(variances from {eigenvalues[0]:.3g} to {eigenvalues[-1]:.3g})",
             f"use an epsilon of about {max(eigenvalues.mean() * 0.01, 1e-6):.1g}",

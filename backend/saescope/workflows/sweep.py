@@ -20,7 +20,7 @@ from saescope.progress import SILENT, Progress
 from saescope.sources import DataOptions, Source, has_splits, open_source
 from saescope.sources.targets import target_width
 from saescope.store import FeatureStore
-from saescope.store.errors import UserError
+from saescope.store.errors import OptionError
 from saescope.store.format.paths import StorePaths, validate_sae_id
 from saescope.store.format.version import program_version
 from saescope.store.write.writer import create_store
@@ -57,7 +57,7 @@ class SweepPlan:
 
     @property
     def parameter(self) -> str:
-        """Setting that the values are of. `UserError` for an architecture that cannot be trained."""
+        """Setting that the values are of. `OptionError` for an architecture that cannot be trained."""
         own = settings_of(self.training["architecture"]).sparsity[0]
         return "target_l0" if self.by_target else own
 
@@ -98,7 +98,7 @@ def sweep(
     as the reference.
 
     Training and judging see different items, as in `train` and `build`. A run that was killed goes on where it stopped.
-    `note` hears of each entry whose L0 is not its target. Raises `UserError` before any training for what is wrong
+    `note` hears of each entry whose L0 is not its target. Raises `OptionError` before any training for what is wrong
     with the plan, the data or the store.
     """
     store_root = Path(store)
@@ -166,20 +166,22 @@ def entry_name(name: str, architecture: str, parameter: str, value: float) -> st
 def _configs(plan: SweepPlan) -> list[tuple[str, float, TrainingConfig]]:
     parameter = plan.parameter
     if not plan.values:
-        raise UserError("no values are given", f"give {parameter} values, e.g. --values 8,16,32")
+        raise OptionError("no values are given", f"give {parameter} values, e.g. --values 8,16,32")
     made = []
     for value in plan.values:
         if not math.isfinite(value):
-            raise UserError(f"{parameter} is {value}; expected finite numbers", "give values such as --values 8,16,32")
+            raise OptionError(
+                f"{parameter} is {value}; expected finite numbers", "give values such as --values 8,16,32"
+            )
         if parameter == "k" and value != int(value):
-            raise UserError(f"k is {value}, but it counts features", "give whole numbers, e.g. --values 8,16,32")
+            raise OptionError(f"k is {value}, but it counts features", "give whole numbers, e.g. --values 8,16,32")
         exact = int(value) if parameter == "k" else float(value)
         config = TrainingConfig(**{**plan.training, parameter: exact})
         made.append((entry_name(plan.name, config.architecture, parameter, exact), exact, config))
     names = [sae_id for sae_id, _, _ in made]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
-        raise UserError(f"values are given twice: {', '.join(twice)}", "give each value once")
+        raise OptionError(f"values are given twice: {', '.join(twice)}", "give each value once")
     return made
 
 

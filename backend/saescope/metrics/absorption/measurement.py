@@ -36,7 +36,7 @@ from saescope.metrics.logistic import LogisticProbe, f1, fit_logistic
 from saescope.metrics.registry import Over, register
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source, as_tokens
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError, OptionError
 
 LEAST_F1 = 0.6
 """A letter is measured where its probe's F1, on tokens that it was not fitted on, is above this."""
@@ -69,18 +69,18 @@ class Absorption:
     def __init__(self, sae: Autoencoder, source: Source) -> None:
         tokens = as_tokens(source)
         if tokens is None:
-            raise UserError(
+            raise OptionError(
                 f"absorption is measured on the words of texts, but the source holds {source.kind}",
                 "give --texts and --model, or leave --absorption out",
             )
         if sae.config.transcoder:
-            raise UserError(
+            raise OptionError(
                 "absorption compares atoms with probes of the input, but a transcoder's atoms are directions of its "
                 "target",
                 "leave --absorption out",
             )
         if not sae.has_linear_decoder:
-            raise UserError(
+            raise OptionError(
                 f"architecture {sae.config.architecture!r} has no linear decoder, so it has no atoms, and absorption "
                 "compares atoms with probes",
                 "leave --absorption out",
@@ -89,7 +89,7 @@ class Absorption:
         self._sae = sae
         self._words = choose_words(tokens)
         if not self._words.measurable():
-            raise UserError(
+            raise DataError(
                 f"too few words to measure absorption on: no letter has {FEWEST_TOKENS} different tokens in each half, "
                 "such as ' the', that begin with it",
                 "give more text, or leave --absorption out",

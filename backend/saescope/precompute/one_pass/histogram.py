@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, UInt32
 
 from saescope.precompute.kernels.records import HistogramLayout
-from saescope.store.errors import UserError
+from saescope.store.errors import OptionError
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -33,11 +33,13 @@ class HistogramSpec:
 
     def __post_init__(self) -> None:
         if not -120 <= self.low < self.high <= 120:
-            raise UserError(f"histogram exponents {self.low} to {self.high}: expected -120 <= low < high <= 120")
+            raise OptionError(f"histogram exponents {self.low} to {self.high}: expected -120 <= low < high <= 120")
         if not 1 <= self.bins_per_octave <= 64:
-            raise UserError(f"{self.bins_per_octave} bins per octave: expected 1 to 64")
+            raise OptionError(f"{self.bins_per_octave} bins per octave: expected 1 to 64")
         if self.samples_per_octave < 1 or self.bins_per_octave % self.samples_per_octave:
-            raise UserError(f"{self.samples_per_octave} sampling bins per octave do not divide {self.bins_per_octave}")
+            raise OptionError(
+                f"{self.samples_per_octave} sampling bins per octave do not divide {self.bins_per_octave}"
+            )
 
     @property
     def n_bins(self) -> int:

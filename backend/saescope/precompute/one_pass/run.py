@@ -26,7 +26,7 @@ from saescope.precompute.one_pass.state import FeatureState
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source
 from saescope.sources.targets import target_width
-from saescope.store.errors import DataError, UserError
+from saescope.store.errors import DataError, OptionError, UserError
 from saescope.store.write.atomic import replacing, storage_errors
 
 
@@ -47,11 +47,11 @@ class PassOptions:
 
     def __post_init__(self) -> None:
         if not 1 <= self.n_top <= 1000:
-            raise UserError(f"{self.n_top} top examples per feature: expected 1 to 1000")
+            raise OptionError(f"{self.n_top} top examples per feature: expected 1 to 1000")
         if not 1 <= self.n_samples <= 255:
-            raise UserError(f"{self.n_samples} samples per interval: expected 1 to 255")
+            raise OptionError(f"{self.n_samples} samples per interval: expected 1 to 255")
         if self.block_rows is not None and self.block_rows < 1:
-            raise UserError(f"block_rows is {self.block_rows}: expected 1 or more")
+            raise OptionError(f"block_rows is {self.block_rows}: expected 1 or more")
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def run_pass(
         if run.spill is not None:
             run.spill.close()
     if run.start.row == 0:
-        raise UserError("the source has no position to evaluate", "check the data and what is excluded from it")
+        raise DataError("the source has no position to evaluate", "check the data and what is excluded from it")
     return PassResult(run.state, run.sums, run.start.row, n_rows)
 
 
@@ -224,21 +224,21 @@ def _is_finite(rows: Rows) -> bool:
 def check_source(sae: Autoencoder, source: Source) -> None:
     """`UserError` where `source` does not yield what `sae` takes, or, for a transcoder, what it gives."""
     if source.d_in != sae.d_in:
-        raise UserError(
+        raise DataError(
             f"the source's activations have {source.d_in} dimensions, but the SAE takes {sae.d_in}",
             "use the data (and patch size) that the SAE was trained on",
         )
     width = target_width(source)
     if sae.config.transcoder and width is None:
-        raise UserError(
+        raise OptionError(
             "the SAE is a transcoder, but the source has no targets", "add --hook-out HOOK, or --targets PATH"
         )
     if width is not None and not sae.config.transcoder:
-        raise UserError(
+        raise OptionError(
             "the source has targets, but the SAE reconstructs its input", "leave --hook-out and --targets out"
         )
     if width is not None and width != sae.d_out:
-        raise UserError(
+        raise DataError(
             f"the source's targets have {width} dimensions, but the SAE gives {sae.d_out}",
             "use the targets that the SAE was trained on",
         )

@@ -27,7 +27,7 @@ from saescope.sources.streams import head_of
 from saescope.sources.tables.files import SUFFIXES as TABLES
 from saescope.sources.tables.files import TableFile, is_table
 from saescope.sources.tables.values import bare, is_list, is_plain, python_values
-from saescope.store.errors import CheckpointError, DataError, UserError
+from saescope.store.errors import CheckpointError, DataError, OptionError
 from saescope.store.format.safetensors import NUMPY_DTYPES, TensorEntry, looks_like_safetensors, read_header
 from saescope.store.write import atomic
 
@@ -74,7 +74,7 @@ def _load(path: Path, options: ActivationOptions) -> tuple[np.ndarray, Any, str,
     if head.startswith(arrays.NPY_MAGIC) or suffix == ".npy":
         for name in ("data_key", "label_key"):
             if getattr(options, name) is not None:
-                raise UserError(f"{name} is given, but {path} holds a single array", f"leave {name} out")
+                raise OptionError(f"{name} is given, but {path} holds a single array", f"leave {name} out")
         return _native(arrays.load_npy(path), path), None, "npy", False
     if suffix in TORCH or head.startswith(b"\x80") or (head.startswith(b"PK\x03\x04") and _is_torch(path)):
         return _load_torch(path, options)

@@ -23,7 +23,7 @@ from saescope.sources.images.image_stack import BLOCK_VALUES
 from saescope.sources.options import Purpose
 from saescope.sources.protocol import ActivationBatch, ActivationTable
 from saescope.sources.targets import SideBySide
-from saescope.store.errors import DataError, UserError
+from saescope.store.errors import DataError, OptionError
 from saescope.store.format.source import ActivationDescription
 
 
@@ -106,7 +106,7 @@ class ActivationSource:
         if items_per_batch is None:
             items_per_batch = self._items_per_batch
         if items_per_batch < 1 or start_item < 0:
-            raise UserError(f"start_item {start_item}, items_per_batch {items_per_batch}; expected >= 0 and >= 1")
+            raise OptionError(f"start_item {start_item}, items_per_batch {items_per_batch}; expected >= 0 and >= 1")
         for start in range(start_item, self.n_items, items_per_batch):
             stop = min(start + items_per_batch, self.n_items)
             yield np.arange(start, stop, dtype=np.int64), self._values.read(start, stop)
@@ -122,7 +122,7 @@ class ActivationSource:
             return _Rows(self._values, None)
         chosen = np.asarray(items)
         if chosen.dtype != np.bool_ or chosen.shape != (self.n_items,):
-            raise UserError(
+            raise OptionError(
                 f"items is {chosen.dtype} {list(chosen.shape)}; expected one bool per item: [{self.n_items}]"
             )
         return _Rows(self._values, np.flatnonzero(chosen).astype(np.int64))
@@ -130,7 +130,7 @@ class ActivationSource:
     def item_table(self, item_ids: Int64[np.ndarray, " item"]) -> pa.Table:
         ids = np.asarray(item_ids, dtype=np.int64)
         if ids.size and (ids.min() < 0 or ids.max() >= self.n_items):
-            raise UserError(f"item_id outside 0 ... {self.n_items - 1}: {ids.min()} ... {ids.max()}")
+            raise OptionError(f"item_id outside 0 ... {self.n_items - 1}: {ids.min()} ... {ids.max()}")
         labels = pa.nulls(len(ids), pa.string()) if self._labels is None else self._labels.take(pa.array(ids))
         return pa.table({"item_id": pa.array(ids), LABEL: labels})
 
@@ -179,7 +179,7 @@ def open_data(options: ActivationOptions, purpose: Purpose, progress: Progress =
     targets = _open(replace(options, activations=options.targets, targets=None), None, progress)
     found = _open(options, targets, progress)
     if (found.n_items, found.positions_per_item) != (targets.n_items, targets.positions_per_item):
-        raise UserError(
+        raise DataError(
             f"{options.path} has {_extent(found)}, but its targets, {options.targets}, have {_extent(targets)}",
             "each item and position needs one target, in the same order",
         )
@@ -199,7 +199,7 @@ def _extent(source: ActivationSource) -> str:
 def _open(options: ActivationOptions, targets: ActivationSource | None, progress: Progress) -> ActivationSource:
     path = Path(options.path).expanduser()
     if options.split in ("train", "test"):
-        raise UserError(
+        raise OptionError(
             f"{path}: split {options.split!r} is asked for, but a file (or folder) of activations has no splits",
             "leave --split out, or name the file of that split",
         )

@@ -28,7 +28,7 @@ from saescope.progress import Progress
 from saescope.sources.hooked.options import CacheDType
 from saescope.sources.hooked.windows import ItemReader, Windows
 from saescope.sources.mapped import let_go, map_array
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError, StorageError
 from saescope.store.write import atomic
 
 SHARD_VALUES = 1 << 23
@@ -181,7 +181,7 @@ class ActivationCache:
         with np.errstate(over="ignore"):
             stored = values.astype(self._dtype)
         if self._dtype.itemsize == 2 and not np.isfinite(stored).all() and np.isfinite(values).all():
-            raise UserError(
+            raise DataError(
                 f"activations from item {self._windows.items(window)[0]} on reach {np.abs(values).max():.3g}, beyond "
                 "float16's 65,504",
                 "leave --cache-dtype out",
@@ -206,7 +206,7 @@ class ActivationCache:
         needed = n_positions * self._d_in * self._dtype.itemsize
         free = shutil.disk_usage(self.folder).free
         if needed > free:
-            raise UserError(
+            raise StorageError(
                 f"the activations take {needed / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free in {self.folder}",
                 "set SAESCOPE_CACHE to a folder on a larger disk, or give --cache-dtype float16 or --cache off",
             )

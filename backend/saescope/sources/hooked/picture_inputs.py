@@ -18,7 +18,7 @@ from torch import Tensor
 from saescope.models.loading import load_image_processor
 from saescope.models.options import ModelOptions
 from saescope.progress import SILENT, Progress
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 if TYPE_CHECKING:
     from transformers import BaseImageProcessor
@@ -32,7 +32,7 @@ class PictureInputs:
 
     @classmethod
     def of(cls, options: ModelOptions, progress: Progress = SILENT) -> PictureInputs:
-        """The processor that belongs to a model. Raises `UserError` where there is none."""
+        """The processor that belongs to a model. Raises `CheckpointError` where there is none."""
         return cls(load_image_processor(options, progress))
 
     @property
@@ -51,7 +51,7 @@ class PictureInputs:
         settings = {"do_resize": False, "do_center_crop": False} if are_fitted else {}
         values = self._processor(images=given, return_tensors="pt", **settings)["pixel_values"]
         if values.ndim != 4 or values.shape[1] != 3:
-            raise UserError(
+            raise CheckpointError(
                 f"the image processor {type(self._processor).__name__} makes arrays of shape {list(values.shape)}; "
                 "expected [pictures, 3, height, width]",
                 "use a vision transformer that takes each picture as one array",

@@ -13,7 +13,7 @@ from torch import Tensor
 from saescope.sources.hooked.activation_cache import ActivationCache
 from saescope.sources.hooked.windows import ItemReader
 from saescope.sources.targets import Joined
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError
 
 CHUNK_VALUES = 1 << 25
 """Values of a chunk that is computed together: 128 MiB in float32."""
@@ -143,7 +143,7 @@ class StreamedRows:
             return rows
         good = np.flatnonzero(counts)
         if not len(good):
-            raise UserError(
+            raise DataError(
                 f"every position of {len(items):,} items is left out for its norm", "give a larger --exclude-norm, or 0"
             )
         nearest = np.maximum(np.searchsorted(good, np.arange(len(counts)), side="right") - 1, 0)

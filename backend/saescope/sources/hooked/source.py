@@ -27,7 +27,7 @@ from saescope.sources.hooked.rows import CachedRows, StreamedPairs, StreamedRows
 from saescope.sources.hooked.windows import Windows
 from saescope.sources.protocol import ActivationBatch, ActivationTable
 from saescope.sources.targets import Joined
-from saescope.store.errors import UserError
+from saescope.store.errors import OptionError
 from saescope.store.format.source import HookedDescription
 from saescope.store.write import atomic
 
@@ -38,7 +38,7 @@ _held: WeakValueDictionary[ModelOptions, LoadedModel] = WeakValueDictionary()
 
 
 def shared_model(options: HookedOptions, progress: Progress = SILENT) -> LoadedModel:
-    """The model of `options`: the very one that another source holds, where one does. Raises `UserError`."""
+    """The model of `options`: the very one that another source holds, where one does. Raises `CheckpointError`."""
     wanted = options.model_options
     held = _held.get(wanted)
     if held is None:
@@ -132,7 +132,7 @@ class HookedSource(ABC):
     def batches(self, start_item: int = 0, items_per_batch: int | None = None) -> Iterator[ActivationBatch]:
         """All items from `start_item` on. What stands at masked positions means nothing."""
         if start_item < 0 or (items_per_batch is not None and items_per_batch < 1):
-            raise UserError(f"start_item {start_item}, items_per_batch {items_per_batch}; expected >= 0 and >= 1")
+            raise OptionError(f"start_item {start_item}, items_per_batch {items_per_batch}; expected >= 0 and >= 1")
         for window in range(start_item // self._windows.size, len(self._windows)):
             items = self._windows.items(window)
             values, mask = self._cache.batch(items) if self._cache.complete else self._window(window)
@@ -149,7 +149,7 @@ class HookedSource(ABC):
         not there, or, where the cache is off or would grow too large, computed in chunks as they are needed."""
         chosen = None if items is None else np.asarray(items)
         if chosen is not None and (chosen.dtype != np.bool_ or chosen.shape != (self.n_items,)):
-            raise UserError(
+            raise OptionError(
                 f"items is {chosen.dtype} {list(chosen.shape)}; expected one bool per item: [{self.n_items}]"
             )
         if self.is_streamed:

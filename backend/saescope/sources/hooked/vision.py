@@ -26,7 +26,7 @@ from saescope.sources.images.picture_folder import PictureData
 from saescope.sources.images.pixels import PixelSource
 from saescope.sources.images.png import encode_png
 from saescope.sources.options import Split
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 from saescope.store.format.source import VisionDescription
 
 _AT_ONCE = 32
@@ -36,14 +36,14 @@ _AT_ONCE = 32
 def open_vision(
     options: VisionOptions, data: ImageData, split: Split | None, progress: Progress = SILENT
 ) -> HookedImages:
-    """The images of `options`, read by the model of `options`. Raises `UserError` where they do not go together.
+    """The images of `options`, read by the model of `options`. Raises `CheckpointError` where they do not go together.
 
     Pictures of unequal size are brought to the model's as they are decoded.
     """
     model = options.model_options
     loaded = shared_model(options, progress)
     if loaded.kind != "vision":
-        raise UserError(
+        raise CheckpointError(
             f"model {options.model} reads texts, not images ({type(loaded.model).__name__})",
             "use a ViT, CLIP or DINOv2 model, or give --texts in the place of --images",
         )
@@ -87,7 +87,7 @@ class HookedImages(HookedSource):
         self.grid = (height // self.patch, width // self.patch)
         self.prefix_positions = self._n_positions - self.grid[0] * self.grid[1]
         if self.prefix_positions < 0:
-            raise UserError(
+            raise CheckpointError(
                 f"hook {options.hook}: {self._n_positions} positions for {self.grid[0]} x {self.grid[1]} patches",
                 "use a hook whose positions are the model's patches, such as blocks.0.hook_resid_post",
             )
@@ -169,7 +169,7 @@ class HookedImages(HookedSource):
         try:
             return int(self.hooked.activations(first).shape[1])
         except ValueError as error:  # of another size than the model's position embedding
-            raise UserError(
+            raise CheckpointError(
                 f"model {self._options.model} does not take pictures of {first.shape[2]} x {first.shape[3]}, which its "
                 f"image processor makes: {error}",
                 "check that preprocessor_config.json belongs to the model, or crop the pictures to squares first",
@@ -181,7 +181,7 @@ def _patch_size(config: Any) -> int:
     size = getattr(config, "patch_size", None)
     side = size[0] if isinstance(size, list | tuple) else size
     if not isinstance(side, int) or (isinstance(size, list | tuple) and len(set(size)) > 1):
-        raise UserError(
+        raise CheckpointError(
             f"a {config.model_type} model has no square patches (patch_size is {size})",
             "use a ViT, CLIP or DINOv2 model",
         )

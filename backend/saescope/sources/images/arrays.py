@@ -18,7 +18,7 @@ from saescope.sources.images.image_stack import ArrayStack
 from saescope.sources.images.options import ImageOptions
 from saescope.sources.options import Split
 from saescope.sources.splits import WORDS, parts_of, splits_of
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError
 
 NPY_MAGIC = b"\x93NUMPY"
 _IMAGE_NAMES = ("images", "image", "x", "data", "pixels", "imgs", "arr_0")
@@ -29,13 +29,13 @@ _CHANNELS = (1, 3)
 def load_npy(path: Path) -> np.ndarray:
     """A .npy file, mapped into memory; pickled objects are never loaded.
 
-    Raises `UserError` where the file is truncated, corrupt or holds objects.
+    Raises `DataError` where the file is truncated, corrupt or holds objects.
     """
     try:
         # Copy-on-write: the file is never changed, and torch takes the array without a copy.
         return np.load(path, mmap_mode="c", allow_pickle=False).view(np.ndarray)
     except Exception as error:  # NumPy's reader raises whatever a damaged header leads it to
-        raise UserError(f"{path}: {_reason(error)}", "write it again with numpy.save") from error
+        raise DataError(f"{path}: {_reason(error)}", "write it again with numpy.save") from error
 
 
 def npz_names(path: Path) -> list[str]:
@@ -56,9 +56,9 @@ def _open_npz(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
         try:
             loaded = np.load(file, allow_pickle=False)
         except Exception as error:
-            raise UserError(f"{path}: {_reason(error)}", "write it again with numpy.savez") from error
+            raise DataError(f"{path}: {_reason(error)}", "write it again with numpy.savez") from error
         if isinstance(loaded, np.ndarray):
-            raise UserError(f"{path}: named .npz, but holds a single .npy array", "rename it to .npy")
+            raise DataError(f"{path}: named .npz, but holds a single .npy array", "rename it to .npy")
         with loaded as arrays:
             yield arrays
 
@@ -67,7 +67,7 @@ def _member(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarr
     try:
         return arrays[name]
     except Exception as error:
-        raise UserError(f"{path}: array {name!r}: {_reason(error)}", "write it again with numpy.savez") from error
+        raise DataError(f"{path}: array {name!r}: {_reason(error)}", "write it again with numpy.savez") from error
 
 
 def _reason(error: Exception) -> str:
@@ -81,11 +81,11 @@ def images_from_array(array: np.ndarray, subject: str, options: ImageOptions) ->
     """Images [n, H, W, C] over `array`, without a copy where its dtype and layout allow.
 
     Integers: 0..255 (or 0..65535 for uint16 beyond that) stand for 0..1. Floats are taken as they are. `value_range`
-    overrides both. Raises `UserError` for other dtypes, unclear layouts and no items.
+    overrides both. Raises `DataError` for other dtypes, unclear layouts and no items.
     """
     arranged = _arranged(array, subject, options)
     if 0 in arranged.shape:
-        raise UserError(f"{subject}: holds no images (shape {list(array.shape)})", "name a file with at least one")
+        raise DataError(f"{subject}: holds no images (shape {list(array.shape)})", "name a file with at least one")
     values, value_range = _valued(arranged, subject, options)
     return ArrayStack(values, value_range, options.image_mode)
 
@@ -93,30 +93,30 @@ def images_from_array(array: np.ndarray, subject: str, options: ImageOptions) ->
 def _arranged(array: np.ndarray, subject: str, options: ImageOptions) -> np.ndarray:
     shape, layout = list(array.shape), options.layout
     if layout is not None and array.ndim != len(layout):
-        raise UserError(f"{subject}: shape {shape} has {array.ndim} axes; layout {layout} expects {len(layout)}")
+        raise DataError(f"{subject}: shape {shape} has {array.ndim} axes; layout {layout} expects {len(layout)}")
     if array.ndim == 3:
         if layout is None and shape[2] in (3, 4) and shape[1] > 8:
-            raise UserError(
+            raise DataError(
                 f"{subject}: shape {shape} may be one colour picture or {shape[0]} narrow grey ones",
                 "say --layout nhw for grey images, or add an axis for the items: array[None]",
             )
         return array[..., None]
     if array.ndim != 4:
-        raise UserError(
+        raise DataError(
             f"{subject}: shape {shape}; expected [n, H, W], [n, H, W, C] or [n, C, H, W]",
             "reshape flattened images, e.g. array.reshape(-1, 28, 28), or pass vectors by --activations",
         )
     if layout is None:
         last, second = shape[3] in _CHANNELS, shape[1] in _CHANNELS
         if last and second and shape[1:] != [1, 1, 1]:
-            raise UserError(
+            raise DataError(
                 f"{subject}: shape {shape} fits both [n, H, W, C] and [n, C, H, W]", "say --layout nhwc or nchw"
             )
         layout = "nchw" if second and not last else "nhwc"
     if layout == "nchw":
         array = np.moveaxis(array, 1, 3)
     if array.shape[3] not in _CHANNELS:
-        raise UserError(
+        raise DataError(
             f"{subject}: shape {shape} has {array.shape[3]} channels read as {layout}; expected 1 (grey) or 3 (colour)",
             "drop an alpha channel with array[..., :3], or pass vectors by --activations",
         )
@@ -140,11 +140,11 @@ def _valued(array: np.ndarray, subject: str, options: ImageOptions) -> tuple[np.
             return array.astype(np.uint8), (0.0, 255.0)
         if array.dtype == np.uint16:
             return array.astype(np.float32), (0.0, 65535.0)
-        raise UserError(
+        raise DataError(
             f"{subject}: {array.dtype} pixels from {low} to {high}; expected 0 to 255",
             "state the values that stand for black and white with --value-range LOW HIGH",
         )
-    raise UserError(f"{subject}: dtype {array.dtype}; expected uint8 or floating-point pixels")
+    raise DataError(f"{subject}: dtype {array.dtype}; expected uint8 or floating-point pixels")
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class NpzData:
                 check_labels(found, len(images[-1]) if images[-1].ndim else 0, subject)
                 labels.append(found)
         if len({i.shape[1:] for i in images}) > 1:
-            raise UserError(f"{self.path}: shapes {[list(i.shape) for i in images]}; expected images of one size")
+            raise DataError(f"{self.path}: shapes {[list(i.shape) for i in images]}; expected images of one size")
         array = images[0] if len(images) == 1 else np.concatenate(images)
         known = pa.concat_arrays(labels) if len(labels) == len(images) else None
         return ImageSet(
@@ -207,7 +207,7 @@ def find_npz(path: Path, options: ImageOptions) -> NpzData:
     if options.data_key is not None:
         for key in (options.data_key, options.label_key):
             if key is not None and key not in keys:
-                raise UserError(f"{path}: no array {key!r}", f"it holds: {', '.join(keys) or 'nothing'}")
+                raise DataError(f"{path}: no array {key!r}", f"it holds: {', '.join(keys) or 'nothing'}")
         return NpzData(path, options, {"all": (options.data_key, options.label_key or _first(keys, _LABEL_NAMES))})
     lower = {k.lower(): k for k in keys}
     names: dict[str, tuple[str, str | None]] = {}
@@ -218,13 +218,13 @@ def find_npz(path: Path, options: ImageOptions) -> NpzData:
     if not names:
         image = _first(lower, _IMAGE_NAMES) or (next(iter(lower)) if len(lower) == 1 else None)
         if image is None:
-            raise UserError(
+            raise DataError(
                 f"{path}: cannot tell which of its arrays holds the images: {', '.join(keys) or 'it has none'}",
                 "name it with --data-key",
             )
         label = options.label_key or _first(lower, _LABEL_NAMES)
         if label is not None and label not in keys and label not in lower:
-            raise UserError(f"{path}: no array {label!r}", f"it holds: {', '.join(keys)}")
+            raise DataError(f"{path}: no array {label!r}", f"it holds: {', '.join(keys)}")
         names["all"] = (lower[image], lower.get(label, label) if label else None)
     read = {name for pair in names.values() for name in pair}
     return NpzData(path, options, names, tuple(key for key in keys if key not in read))

@@ -17,7 +17,7 @@ from saescope.sources.images.image_stack import ArrayStack
 from saescope.sources.images.options import ImageOptions
 from saescope.sources.images.pictures import open_picture
 from saescope.sources.options import Split
-from saescope.store.errors import UserError
+from saescope.store.errors import OptionError
 
 PREFIX = "embedded:"
 NAMES = ("digits", "photos")
@@ -47,11 +47,11 @@ class EmbeddedData:
 
 
 def find_embedded(options: ImageOptions) -> EmbeddedData:
-    """The data set that 'embedded:NAME' names; `UserError` naming the known ones where there is none."""
+    """The data set that 'embedded:NAME' names; `OptionError` naming the known ones where there is none."""
     name = options.path.removeprefix(PREFIX)
     if name not in NAMES:
         known = " or ".join(PREFIX + n for n in NAMES)
-        raise UserError(f"there is no embedded data set {name!r}; expected {known}")
+        raise OptionError(f"there is no embedded data set {name!r}; expected {known}")
     return EmbeddedData(name, options)
 
 

@@ -26,7 +26,7 @@ from saescope.sources.images.options import ImageOptions
 from saescope.sources.mapped import map_array
 from saescope.sources.options import Split
 from saescope.sources.splits import parts_of, splits_of
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError
 
 GZIP_MAGIC = b"\x1f\x8b"
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -45,7 +45,7 @@ def is_idx_magic(head: bytes) -> bool:
 def read_idx(path: Path) -> np.ndarray:
     """The array of an IDX file, gzipped (told by its content) or not; large plain files are mapped, not read.
 
-    Raises `UserError` where the file is missing, empty, packed badly, has a wrong magic number, or holds more or fewer
+    Raises `DataError` where the file is missing, empty, packed badly, has a wrong magic number, or holds more or fewer
     values than its header says.
     """
     try:
@@ -54,17 +54,17 @@ def read_idx(path: Path) -> np.ndarray:
         with gzip.open(path, "rb") if packed else path.open("rb") as stream:
             return _read(stream, path, packed)  # type: ignore[arg-type]
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path}: the gzip data is truncated or corrupt ({error})", _AGAIN) from error
+        raise DataError(f"{path}: the gzip data is truncated or corrupt ({error})", _AGAIN) from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _read(stream: BinaryIO, path: Path, packed: bool) -> np.ndarray:
     head = stream.read(4)
     if not head:
-        raise UserError(f"{path} is empty; expected an IDX file", _AGAIN)
+        raise DataError(f"{path} is empty; expected an IDX file", _AGAIN)
     if not is_idx_magic(head):
-        raise UserError(
+        raise DataError(
             f"{path}: starts with bytes {head.hex(' ')}; an IDX file starts with 00 00, a type code of 08..0e and its "
             "number of axes (MNIST images: 00 00 08 03, labels: 00 00 08 01)",
             "check that this is the right file",
@@ -72,7 +72,7 @@ def _read(stream: BinaryIO, path: Path, packed: bool) -> np.ndarray:
     dtype = np.dtype(_DTYPES[head[2]])
     axes = stream.read(4 * head[3])
     if len(axes) < 4 * head[3]:
-        raise UserError(f"{path}: ends within its header", _AGAIN)
+        raise DataError(f"{path}: ends within its header", _AGAIN)
     shape = struct.unpack(f">{head[3]}I", axes)
     expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if not packed and expected > MAP_BYTES and path.stat().st_size == stream.tell() + expected:
@@ -82,7 +82,7 @@ def _read(stream: BinaryIO, path: Path, packed: bool) -> np.ndarray:
         data += piece
     if len(data) != expected:
         found = "more" if len(data) > expected else f"{len(data):,}"
-        raise UserError(
+        raise DataError(
             f"{path}: its header promises {' x '.join(map(str, shape))} values of {dtype.itemsize} byte(s), "
             f"{expected:,} bytes; found {found}",
             f"the file is truncated or corrupt: {_AGAIN}",
@@ -132,7 +132,7 @@ def _load(pair: Pair, options: ImageOptions) -> tuple[ArrayStack, pa.Array | Non
     array = read_idx(pair.images)
     if array.ndim not in (3, 4):
         kind = "labels" if array.ndim == 1 else "values"
-        raise UserError(
+        raise DataError(
             f"{pair.images}: {kind} of shape {list(array.shape)}; expected images, [n, height, width]",
             "name the file of images; its labels are found beside it",
         )
@@ -151,7 +151,7 @@ def _joined(stacks: list[ArrayStack], paths: list[Path]) -> ArrayStack:
     for stack, path in zip(stacks, paths, strict=True):
         if stack.input_shape != first.input_shape:
             shapes = f"{paths[0].name} has images of {first.input_shape}, {path.name} of {stack.input_shape}"
-            raise UserError(f"{path.parent}: {shapes}; expected one size", "take one of them with --split")
+            raise DataError(f"{path.parent}: {shapes}; expected one size", "take one of them with --split")
     return ArrayStack(np.concatenate([s.read(0, s.n_items) for s in stacks]), first.value_range)
 
 
@@ -168,7 +168,7 @@ def _pairs(folder: Path) -> dict[str, Pair]:
     prefixes = sorted({m["prefix"] for _, m in matches})
     if len(prefixes) > 1:
         named = ", ".join(p.strip("-._") or "one without a name" for p in prefixes)
-        raise UserError(
+        raise DataError(
             f"{folder}: holds several data sets ({named})",
             "name one file of images, or put each data set in a folder of its own",
         )

@@ -13,7 +13,7 @@ from jaxtyping import Int64
 from saescope.progress import SILENT, Progress
 from saescope.sources.images.image_stack import ImageStack
 from saescope.sources.options import Split
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError
 
 LABEL = "label"
 
@@ -78,7 +78,7 @@ class ImageData(Protocol):
 def check_labels(labels: pa.Array | None, n_items: int, subject: str, item: str = "image") -> None:
     """Refuse labels of another length than the items."""
     if labels is not None and len(labels) != n_items:
-        raise UserError(
+        raise DataError(
             f"{subject}: {len(labels):,} labels for {n_items:,} {item}s; expected one label per {item}",
             f"check that {item}s and labels belong together",
         )
@@ -89,16 +89,16 @@ def label_strings(values: np.ndarray, subject: str) -> pa.Array:
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:
-        raise UserError(f"{subject}: labels of shape {list(values.shape)}; expected one label per image, [n]")
+        raise DataError(f"{subject}: labels of shape {list(values.shape)}; expected one label per image, [n]")
     if values.dtype.kind in "iub":
         return pa.array([str(v) for v in values.tolist()], pa.string())
     if values.dtype.kind == "f":
         rounded = np.rint(values)
         if not np.array_equal(rounded, values):
-            raise UserError(f"{subject}: labels are fractions or NaN; expected whole numbers or strings")
+            raise DataError(f"{subject}: labels are fractions or NaN; expected whole numbers or strings")
         return pa.array([str(int(v)) for v in values.tolist()], pa.string())
     if values.dtype.kind == "U":
         return pa.array(values.tolist(), pa.string())
     if values.dtype.kind == "S":
         return pa.array([v.decode("utf-8", "replace") for v in values.tolist()], pa.string())
-    raise UserError(f"{subject}: labels of dtype {values.dtype}; expected whole numbers or strings")
+    raise DataError(f"{subject}: labels of dtype {values.dtype}; expected whole numbers or strings")

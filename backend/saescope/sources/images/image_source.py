@@ -17,7 +17,7 @@ from saescope.sources.images.image_data import LABEL, ImageSet
 from saescope.sources.images.image_stack import BLOCK_VALUES, blocks, mode_of, to_display
 from saescope.sources.images.png import encode_png
 from saescope.sources.protocol import ActivationBatch, ActivationTable
-from saescope.store.errors import UserError
+from saescope.store.errors import OptionError
 from saescope.store.format.source import PixelDescription
 
 _RESERVED = frozenset({"item_id", "token_ids", "tokens", "image", LABEL})
@@ -97,7 +97,7 @@ class ImageSource(ABC):
             values = self.positions_per_item * self.d_in
             items_per_batch = max(1, BLOCK_VALUES // 2 // values)
         if items_per_batch < 1 or start_item < 0:
-            raise UserError(f"start_item {start_item}, items_per_batch {items_per_batch}; expected >= 0 and >= 1")
+            raise OptionError(f"start_item {start_item}, items_per_batch {items_per_batch}; expected >= 0 and >= 1")
         for start in range(start_item, self.n_items, items_per_batch):
             stop = min(start + items_per_batch, self.n_items)
             yield ActivationBatch(
@@ -110,7 +110,7 @@ class ImageSource(ABC):
             return ImageRows(self, None)
         chosen = np.asarray(items)
         if chosen.dtype != np.bool_ or chosen.shape != (self.n_items,):
-            raise UserError(
+            raise OptionError(
                 f"items is {chosen.dtype} {list(chosen.shape)}; expected one bool per item: [{self.n_items}]"
             )
         return ImageRows(self, np.flatnonzero(chosen).astype(np.int64))
@@ -131,7 +131,7 @@ class ImageSource(ABC):
         """`item_table` with PNGs that `pictures` makes of up to 1,024 items at a time."""
         ids = np.asarray(item_ids, dtype=np.int64)
         if ids.size and (ids.min() < 0 or ids.max() >= self.n_items):
-            raise UserError(f"item_id outside 0 ... {self.n_items - 1}: {ids.min()} ... {ids.max()}")
+            raise OptionError(f"item_id outside 0 ... {self.n_items - 1}: {ids.min()} ... {ids.max()}")
         shown = [png for start in range(0, len(ids), 1024) for png in pictures(ids[start : start + 1024])]
         columns: dict[str, pa.Array] = {"item_id": pa.array(ids), "image": pa.array(shown, pa.binary())}
         taken = pa.array(ids)

@@ -14,7 +14,7 @@ from saescope.sources.images.pixels import PixelSource
 from saescope.sources.options import Purpose
 from saescope.sources.splits import chosen_split
 from saescope.sources.streams import head_of, told
-from saescope.store.errors import OptionError, UserError
+from saescope.store.errors import DataError, OptionError
 
 _EXPECTED = (
     "expected an IDX file or MNIST-style folder, .npy, .npz, a picture or a folder of pictures, Parquet, "
@@ -46,7 +46,7 @@ def has_splits(options: ImageOptions) -> bool:
 
 
 def find_images(options: ImageOptions) -> ImageData:
-    """The data set that `options` name. `UserError` where there is none, or where an option means nothing for it."""
+    """The data set that `options` name. `DataError` where there is none, or where an option means nothing for it."""
     data = _find(options)
     for name in ("layout", "value_range", "data_key", "label_key"):
         if getattr(options, name) is not None and name not in data.uses:
@@ -64,10 +64,10 @@ def _find(options: ImageOptions) -> ImageData:
         if path.is_dir():
             return _find_in_folder(path, options)
         if not path.exists():
-            raise UserError(f"{path}: no such file or folder", _EXPECTED)
+            raise DataError(f"{path}: no such file or folder", _EXPECTED)
     head = head_of(path, 8)
     if not head:
-        raise UserError(f"{path} is empty", _EXPECTED)
+        raise DataError(f"{path} is empty", _EXPECTED)
     if head.startswith(arrays.NPY_MAGIC):
         return arrays.NpyData(path, options)
     if head.startswith(b"PK\x03\x04") or path.suffix.lower() == ".npz":
@@ -80,7 +80,7 @@ def _find(options: ImageOptions) -> ImageData:
         return parquet_images.find_file(path, options)
     if path.suffix.lower() in picture_folder.SUFFIXES:
         return picture_folder.PictureData(options, {"all": path})
-    raise UserError(f"{path}: not a file of images that is known (it starts with bytes {head.hex(' ')})", _EXPECTED)
+    raise DataError(f"{path}: not a file of images that is known (it starts with bytes {head.hex(' ')})", _EXPECTED)
 
 
 def _find_in_folder(path: Path, options: ImageOptions) -> ImageData:
@@ -90,6 +90,6 @@ def _find_in_folder(path: Path, options: ImageOptions) -> ImageData:
             return found
     names = sorted(p.name for p in path.iterdir())
     if not names:
-        raise UserError(f"{path}: the folder is empty", _EXPECTED)
+        raise DataError(f"{path}: the folder is empty", _EXPECTED)
     listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    raise UserError(f"{path}: holds no images (found {listed})", _EXPECTED)
+    raise DataError(f"{path}: holds no images (found {listed})", _EXPECTED)

@@ -23,7 +23,7 @@ from saescope.sources.images.pictures import Fit, load_pictures
 from saescope.sources.options import Split
 from saescope.sources.splits import parts_of, splits_of
 from saescope.sources.tables.files import PARQUET, guarded
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError
 
 MAGIC = b"PAR1"
 _IMAGE_NAMES = ("image", "img", "picture", "image_bytes", "png", "jpg", "jpeg", "bytes", "content")
@@ -55,7 +55,7 @@ class ParquetPictures:
             group = int(np.searchsorted(self._starts, index, side="right")) - 1
             value = self._group(group)[index - int(self._starts[group])].as_py()
             if value is None:
-                raise UserError(f"{self.name(index)}: is null or has no bytes; expected a picture", "remove such rows")
+                raise DataError(f"{self.name(index)}: is null or has no bytes; expected a picture", "remove such rows")
             found.append(value)
         return found
 
@@ -102,7 +102,7 @@ class ParquetData:
         schema = files[0].schema_arrow
         for file, path in zip(files, paths, strict=True):
             if not file.schema_arrow.equals(schema):
-                raise UserError(f"{path}: columns differ from those of {paths[0].name}; expected the same in all files")
+                raise DataError(f"{path}: columns differ from those of {paths[0].name}; expected the same in all files")
         image = _image_column(schema, paths[0], self.options.data_key)
         label = _label_column(schema, paths[0], self.options.label_key)
         options = self.options
@@ -140,7 +140,7 @@ def find_in_folder(folder: Path, options: ImageOptions) -> ParquetData | None:
 
 def _open(path: Path) -> pq.ParquetFile:
     if path.stat().st_size == 0:
-        raise UserError(f"{path} is empty; expected a Parquet file")
+        raise DataError(f"{path} is empty; expected a Parquet file")
     file: pq.ParquetFile = guarded(path, lambda: pq.ParquetFile(path))
     rows = [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
     if min(rows, default=0) < 0 or sum(rows) != file.metadata.num_rows:
@@ -149,7 +149,7 @@ def _open(path: Path) -> pq.ParquetFile:
 
 
 def _refuse_count(path: Path, found: int, promised: int) -> NoReturn:
-    raise UserError(
+    raise DataError(
         f"{path}: holds {found} rows where its metadata promises {promised}",
         "the file is damaged: write or copy it again",
     )
@@ -161,16 +161,16 @@ def _image_column(schema: pa.Schema, path: Path, wanted: str | None) -> str:
     expected = "a column of encoded pictures (bytes, or a struct with a field 'bytes')"
     if wanted is not None:
         if wanted not in holds:
-            raise UserError(f"{path}: no column {wanted!r}; it has {columns}")
+            raise DataError(f"{path}: no column {wanted!r}; it has {columns}")
         if not holds[wanted]:
-            raise UserError(f"{path}: column {wanted!r} is {schema.field(wanted).type}; expected {expected}")
+            raise DataError(f"{path}: column {wanted!r} is {schema.field(wanted).type}; expected {expected}")
         return wanted
     candidates = [name for name, ok in holds.items() if ok]
     if not candidates:
-        raise UserError(f"{path}: holds no images; expected {expected}, found the columns {columns}")
+        raise DataError(f"{path}: holds no images; expected {expected}, found the columns {columns}")
     by_name = [c for n in _IMAGE_NAMES for c in candidates if c.lower() == n]
     if len(candidates) > 1 and not by_name:
-        raise UserError(
+        raise DataError(
             f"{path}: cannot tell which column holds the images: {', '.join(candidates)}", "name it with --data-key"
         )
     return (by_name or candidates)[0]
@@ -187,9 +187,9 @@ def _label_column(schema: pa.Schema, path: Path, wanted: str | None) -> str | No
         usable = {f.name.lower(): f.name for f in schema if _may_label(f.type)}
         return next((usable[n] for n in _LABEL_NAMES if n in usable), None)
     if wanted not in schema.names:
-        raise UserError(f"{path}: no column {wanted!r} for labels; it has {', '.join(schema.names)}")
+        raise DataError(f"{path}: no column {wanted!r} for labels; it has {', '.join(schema.names)}")
     if not _may_label(schema.field(wanted).type):
-        raise UserError(
+        raise DataError(
             f"{path}: column {wanted!r} is {schema.field(wanted).type}; expected labels as strings or whole numbers"
         )
     return wanted

@@ -11,7 +11,7 @@ from saescope.progress import SILENT, Progress
 from saescope.sources.images.image_data import ImageSet
 from saescope.sources.images.image_source import ImageSource
 from saescope.sources.images.image_stack import to_float
-from saescope.store.errors import UserError
+from saescope.store.errors import OptionError
 from saescope.store.format.source import PatchDescription
 
 
@@ -35,7 +35,7 @@ class PatchSource(ImageSource):
     ) -> None:
         height, width, _ = images.stack.input_shape
         if patch > min(height, width):
-            raise UserError(
+            raise OptionError(
                 f"{path}: patches of {patch} x {patch} pixels do not fit into images of {height} x {width}",
                 f"use --patch {min(height, width)} or less",
             )

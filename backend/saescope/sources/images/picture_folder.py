@@ -16,7 +16,7 @@ from saescope.sources.images.options import ImageOptions
 from saescope.sources.images.pictures import Fit, load_pictures
 from saescope.sources.options import Split
 from saescope.sources.splits import WORDS, parts_of, splits_of
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm", ".pnm"}
@@ -43,7 +43,7 @@ class FilePictures:
         try:
             return path.read_bytes()
         except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from saescope.progress import SILENT, Progress
 from saescope.sources.images.image_stack import ArrayStack, ImageStack, to_display
 from saescope.sources.images.options import ImageMode
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError, UserError
 
 EAGER_BYTES = 256 << 20
 """Decoded pictures up to this many bytes are kept in memory; more are decoded again each time they are read."""
@@ -94,11 +94,11 @@ def load_pictures(
     """All pictures, in memory if they are small together, else decoded when read.
 
     `image_mode` None means grey where every picture is grey. Pictures of unequal size are brought to one by `fit`.
-    `value_range` None means 0..255, or 0..65535 where a picture has 16 bits. Raises `UserError` naming the first
+    `value_range` None means 0..255, or 0..65535 where a picture has 16 bits. Raises `DataError` naming the first
     picture that is none, and where sizes differ and there is no `fit`.
     """
     if len(encoded) == 0:
-        raise UserError(f"{subject}: holds no pictures")
+        raise DataError(f"{subject}: holds no pictures")
     sizes: dict[tuple[int, int], int] = {}
     all_grey, depth = True, 8
     files: list[int] = []
@@ -148,7 +148,7 @@ def load_pictures(
 
 def _refuse_sizes(sizes: dict[tuple[int, int], int], encoded: EncodedPictures, subject: str) -> NoReturn:
     told = ", ".join(f"{encoded.name(i)} is {h} x {w}" for (h, w), i in sizes.items())
-    raise UserError(
+    raise DataError(
         f"{subject}: images of unequal size (height x width): {told}; expected one size",
         "resize or crop them first, or keep each size in a folder of its own",
     )
@@ -216,7 +216,7 @@ class PictureStack:
             images = [self._fit(_in_bytes(image, self._levels)) for image in images]
         for image in images:
             if image.shape != self.input_shape:
-                raise UserError(f"{name}: is {image.shape[0]} x {image.shape[1]} now, unlike when it was opened")
+                raise DataError(f"{name}: is {image.shape[0]} x {image.shape[1]} now, unlike when it was opened")
         return images
 
 
@@ -256,7 +256,7 @@ def _depth(picture: Image.Image) -> int:
 def _is_grey(picture: Image.Image, name: str, value_range: tuple[float, float] | None = None) -> bool:
     if _depth(picture) == 32:
         if value_range is None:
-            raise UserError(
+            raise DataError(
                 f"{name}: a picture of mode {picture.mode} (32-bit values); expected 8 or 16 bits per channel",
                 "state the values that stand for black and white with --value-range LOW HIGH",
             )
@@ -318,9 +318,9 @@ def _in_bytes(
 
 def _refuse_picture(data: bytes, name: str, error: Exception) -> NoReturn:
     if not data:
-        raise UserError(f"{name} is empty; expected a picture", "remove it or copy it again") from error
+        raise DataError(f"{name} is empty; expected a picture", "remove it or copy it again") from error
     reason = "not a picture" if isinstance(error, Image.UnidentifiedImageError) else f"truncated or corrupt ({error})"
-    raise UserError(
+    raise DataError(
         f"{name}: {reason} (it starts with bytes {data[:4].hex(' ')}); expected PNG, JPEG or the like",
         "remove it or copy it again",
     ) from error

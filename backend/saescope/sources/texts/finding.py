@@ -16,7 +16,7 @@ from saescope.sources.texts.plain import PlainTexts, is_text
 from saescope.sources.texts.protocol import Documents
 from saescope.sources.texts.python_library import PythonLibrary
 from saescope.sources.texts.tables import TableTexts
-from saescope.store.errors import DataError, UserError
+from saescope.store.errors import DataError, OptionError
 
 EMBEDDED = "embedded:"
 _JSON = (".jsonl", ".ndjson", ".json")
@@ -27,18 +27,18 @@ _EXPECTED = "expected Parquet, JSON Lines, CSV or plain text (a file or a folder
 
 
 def find_texts(options: TextOptions) -> Documents:
-    """The documents that `options.texts` names. `UserError` where there are none."""
+    """The documents that `options.texts` names. `DataError` where there are none."""
     name = options.texts
     if name.startswith(EMBEDDED):
         if name != EMBEDDED + "python":
-            raise UserError(f"there is no embedded corpus {name.removeprefix(EMBEDDED)!r}; expected embedded:python")
+            raise OptionError(f"there is no embedded corpus {name.removeprefix(EMBEDDED)!r}; expected embedded:python")
         found: Documents = PythonLibrary()
     elif name.startswith(HUB):
         found = HubTexts(name.removeprefix(HUB), options.text_key)
     else:
         found = _on_disk(Path(name).expanduser(), options)
     if options.text_key is not None and not found.uses_text_key:
-        raise UserError(f"text_key is given, but it means nothing for {name} ({found.format})", "leave it out")
+        raise OptionError(f"text_key is given, but it means nothing for {name} ({found.format})", "leave it out")
     return found
 
 

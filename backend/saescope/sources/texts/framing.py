@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from saescope.sources.texts.options import Bos
-from saescope.store.errors import UserError
+from saescope.store.errors import OptionError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,7 +35,7 @@ def frame_of(tokenizer: PreTrainedTokenizerBase, bos: Bos) -> Frame:
     """What stands around the text of an item: BOS, or an encoder's [CLS] and [SEP].
 
     'auto' takes what the tokenizer itself adds before a text, or else its token for the beginning of a text, if it has
-    one; 'yes' insists on one (`UserError` where there is none); 'no' adds nothing.
+    one; 'yes' insists on one (`OptionError` where there is none); 'no' adds nothing.
     """
     if bos == "no":
         return Frame((), ())
@@ -48,7 +48,7 @@ def frame_of(tokenizer: PreTrainedTokenizerBase, bos: Bos) -> Frame:
         first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
         before = () if first is None else (int(first),)
     if not before and bos == "yes":
-        raise UserError("the tokenizer has no token for the beginning of a text", "leave --bos out")
+        raise OptionError("the tokenizer has no token for the beginning of a text", "leave --bos out")
     # An end-of-text token after every piece would tell a decoder that its text ended there; encoders need their [SEP].
     if tokenizer.sep_token_id is None or after[-1:] != (tokenizer.sep_token_id,):
         after = ()
@@ -60,7 +60,7 @@ def separator_of(tokenizer: PreTrainedTokenizerBase) -> int:
     for token in (tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.bos_token_id):
         if token is not None:
             return int(token)
-    raise UserError("the tokenizer has no end-of-text token to join documents by", "leave --packing out")
+    raise OptionError("the tokenizer has no end-of-text token to join documents by", "leave --packing out")
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
@@ -74,12 +74,12 @@ def excluded_tokens(
 ) -> Bool[np.ndarray, " token"]:
     """True at the ids that count in no statistic, of `size` ids; `wanted` as in `TextOptions.exclude_tokens`.
 
-    Raises `UserError` for a token that the vocabulary does not hold.
+    Raises `OptionError` for a token that the vocabulary does not hold.
     """
     chosen = np.zeros(size, dtype=bool)
     words = [word for word in (w.strip() for w in wanted.split(",")) if word]
     if "none" in words and len(words) > 1:
-        raise UserError(f"exclude_tokens is {wanted!r}: none stands beside other tokens", "give none, or tokens")
+        raise OptionError(f"exclude_tokens is {wanted!r}: none stands beside other tokens", "give none, or tokens")
     vocabulary = tokenizer.get_vocab()
     for word in words:
         if word == "none":
@@ -96,7 +96,7 @@ def excluded_tokens(
         else:
             near = difflib.get_close_matches(word, [*vocabulary, "special", "bos", "none"], n=3, cutoff=0.6)
             meant = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise UserError(
+            raise OptionError(
                 f"exclude_tokens: the vocabulary has no token {word!r}{meant}",
                 "give special, bos, none, tokens as the vocabulary writes them, or ids",
             )

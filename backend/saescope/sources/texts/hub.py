@@ -18,7 +18,7 @@ from saescope.sources.options import Split
 from saescope.sources.splits import by_name, parts_of, splits_of
 from saescope.sources.texts.columns import MASK, TextColumn, form_of_value, text_column
 from saescope.sources.texts.documents import Document, free_name, scalar, well_formed
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError, UserError
 
 PREFIX = "hf:"
 
@@ -52,7 +52,7 @@ class HubTexts:
             yield
         except Exception as error:  # the hub's client raises whatever the network and the data lead it to
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(
+            raise DataError(
                 f"{PREFIX}{self.name}: cannot be read from the hub ({reason})",
                 "check the name and the network, or download its files and name the folder: --texts FOLDER",
             ) from error

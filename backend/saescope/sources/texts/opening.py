@@ -13,11 +13,11 @@ from saescope.sources.texts.framing import frame_of, separator_of
 from saescope.sources.texts.options import TextOptions
 from saescope.sources.texts.rendering import Rendering
 from saescope.sources.texts.source import HookedTexts, check_context
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError
 
 
 def open_data(options: TextOptions, purpose: Purpose, progress: Progress = SILENT) -> HookedTexts:
-    """The texts that `options` name, tokenised, and the model that reads them. `UserError` for what is wrong."""
+    """The texts that `options` name, tokenised, and the model that reads them. `CheckpointError` for what is wrong."""
     documents = find_texts(options)
     split = chosen_split(documents.splits, options, purpose, progress)
     documents.columns()  # a column that is not there is told before anything long begins, and so is a wrong hook
@@ -25,7 +25,7 @@ def open_data(options: TextOptions, purpose: Purpose, progress: Progress = SILEN
         progress.tell(note)
     loaded = shared_model(options, progress)
     if loaded.kind == "vision":
-        raise UserError(f"model {options.model} reads images, not texts", "give --images in the place of --texts")
+        raise CheckpointError(f"model {options.model} reads images, not texts", "give --images in the place of --texts")
     hooked = HookedModel(loaded, options.hook, options.head)
     check_context(hooked, options.context)
     tokenizer = load_tokenizer(options.model_options, progress)

@@ -21,7 +21,7 @@ from saescope.progress import SILENT, Progress
 from saescope.sources.options import Split
 from saescope.sources.texts.columns import TextColumn
 from saescope.sources.texts.documents import Document
-from saescope.store.errors import UserError
+from saescope.store.errors import DataError
 
 _LEFT_OUT = frozenset(
     {"test", "tests", "site-packages", "dist-packages", "__pycache__", "lib2to3", "idlelib", "turtledemo", "encodings"}
@@ -53,7 +53,7 @@ class PythonLibrary:
     def read(self, split: Split | None, progress: Progress = SILENT) -> Iterator[Document]:
         paths = _sources()
         if not paths:
-            raise UserError(
+            raise DataError(
                 "embedded:python: this Python has no sources of its library", "name texts of your own with --texts PATH"
             )
         yield from _topics()

@@ -22,7 +22,7 @@ from saescope.sources.texts.framing import Frame, excluded_tokens, tokenizer_sha
 from saescope.sources.texts.items import cut_into_items
 from saescope.sources.texts.options import TextOptions
 from saescope.sources.texts.vocabulary import token_texts
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError, OptionError
 from saescope.store.format.source import TextDescription
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class HookedTexts(HookedSource):
         self._column = column
         content = options.context - frame.size
         if content < 1:
-            raise UserError(
+            raise OptionError(
                 f"a context of {options.context} tokens leaves no room beside the {frame.size} that are added",
                 f"give a --context of at least {frame.size + 1}",
             )
@@ -121,7 +121,7 @@ class HookedTexts(HookedSource):
     def item_table(self, item_ids: Int64[np.ndarray, " item"]) -> pa.Table:
         ids = np.asarray(item_ids, dtype=np.int64)
         if ids.size and (ids.min() < 0 or ids.max() >= self.n_items):
-            raise UserError(f"item_id outside 0 ... {self.n_items - 1}: {ids.min()} ... {ids.max()}")
+            raise OptionError(f"item_id outside 0 ... {self.n_items - 1}: {ids.min()} ... {ids.max()}")
         lengths = self.lengths(ids)
         ends = np.cumsum(lengths)
         positions = np.arange(int(lengths.sum())) - np.repeat(ends - lengths, lengths)
@@ -228,7 +228,7 @@ def _check_tokens(hooked: HookedModel, corpus: Corpus, frame: Frame) -> None:
     rows = _embeddings(hooked)
     largest = int(max(np.flatnonzero(corpus.counts).max(), *frame.before, *frame.after, 0))
     if largest >= rows:
-        raise UserError(
+        raise CheckpointError(
             f"the tokenizer gives token {largest}, but model {hooked.loaded.options.name} has {rows:,} tokens",
             "the tokenizer belongs to another model: check the files of the model's folder",
         )
@@ -238,7 +238,7 @@ def check_context(hooked: HookedModel, context: int) -> None:
     """`UserError` where a context is longer than the model takes."""
     longest = longest_context(hooked)
     if longest is not None and context > longest:
-        raise UserError(
+        raise OptionError(
             f"a context of {context} tokens is longer than the {longest} that model {hooked.loaded.options.name} takes",
             f"give a --context of at most {longest}",
         )

@@ -41,7 +41,7 @@ from saescope.sources.split import hashes
 from saescope.sources.splitmix import mix
 from saescope.sources.toy.options import ToyOptions
 from saescope.sources.toy.settings import ToySettings
-from saescope.store.errors import OptionError, UserError
+from saescope.store.errors import OptionError
 from saescope.store.format.source import ToyDescription
 
 VERSION = 1
@@ -82,7 +82,7 @@ class ToySource:
         if items_per_batch is None:
             items_per_batch = BLOCK_ITEMS
         if items_per_batch < 1 or start_item < 0:
-            raise UserError(f"start_item {start_item}, items_per_batch {items_per_batch}; expected >= 0 and >= 1")
+            raise OptionError(f"start_item {start_item}, items_per_batch {items_per_batch}; expected >= 0 and >= 1")
         for start in range(start_item, self.n_items, items_per_batch):
             ids = np.arange(start, min(start + items_per_batch, self.n_items), dtype=np.int64)
             yield ActivationBatch(ids, torch.from_numpy(self._draws.rows(ids))[:, None])
@@ -92,7 +92,7 @@ class ToySource:
             return _Rows(self, None)
         chosen = np.asarray(items)
         if chosen.dtype != np.bool_ or chosen.shape != (self.n_items,):
-            raise UserError(
+            raise OptionError(
                 f"items is {chosen.dtype} {list(chosen.shape)}; expected one bool per item: [{self.n_items}]"
             )
         return _Rows(self, np.flatnonzero(chosen).astype(np.int64))
@@ -108,7 +108,7 @@ class ToySource:
     def item_table(self, item_ids: Int64[np.ndarray, " item"]) -> pa.Table:
         ids = np.asarray(item_ids, dtype=np.int64)
         if ids.size and (ids.min() < 0 or ids.max() >= self.n_items):
-            raise UserError(f"item_id outside 0 ... {self.n_items - 1}: {ids.min()} ... {ids.max()}")
+            raise OptionError(f"item_id outside 0 ... {self.n_items - 1}: {ids.min()} ... {ids.max()}")
         return pa.table({"item_id": pa.array(ids), LABEL: self._labels.take(pa.array(ids))})
 
     def metadata(self) -> Mapping[str, Any]:

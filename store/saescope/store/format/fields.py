@@ -67,9 +67,13 @@ def shown(value: Any) -> str:
     return words if len(words) <= 60 else words[:57] + "..."
 
 
-@cache
 def field_types(cls: type) -> dict[str, Any]:
     """Field -> the type of its JSON value."""
+    return _types(cls)
+
+
+@cache
+def _types(cls: type) -> dict[str, Any]:
     hints = typing.get_type_hints(cls, include_extras=True)
     return {f.name: hints[f.name] for f in fields(cls) if "not_in_file" not in f.metadata}
 
@@ -82,9 +86,10 @@ def _required(cls: type) -> frozenset[str]:
 def _in_words(expected: Any) -> str | None:
     origin, given = typing.get_origin(expected), typing.get_args(expected)
     if origin is Annotated:
-        meta = next(m for m in given[1:] if isinstance(m, msgspec.Meta))
         words = _in_words(given[0])
-        return meta.description or (words if meta.ge is None else f"{words} from {meta.ge}")
+        for meta in (m for m in given[1:] if isinstance(m, msgspec.Meta)):
+            words = meta.description or (words if meta.ge is None else f"{words} from {meta.ge}")
+        return words
     if origin is typing.Literal:
         return f"one of {', '.join(map(str, given))}"
     if origin in (typing.Union, types.UnionType):

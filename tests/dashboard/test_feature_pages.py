@@ -10,6 +10,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from saescope.dashboard.presentation.pixels import Pixels
 from saescope.dashboard.state import reads
 from saescope.store import FeatureStore
 from saescope.store.annotations import Annotations
@@ -218,8 +219,8 @@ def test_a_source_without_pictures_gets_lists_and_strips(
     entry = reads.open_store(str(digits_store))[SAE]
     with_pictures = entry.items
     monkeypatch.setattr(entry, "items", lambda ids: with_pictures(ids).drop_columns(["image"]))
-    monkeypatch.setattr("saescope.dashboard.presentation.atoms.atom_shape", lambda source, d_out: None)
-    monkeypatch.setattr("saescope.dashboard.presentation.rebuilding.image_shape", lambda source: None)
+    monkeypatch.setattr(Pixels, "atom_shape", None)
+    monkeypatch.setattr(Pixels, "picture_shape", None)
     st.cache_data.clear()  # sprites of the same atoms, drawn as pictures
     try:
         app = open_page(digits_store, "feature", sae=SAE, feature=5)

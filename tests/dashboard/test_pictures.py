@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,10 @@ from PIL import Image
 from saescope.dashboard import theme
 from saescope.dashboard.components import palettes, pictures
 from saescope.dashboard.components.pictures import PatchGrid, PictureShape, Sprite
+from saescope.dashboard.presentation.choice import presenters
+from saescope.dashboard.presentation.pixels import Pictures
+from saescope.dashboard.presentation.presenter import Presenter
+from saescope.store.format.source import PatchDescription, PixelDescription, SourceDescription, VisionDescription
 
 
 def tiles(sprite: Sprite, mode: str = "RGBA") -> np.ndarray:
@@ -116,24 +122,35 @@ def test_the_sheet_is_near_square_and_holds_every_tile() -> None:
     assert pictures.signed_sprite(np.zeros((0, 3, 3))).n_tiles == 0
 
 
+def presented(source: SourceDescription, d_out: int = 1) -> Presenter:
+    entry: Any = SimpleNamespace(source=source, manifest=SimpleNamespace(d_out=d_out))
+    return presenters()[type(source)](entry)
+
+
+PATCHES: dict[str, Any] = {"patch": 8, "stride": 8, "grid": (8, 6)}
+
+
 @pytest.mark.parametrize(
     ("source", "d_out", "expected"),
     [
-        ({"input_shape": [28, 28, 1], "patch": None}, 784, PictureShape(28, 28, 1)),
-        ({"input_shape": [64, 48, 3], "patch": 8}, 192, PictureShape(8, 8, 3)),
-        ({"input_shape": [28, 28]}, 784, PictureShape(28, 28, 1)),
-        ({"input_shape": [28, 28, 1]}, 100, None),
-        ({"kind": "activations"}, 768, None),
-        ({"input_shape": [4, 4, 7]}, 112, None),
+        (PixelDescription(input_shape=(28, 28, 1)), 784, PictureShape(28, 28, 1)),
+        (PatchDescription(input_shape=(64, 48, 3), **PATCHES), 192, PictureShape(8, 8, 3)),
+        (PixelDescription(input_shape=(28, 28, 1)), 100, None),
+        (SourceDescription(kind="activations"), 768, None),
+        (PixelDescription(input_shape=(4, 4, 7)), 112, None),
+        (VisionDescription(input_shape=(64, 48, 3), **PATCHES), 192, None),
     ],
 )
-def test_the_shape_of_an_atom_follows_the_source(source: dict, d_out: int, expected: PictureShape | None) -> None:
-    assert pictures.atom_shape(source, d_out) == expected
+def test_the_shape_of_an_atom_follows_the_source(
+    source: SourceDescription, d_out: int, expected: PictureShape | None
+) -> None:
+    assert presented(source, d_out).atom_shape == expected
 
 
 def test_activations_spread_over_the_pixels_of_their_patches() -> None:
-    source = {"input_shape": [5, 7, 1], "patch": 3, "stride": 2, "grid": [2, 3]}
-    grid = pictures.patch_grid(source)
+    patches = presented(PatchDescription(input_shape=(5, 7, 1), patch=3, stride=2, grid=(2, 3)))
+    assert isinstance(patches, Pictures)
+    grid = patches.grid
     assert grid == PatchGrid(2, 3, 3, 2, 5, 7)
     activations = np.array([0.0, 2.0, 0.0, 1.0, -5.0, 0.0])
     expected = np.zeros((5, 7))
@@ -148,7 +165,6 @@ def test_activations_spread_over_the_pixels_of_their_patches() -> None:
             expected[y, x] = max(covering, key=abs, default=0.0)
     np.testing.assert_array_equal(grid.spread(activations), expected)
     np.testing.assert_array_equal(grid.spread(activations[3:], start=3)[:2], np.zeros((2, 7)))
-    assert pictures.patch_grid({"input_shape": [5, 7, 1]}) is None
 
 
 def test_heat_is_transparent_at_zero_and_strongest_where_the_feature_is() -> None:

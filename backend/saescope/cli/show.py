@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from saescope.cli.example_lines import show_examples
 from saescope.cli.report import count, json_object, json_option, line, metric, number, percent, table
-from saescope.cli.show_texts import show_strips, show_tokens
+from saescope.cli.show_texts import show_tokens
 from saescope.cli.store_option import open_store, store_option
 from saescope.store.format.thresholds import DEAD_BOUND_LEVEL, dead_bound
 from saescope.store.numbers import one_in
@@ -94,24 +95,7 @@ def _show_feature(entry: Entry, feature_id: int, n_examples: int, as_json: bool)
     show_tokens(entry, feature)
     if examples:
         line()
-        items = {row["item_id"]: row for row in entry.items([e.item_id for e in examples]).to_pylist()}
-        if all(items.get(e.item_id, {}).get("tokens") for e in examples):
-            show_strips(examples, items)
-            return
-        rows = [
-            (str(e.rank), number(e.activation), count(e.item_id), str(e.position), _words(items.get(e.item_id, {})))
-            for e in examples
-        ]
-        table(("rank", "activation", "item", "position", "label and metadata"), rows, right=(0, 1, 2, 3))
-
-
-def _words(item: dict[str, Any]) -> str:
-    """An item's label and metadata in a few words."""
-    label = item.get("label")
-    hidden = {"item_id", "label", "image", "token_ids", "tokens"}
-    shown = {k: v for k, v in item.items() if k not in hidden and v is not None and not isinstance(v, list)}
-    more = [f"{k}={number(v) if isinstance(v, float) else v}" for k, v in shown.items()]
-    return visible(", ".join([*([str(label)] if label is not None else []), *more]))
+        show_examples(entry, examples)
 
 
 def _bars(counts: list[int]) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from saescope.dashboard import theme
-from saescope.dashboard.components import pictures
 from saescope.dashboard.components.table import Cell, Column, Row, Sort, table
-from saescope.dashboard.state import links, reads
+from saescope.dashboard.presentation import atoms
+from saescope.dashboard.state import links
 from saescope.store.format.thresholds import DENSE_DENSITY
 from saescope.store.labels import label_sentence
 from saescope.store.numbers import dead, density, percent, significant
@@ -86,12 +86,11 @@ def feature_table(
     if entry.has_table("top_tokens"):
         tokens = entry.first_tokens([row["feature_id"] for row in rows])
         columns.insert(1, Column("top token", "the token with the most firings", "left"))
-    shape = pictures.atom_shape(entry.manifest.source, entry.manifest.d_out) if entry.has_atoms else None
+    look = atoms.look(entry)
     sprite, scale = None, 1
-    if shape is not None and rows:
-        ids = tuple(int(row["feature_id"]) for row in rows)
-        sprite = pictures.atom_sprite(reads.atoms(entry, ids), shape, scheme=theme.scheme())
-        scale = shape.scale_for(_TILE)
+    if look is not None and look.shape is not None and rows:
+        sprite = atoms.sprite(entry, [row["feature_id"] for row in rows])
+        scale = look.scale(_TILE)
         columns.insert(0, Column("atom", "decoder direction; blue negative, red positive", "left"))
     drawn = [_row(row, entry, i if sprite else None, tokens) for i, row in enumerate(rows)]
     return table(columns, drawn, key, sort=sort, sprite=sprite, scale=scale, height=height, page=page)

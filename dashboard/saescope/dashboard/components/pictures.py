@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -44,28 +44,6 @@ class PictureShape:
     def scale_for(self, pixels: int) -> int:
         """Largest whole factor with which the longer side stays within `pixels` (at least 1)."""
         return max(1, pixels // max(self.height, self.width))
-
-
-def image_shape(source: Mapping[str, Any]) -> PictureShape | None:
-    """Shape of a whole input picture of a manifest's `source`; None where inputs are not pictures."""
-    shape = source.get("input_shape")
-    if not isinstance(shape, Sequence) or len(shape) not in (2, 3):
-        return None
-    height, width, channels = [int(v) for v in (*shape, 1)[:3]]
-    if min(height, width) < 1 or channels not in (1, 3):
-        return None
-    return PictureShape(height, width, channels)
-
-
-def atom_shape(source: Mapping[str, Any], d_out: int) -> PictureShape | None:
-    """Shape of an atom of width `d_out` as a picture: the whole input or one patch; None where it is not a picture,
-    as inside a vision model, whose width may equal that of a patch by chance."""
-    whole = image_shape(source)
-    if whole is None or source.get("model"):
-        return None
-    patch = source.get("patch")
-    shape = PictureShape(int(patch), int(patch), whole.channels) if patch else whole
-    return shape if shape.size == d_out else None
 
 
 @dataclass(frozen=True)
@@ -260,16 +238,6 @@ class PatchGrid:
             top, left = corner
             out[top : top + self.patch, left : left + self.patch] = values[offset]
         return out
-
-
-def patch_grid(source: Mapping[str, Any]) -> PatchGrid | None:
-    """The grid of a manifest's `source`; None unless its positions are patches of a picture."""
-    whole, grid, patch = image_shape(source), source.get("grid"), source.get("patch")
-    if whole is None or not patch or not grid:
-        return None
-    stride = int(source.get("stride") or patch)
-    prefix = int(source.get("prefix_positions") or 0)
-    return PatchGrid(int(grid[0]), int(grid[1]), int(patch), stride, whole.height, whole.width, prefix)
 
 
 def heat_sprite(heats: Floats, strongest: float) -> Sprite:

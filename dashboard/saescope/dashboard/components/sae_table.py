@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from saescope.dashboard import theme
-from saescope.dashboard.components import sources
 from saescope.dashboard.components.table import Cell, Column, Row, table
 from saescope.dashboard.formats import day
 from saescope.dashboard.metrics import METRICS, formula, value
+from saescope.dashboard.presentation import sources
 from saescope.dashboard.state import links
 from saescope.store.format.thresholds import DENSE_DENSITY
 from saescope.store.numbers import count, dead, percent
@@ -74,7 +74,7 @@ def row(entry: Entry, marked: bool = False) -> Row:
             _share(entry, "n_dead"),
             _share(entry, "n_dense"),
             Cell(day(entry.manifest.created_at), muted=True),
-            Cell(sources.line(entry.manifest.source), muted=True),
+            Cell(sources.line(entry), muted=True),
             Cell(METRICS["ce_recovered"].write(value(entry.metrics, "ce_recovered"))),
         ),
         href=links.href("features", sae=entry.sae_id),

@@ -1,5 +1,5 @@
-"""How atoms, examples and inputs of each kind of source are shown: the one place that tells kinds of source apart.
+"""How the items, features and atoms of each kind of source are shown: the one place that tells kinds apart.
 
-`atoms.py` draws decoder directions, `examples.py` what makes a feature fire. A new kind of source adds its module here
-and a line to the function that chooses; no page needs to know.
+`choice.presenter(entry)` is asked by every page; `presenter.py` says what it answers. A kind of item is a module with a
+subclass of `Presenter` (`pixels`, `patches`, `vision`, `texts`, `vectors`): a new one is found by being here.
 """

@@ -14,10 +14,10 @@ from saescope.dashboard.components.pictures import (
     AtomMode,
     PictureShape,
     Sprite,
-    atom_shape,
     atom_sprite,
     barcode_sprite,
 )
+from saescope.dashboard.presentation.choice import presenter
 
 if TYPE_CHECKING:
     from saescope.store import Entry
@@ -43,8 +43,7 @@ def look(entry: Entry) -> AtomLook | None:
     """How to draw the atoms of `entry`; None where it has none (a decoder that is not linear)."""
     if not entry.has_atoms:
         return None
-    manifest = entry.manifest
-    shape = atom_shape(manifest.source, manifest.d_out)
+    shape = presenter(entry).atom_shape
     if shape is None:
         return AtomLook(None, ("diverging",))
     return AtomLook(shape, ("colour", "diverging", "grey") if shape.channels == 3 else ("diverging", "grey"))
@@ -54,7 +53,7 @@ def look(entry: Entry) -> AtomLook | None:
 def _sprite(
     sae_id: str, version: str, feature_ids: tuple[int, ...], mode: AtomMode | None, scheme: theme.Scheme, _entry: Any
 ) -> Sprite:
-    shape = atom_shape(_entry.manifest.source, _entry.manifest.d_out)
+    shape = presenter(_entry).atom_shape
     # Rows of the weights file are read in ascending order and put back: one pass over the mapped file.
     ascending = np.unique(np.asarray(feature_ids, dtype=np.int64))
     rows = _entry.atoms(ascending)[np.searchsorted(ascending, feature_ids)]

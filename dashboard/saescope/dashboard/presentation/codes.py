@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
-from PIL import Image
 
 from saescope.dashboard import panels
-from saescope.dashboard.components.pictures import FORMATS, patch_grid
-from saescope.dashboard.components.position_codes import Code, picture_stage, position_codes, text_stage
+from saescope.dashboard.components.position_codes import Code, position_codes
 from saescope.dashboard.formats import plain
-from saescope.dashboard.presentation import atoms, texts
+from saescope.dashboard.presentation import atoms
+from saescope.dashboard.presentation.choice import presenter
 from saescope.dashboard.presentation.labels import labels
+from saescope.dashboard.presentation.metadata import about_lines
 from saescope.dashboard.state import controls, links, reads
 from saescope.store.errors import UnknownItem
 from saescope.store.numbers import count
@@ -29,11 +28,6 @@ _ORDER_HELP = (
     "Strongest first, by the activation itself or by its share of the feature's largest activation in the store. Point "
     "at a place to see its features, at a feature to see its places; click a place to stay there."
 )
-
-
-def by_position(entry: Entry) -> bool:
-    """Whether the activations come from inside a model, so that items have codes by position and no reconstruction."""
-    return bool(entry.manifest.source.get("model")) or texts.is_text(entry)
 
 
 def names(store: FeatureStore, entry: Entry, feature_ids: Sequence[int]) -> dict[int, str]:
@@ -79,24 +73,6 @@ def show_codes(
     )
 
 
-def stage_of(entry: Entry, item: Mapping[str, Any]) -> dict[str, Any] | None:
-    """An item of the store as a stage; None where it is neither text nor a picture with patches."""
-    if item.get("tokens"):
-        return text_stage(item["tokens"], item.get("token_ids"))
-    if item.get("image"):
-        return picture(entry, item["image"])
-    return None
-
-
-def picture(entry: Entry, image: bytes) -> dict[str, Any] | None:
-    """An encoded picture as a stage with the patches of the entry's source; None where it has none."""
-    grid = patch_grid(entry.manifest.source)
-    if grid is None:
-        return None
-    opened = Image.open(io.BytesIO(image), formats=FORMATS)
-    return picture_stage(image, opened.height, opened.width, grid)
-
-
 def show_item(store: FeatureStore, entry: Entry, item_id: int, feature: int | None) -> None:
     """One item with the code of each position, as far as the store keeps it; `feature` colours it.
 
@@ -109,10 +85,10 @@ def show_item(store: FeatureStore, entry: Entry, item_id: int, feature: int | No
         )
     item = rows[0]
     st.markdown(f"#### Item {count(item_id)}")
-    st.caption(plain(" · ".join(texts.about_lines(item)[1:])))
-    stage = stage_of(entry, item)
+    st.caption(plain(" · ".join(about_lines(item)[1:])))
+    stage = presenter(entry).stage(item)
     if stage is None:
-        panels.empty("This item is neither a text nor a picture with patches.")
+        panels.empty("The positions of this item have no place that could be shown.")
         return
     kept = {code.position: Code.of(code.feature_ids, code.activations) for code in entry.item_codes(item_id)}
     codes = [kept.get(position, Code.of([], [])) for position in range(_n_positions(stage))] if kept else []

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from saescope.dashboard.components.pictures import image_pixels, image_shape
+from saescope.dashboard.components.pictures import image_pixels
+from saescope.dashboard.presentation.choice import presenter
 
 if TYPE_CHECKING:
     from saescope.store import Entry
@@ -62,9 +63,8 @@ def shares(codes: Floats, atoms: Floats) -> Floats:
 
 def rebuild(entry: Entry, item_ids: Sequence[int]) -> list[Rebuilt]:
     """The items of `item_ids` that the entry keeps, in that order; codes and pictures where it has them."""
-    source = entry.manifest.source
-    shape = image_shape(source)
-    low, high = _value_range(source)
+    shown = presenter(entry)
+    shape, (low, high) = shown.picture_shape, shown.value_range
     items = entry.items(item_ids).to_pylist()
     pictures: dict[int, dict[str, Any]] = {}
     if entry.has_table("reconstructions"):
@@ -74,8 +74,9 @@ def rebuild(entry: Entry, item_ids: Sequence[int]) -> list[Rebuilt]:
         item_id = int(item["item_id"])
         picture = pictures.get(item_id)
         original = None
-        if shape is not None and item.get("image"):
-            pixels = image_pixels(item["image"], shape)
+        image = shown.picture(item)
+        if shape is not None and image:
+            pixels = image_pixels(image, shape)
             original = None if pixels is None else low + pixels * (high - low)
         rebuilt = None
         if picture is not None and shape is not None and len(picture["reconstruction"]) == shape.size:
@@ -88,14 +89,6 @@ def rebuild(entry: Entry, item_ids: Sequence[int]) -> list[Rebuilt]:
             )
         )
     return out
-
-
-def _value_range(source: Any) -> tuple[float, float]:
-    """Raw values of black and white: `value_range` of the source, 0 ... 1 where it does not say."""
-    given = source.get("value_range")
-    if isinstance(given, Sequence) and len(given) == 2 and float(given[1]) > float(given[0]):
-        return float(given[0]), float(given[1])
-    return 0.0, 1.0
 
 
 def _code(entry: Entry, item_id: int) -> tuple[npt.NDArray[np.int64], Floats, Floats, int, int]:

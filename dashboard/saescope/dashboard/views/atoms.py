@@ -12,11 +12,10 @@ import pyarrow as pa
 import streamlit as st
 
 from saescope.dashboard import panels
-from saescope.dashboard.components import sources
 from saescope.dashboard.components.picture_tiles import Tile, Tone, picture_tiles
 from saescope.dashboard.components.pictures import AtomMode
 from saescope.dashboard.formats import plain
-from saescope.dashboard.presentation import atoms
+from saescope.dashboard.presentation import atoms, sources
 from saescope.dashboard.presentation.similarity import chained_order, spread_order
 from saescope.dashboard.state import controls, links
 from saescope.dashboard.views.features import compose

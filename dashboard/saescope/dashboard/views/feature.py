@@ -18,7 +18,8 @@ from saescope.dashboard.components.activation_histogram import activation_histog
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.table import Cell, Column, Row, table
 from saescope.dashboard.formats import plain
-from saescope.dashboard.presentation import atoms, codes, examples, texts
+from saescope.dashboard.presentation import atoms
+from saescope.dashboard.presentation.choice import presenter
 from saescope.dashboard.state import controls, links
 from saescope.store.errors import UserError
 from saescope.store.format.thresholds import DEAD_BOUND_FORMULA, DEAD_BOUND_LEVEL
@@ -162,16 +163,17 @@ def _annotate(entry: Entry, feature: Feature) -> None:
 
 
 def _overview(entry: Entry, feature: Feature) -> None:
-    if codes.by_position(entry):
+    shown = presenter(entry)
+    if shown.by_position:
         st.html(_numbers(entry, feature))
-        if not texts.is_text(entry):
+        if not shown.has_lists:
             _histogram(entry, feature, height=130)
             return
         left, right = st.columns([2, 3], gap="medium")
         with left:
             _histogram(entry, feature, height=188)
         with right:
-            texts.show_tokens(entry, feature.feature_id, feature.n_firing, key="_feature_tokens")
+            shown.show_lists(feature.feature_id, feature.n_firing, key="_feature_tokens")
         return
     look = atoms.look(entry)
     with st.container(key="feature-overview", horizontal=True, gap="medium"):
@@ -258,7 +260,7 @@ def _pick_tab() -> None:
 
 def _examples(entry: Entry, feature: Feature) -> None:
     if feature.is_dead:
-        with st.container(key="feature-examples", height=examples.room(entry) + 46, border=False):
+        with st.container(key="feature-examples", height=presenter(entry).room + 46, border=False):
             panels.empty(
                 f"No examples: the feature fired at none of the {count(entry.n_positions)} evaluated positions.",
                 f"The upper bound on its density is one-sided, at {percent(DEAD_BOUND_LEVEL)}, and assumes independent "
@@ -283,13 +285,15 @@ def _examples(entry: Entry, feature: Feature) -> None:
             required=True,
             label_visibility="collapsed",
         )
-        if texts.is_text(entry):
+        if presenter(entry).has_contexts:
             whole = controls.choice("context", "context", CONTEXTS, style="segmented", show_label=False) == "whole"
     if chosen is None:
         shown = entry.examples(feature.feature_id, "top")
     else:
         shown = entry.examples(feature.feature_id, "interval", chosen)
-    examples.show(entry, shown, key="_feature_examples", strongest=abs(feature.max_activation or 0.0), whole=whole)
+    presenter(entry).show_examples(
+        shown, key="_feature_examples", strongest=abs(feature.max_activation or 0.0), whole=whole
+    )
 
 
 # other features
@@ -328,7 +332,7 @@ def _chips(entry: Entry, name: str, chips: list[tuple[int, str | None, str, str]
     if not chips:
         panels.empty("none")
         return
-    if codes.by_position(entry):
+    if presenter(entry).by_position:
         _rows(entry, name, chips)
         return
     look = atoms.look(entry)

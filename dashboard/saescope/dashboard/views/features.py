@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from saescope.dashboard import charts, panels
-from saescope.dashboard.components import feature_scatter, sources
+from saescope.dashboard.components import feature_scatter
 from saescope.dashboard.components.feature_scatter import Box
 from saescope.dashboard.components.feature_table import STATISTICS, feature_table
 from saescope.dashboard.components.table import Sort
 from saescope.dashboard.formats import plain
-from saescope.dashboard.presentation import texts
+from saescope.dashboard.presentation import sources
+from saescope.dashboard.presentation.choice import presenter
 from saescope.dashboard.state import controls, links, reads
 from saescope.store.errors import QueryError
 from saescope.store.numbers import count
@@ -45,12 +46,8 @@ def compose(q: str, show: str, box: Box | None, x: str, y: str) -> str:
 
 def _help(entry: Entry) -> None:
     with st.popover("How to search", width="stretch"):
-        if texts.is_text(entry):
-            st.markdown(
-                "`token:def` finds features that fire on the token, whatever its case and the space before it; "
-                '`token:" def"` exactly this one. `raises:self` and `lowers:self`: what the atom does to the next '
-                'token. `text:"some words"`: text inside the examples.'
-            )
+        if presenter(entry).search_help:
+            st.markdown(presenter(entry).search_help)
         st.markdown(
             'Words find features whose label holds them all, `"in quotes"` a phrase, `#412` or `412` a number.\n\n'
             "Compare statistics: `density < 0.01`, `max_activation >= 5`, `label_precision > 0.9`. "
@@ -158,9 +155,7 @@ def render(store: FeatureStore) -> None:
         q = controls.search(
             "Search",
             "q",
-            placeholder='token:def, raises:self, text:"some words", label words, density < 0.01'
-            if texts.is_text(entry)
-            else "label words, #412, density < 0.01 and max_activation > 5",
+            placeholder=presenter(entry).search_example,
             also_clear=("page",),
         )
     with help:

@@ -13,13 +13,14 @@ import pyarrow as pa
 import streamlit as st
 
 from saescope.dashboard import charts, panels, theme
-from saescope.dashboard.components import pictures, sources
+from saescope.dashboard.components import pictures
 from saescope.dashboard.components.feature_table import name
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.table import Cell, Column, Row, table
 from saescope.dashboard.formats import plain
 from saescope.dashboard.metrics import METRICS, formula, metric
-from saescope.dashboard.presentation import codes
+from saescope.dashboard.presentation import sources
+from saescope.dashboard.presentation.choice import presenter
 from saescope.dashboard.state import controls, links, reads
 from saescope.store.format.thresholds import DEAD_BOUND_FORMULA, DEAD_BOUND_LEVEL, DENSE_DENSITY, dead_bound
 from saescope.store.numbers import count, dead, density, percent
@@ -138,7 +139,7 @@ def _density(entry: Entry) -> None:
 
 def _pair_tiles(entry: Entry, pairs: list[tuple[int, int, float]]) -> None:
     """Each pair as two atoms beside each other, with their cosine; a click opens the feature."""
-    shape = pictures.atom_shape(entry.manifest.source, entry.manifest.d_out)
+    shape = presenter(entry).atom_shape
     ids = [i for a, b, _ in pairs for i in (a, b)]
     atoms = reads.atoms(entry, tuple(ids))
     densities = reads.densities(entry)
@@ -203,7 +204,7 @@ def _near_duplicates(entry: Entry) -> None:
         return
     total = reads.n_near_duplicates(entry, least)
     st.caption(f"{count(total)} pairs; the {count(len(found))} closest:" if total > len(found) else f"{total} in all:")
-    if codes.by_position(entry):
+    if presenter(entry).by_position:
         _pair_rows(entry, found)
     else:
         _pair_tiles(entry, found)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from saescope.dashboard import panels
-from saescope.dashboard.components import sources
 from saescope.dashboard.components.sae_table import OF_ONE_ARCHITECTURE, WITHOUT_SOURCE, sae_table
 from saescope.dashboard.components.sparkline import Point, sparkline
 from saescope.dashboard.components.table import MAX_ROWS
 from saescope.dashboard.components.tradeoff import MAX_PICKED
 from saescope.dashboard.formats import plain
 from saescope.dashboard.metrics import value
+from saescope.dashboard.presentation import sources
 from saescope.dashboard.state import controls, links
 from saescope.store.numbers import count
 
@@ -39,7 +39,7 @@ def _sweep(title: str, entries: list[Entry], key: str) -> None:
     architectures = {entry.manifest.architecture for entry in entries}
     shared = architectures if len(architectures) == 1 else set()
     st.markdown(f"#### {plain(title)}")
-    st.caption(plain(" · ".join([*shared, sources.line(entries[0].manifest.source)])))
+    st.caption(plain(" · ".join([*shared, sources.line(entries[0])])))
     rows, picture = st.columns([4.6, 1.2], gap="medium", vertical_alignment="top")
     with picture:
         sparkline(_curves(entries))

@@ -16,12 +16,12 @@ import streamlit as st
 from PIL import Image
 
 from saescope.dashboard import panels, probes
-from saescope.dashboard.components import sources
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.pictures import FORMATS, image_sprite
 from saescope.dashboard.components.position_codes import Code, text_stage
 from saescope.dashboard.formats import plain
-from saescope.dashboard.presentation import atoms, codes, texts
+from saescope.dashboard.presentation import atoms, codes, sources
+from saescope.dashboard.presentation.choice import presenter
 from saescope.dashboard.state import links, reads
 from saescope.store.errors import CheckpointError, DataError, SaescopeError
 from saescope.store.numbers import count, significant
@@ -47,7 +47,7 @@ def render(store: FeatureStore) -> None:
     entry = links.current_entry(store)
     st.title("Probe")
     st.caption(plain(sources.entry_line(entry)))
-    if texts.is_text(entry):
+    if presenter(entry).takes_texts:
         _text(store, entry)
     else:
         _picture(store, entry)
@@ -97,7 +97,7 @@ def _text(store: FeatureStore, entry: Entry) -> None:
     with st.spinner("The model reads the text; the first time, it is loaded ...", show_time=True):
         result = probes.of_text(entry, prompt)
     found = _codes(entry, result)
-    _summary(result, found, "tokens")
+    _summary(result, found, presenter(entry).positions)
     codes.show_codes(
         store,
         entry,
@@ -127,9 +127,9 @@ def _summary(result: probes.Result, found: list[Code], what: str) -> None:
 
 
 def _picture(store: FeatureStore, entry: Entry) -> None:
-    if not _takes_pictures(entry):
+    if not presenter(entry).takes_pictures:
         panels.empty(
-            "This SAE reads activations from a file: there is no model that could make them from a text or a picture."
+            "There is no way to make this SAE's input from a text or a picture: of its source, numbers alone are known."
         )
         return
     upload, offered = st.columns([2, 3], gap="medium")
@@ -149,16 +149,12 @@ def _picture(store: FeatureStore, entry: Entry) -> None:
     with st.spinner("The picture is encoded; the first time, the model is loaded ...", show_time=True):
         result = _probed(entry, data)
     found = _codes(entry, result)
-    stage = codes.picture(entry, result.image) if result.image is not None else None
+    stage = presenter(entry).picture_stage(result.image) if result.image is not None else None
     if stage is not None and len(stage["names"]) == len(found):
-        _summary(result, found, "patches")
+        _summary(result, found, presenter(entry).positions)
         codes.show_codes(store, entry, stage, found, key="_probe_codes", evaluated=result.evaluated)
     else:
         _whole(store, entry, result, found)
-
-
-def _takes_pictures(entry: Entry) -> bool:
-    return bool(entry.manifest.source.get("input_shape"))
 
 
 def _probed(entry: Entry, data: bytes) -> probes.Result:
@@ -190,20 +186,21 @@ def _of_the_store(entry: Entry) -> bytes | None:
 def _offer(entry: Entry) -> None:
     """A few pictures of the store to start from."""
     sample = entry.sample_item_ids()[:12]
-    rows = [row for row in entry.items(sample).to_pylist() if row.get("image")]
-    if not rows:
+    found = [(row["item_id"], presenter(entry).picture(row)) for row in entry.items(sample).to_pylist()]
+    pictures = {int(item): image for item, image in found if image}
+    if not pictures:
         return
     st.caption("or one of the store's pictures")
-    sprite = image_sprite([row["image"] for row in rows])
+    sprite = image_sprite(list(pictures.values()))
     picked = links.whole_number("item", -1)
     picture_tiles(
         [
             Tile(
-                int(row["item_id"]),
-                f"item {count(int(row['item_id']))}",
-                tone="current" if row["item_id"] == picked else "",
+                item,
+                f"item {count(item)}",
+                tone="current" if item == picked else "",
             )
-            for row in rows
+            for item in pictures
         ],
         sprite,
         key="_probe_offer",

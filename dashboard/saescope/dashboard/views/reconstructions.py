@@ -13,13 +13,13 @@ import numpy as np
 import streamlit as st
 
 from saescope.dashboard import panels, theme
-from saescope.dashboard.components import sources
 from saescope.dashboard.components.pictures import Sprite, colour_sprite, signed_sprite, value_sprite
 from saescope.dashboard.components.reconstruction_rows import Builder, Row, Title, reconstruction_rows
 from saescope.dashboard.formats import plain
-from saescope.dashboard.presentation import atoms, codes
-from saescope.dashboard.presentation.examples import metadata_lines
+from saescope.dashboard.presentation import atoms, codes, sources
+from saescope.dashboard.presentation.choice import presenter
 from saescope.dashboard.presentation.labels import labels
+from saescope.dashboard.presentation.metadata import metadata_lines
 from saescope.dashboard.presentation.rebuilding import Rebuilt, rebuild
 from saescope.dashboard.state import controls, links
 from saescope.store.errors import UnknownItem
@@ -60,7 +60,7 @@ def render(store: FeatureStore) -> None:
     _along_the_sweep(store, entry)
     sample = entry.sample_item_ids()
     chosen = _chosen_item()
-    if codes.by_position(entry):
+    if presenter(entry).by_position:
         _by_position(store, entry, chosen, sample)
     elif chosen is not None:
         _single(store, entry, chosen, sample)

@@ -12,12 +12,14 @@ import pyarrow as pa
 import streamlit as st
 
 from saescope.dashboard import charts, panels, theme
-from saescope.dashboard.components import pictures, sources, tradeoff
+from saescope.dashboard.components import pictures, tradeoff
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.sae_table import BRIEF, sae_table
 from saescope.dashboard.components.tradeoff import MAX_PICKED
 from saescope.dashboard.formats import plain
 from saescope.dashboard.metrics import METRICS, Metric, formula, value
+from saescope.dashboard.presentation import sources
+from saescope.dashboard.presentation.choice import presenter
 from saescope.dashboard.state import controls, links, reads
 from saescope.store.numbers import count, density, significant
 
@@ -123,7 +125,7 @@ def _atom_ids(entries: list[Entry], order: str) -> list[list[int]]:
 def _atoms(entries: list[Entry]) -> None:
     """The atoms of each picked SAE side by side, sparsest first."""
     linear = [e for e in entries if e.has_atoms]
-    drawable = [e for e in linear if pictures.atom_shape(e.manifest.source, e.manifest.d_out) is not None]
+    drawable = [e for e in linear if presenter(e).atom_shape is not None]
     if not drawable:
         panels.empty(
             "The atoms of these SAEs are no pictures."
@@ -139,7 +141,7 @@ def _atoms(entries: list[Entry]) -> None:
     with pick:
         order = controls.choice("Which atoms", "order", _ORDERS, show_label=False)
     for entry, column, ids in zip(drawable, st.columns(len(drawable)), _atom_ids(drawable, order), strict=True):
-        shape = pictures.atom_shape(entry.manifest.source, entry.manifest.d_out)
+        shape = presenter(entry).atom_shape
         assert shape is not None
         with column:
             links.page_link(entry.sae_id, "features", sae=entry.sae_id)
@@ -179,11 +181,11 @@ def _source_choice(sweeps: Sequence[Sweep]) -> list[Sweep]:
         groups.setdefault(sweep.source_key, []).append(sweep)
     ordered = sorted(groups.values(), key=lambda group: (-len(group), group[0].name))
     if len(ordered) == 1:
-        st.caption(plain(sources.line(ordered[0][0].source)))
+        st.caption(plain(sources.line(ordered[0][0].entries[0])))
         return ordered[0]
     named = links.listed("picked") or [links.text("sae")]
     default = next((i for i, g in enumerate(ordered) if any(e.sae_id in named for s in g for e in s.entries)), 0)
-    options = {group[0].name: sources.line(group[0].source) for group in ordered}
+    options = {group[0].name: sources.line(group[0].entries[0]) for group in ordered}
     picked = controls.choice(
         "Source", "on", options, default=ordered[default][0].name, also_clear=("picked",), show_label=False
     )

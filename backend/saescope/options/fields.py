@@ -49,21 +49,28 @@ def flag_of(cls: type, field: Field[Any]) -> Flag:
     return replace(given, names=given.names or (f"--{dashed}/--no-{dashed}" if switch else f"--{dashed}"))
 
 
-@cache
-def field_docstrings(cls: type) -> Mapping[str, str]:
+def field_docstrings(cls: type) -> dict[str, str]:
     """The string after each field in the source of `cls` and of its bases, white space made single spaces."""
     found: dict[str, str] = {}
     for each in reversed(cls.__mro__):
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(each)))
-        except (OSError, TypeError, SyntaxError):  # built in, or typed at a prompt
+        if "__dataclass_fields__" in vars(each):
+            found |= _own_docstrings(each)
+    return found
+
+
+@cache
+def _own_docstrings(cls: type) -> Mapping[str, str]:
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    except (OSError, TypeError, SyntaxError):  # typed at a prompt
+        return {}
+    found = {}
+    body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
+    for statement, after in itertools.pairwise(body):
+        if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
             continue
-        body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-        for statement, after in itertools.pairwise(body):
-            if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
-                continue
-            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                found[statement.target.id] = " ".join(str(after.value.value).split())
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            found[statement.target.id] = " ".join(str(after.value.value).split())
     return found
 
 

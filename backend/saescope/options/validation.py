@@ -7,7 +7,6 @@ from dataclasses import Field, fields
 from typing import Any, Never
 
 import msgspec
-import numpy as np
 
 from saescope.options.expectation import expectation
 from saescope.options.fields import field_docstrings, flag_of, value_types
@@ -23,7 +22,7 @@ def check_fields(record: Any) -> None:
     cls: type = type(record)
     for field in fields(cls):
         value, annotation = getattr(record, field.name), value_types(cls)[field.name]
-        plain = value.item() if isinstance(value, np.generic) else value
+        plain = value.item() if getattr(value, "ndim", None) == 0 else value  # of NumPy, which need not be imported
         try:
             converted = msgspec.convert(plain, annotation, strict=True)
         except msgspec.ValidationError:

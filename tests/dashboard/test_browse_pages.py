@@ -53,7 +53,7 @@ def test_a_row_shows_the_labels_precision_and_tells_the_rest(digits_store: Path,
         if name is None:
             assert cell["text"] == ""
             continue
-        precision, recall, base = (numbers.share(row[f"label_{n}"]) for n in ("precision", "recall", "base_rate"))
+        precision, recall, base = (numbers.percent(row[f"label_{n}"]) for n in ("precision", "recall", "base_rate"))
         assert cell["text"] == f"{name}: {precision} of firings"
         assert cell["help"] == f"automatic: {cell['text']}, recall {recall}, base rate {base}"
 

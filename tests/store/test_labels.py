@@ -17,11 +17,10 @@ from saescope.store import Entry, FeatureStore
 from saescope.store.check.verification import verify
 from saescope.store.format.paths import StorePaths
 from saescope.store.labels import label_sentence
-from saescope.store.numbers import share
 from saescope.store.read.export import export
+from saescope.store.read.older import modernised
 from saescope.store.write.writer import hash_file
 
-NUMBERS = ("93 % of firings", "recall < 0.1 %", "base rate 0.4 %")
 TRICKY = [
     "fires on `: `",
     "fires on `: 3 % of firings, recall 4 %, base rate 5 %`",
@@ -32,24 +31,10 @@ TRICKY = [
 """Names that hold what a sentence is made of."""
 
 
-@pytest.mark.parametrize(
-    ("fraction", "text"),
-    [
-        (0, "0 %"),
-        (0.0001, "< 0.1 %"),
-        (0.004, "0.4 %"),
-        (0.03, "3 %"),
-        (0.934, "93 %"),
-        (0.9999, "> 99 %"),
-        (1, "100 %"),
-    ],
-)
-def test_shares(fraction: float, text: str) -> None:
-    assert share(fraction) == text
-
-
 def test_a_sentence_tells_the_numbers_that_there_are() -> None:
-    assert label_sentence("digit 7", 0.934, 0.0001, 0.004) == f"digit 7: {', '.join(NUMBERS)}"
+    assert label_sentence("digit 7", 0.934, 0.0001, 0.9999) == (
+        "digit 7: 93 % of firings, recall 0.01 %, base rate > 99.9 %"
+    )
     assert label_sentence("digit 7", 0.934) == "digit 7: 93 % of firings"
     assert label_sentence("digit 7", None) == "digit 7"
 
@@ -77,6 +62,25 @@ def names(digits_store: Path) -> list[str | None]:
     return labels
 
 
+def old_percent(fraction: float) -> str:
+    """As saescope 0.1.0 wrote it."""
+    value = 100 * fraction
+    if 0 < value < 0.1:
+        return "< 0.1 %"
+    if value < 10 and round(value, 1) != round(value):
+        return f"{value:.1f} %"
+    return "> 99 %" if 99.5 <= value < 100 else f"{value:.0f} %"
+
+
+@pytest.mark.parametrize("fraction", [0, 1e-5, 0.004, 0.03, 0.0951, 0.0999, 0.1, 0.934, 0.9949, 0.9951, 0.9999, 1])
+def test_every_old_sentence_ends_in_what_is_taken_off(fraction: float) -> None:
+    sentences = ["x: {0} of firings, recall {0}, base rate {0}".format(old_percent(fraction)), "x: 3 %, base rate 3 %"]
+    rows = pa.table({"feature_id": [0, 1], "auto_label": sentences})
+    assert modernised("features", rows, 1)["auto_label"].to_pylist() == ["x", sentences[1]]
+    assert modernised("features", rows, 2) == rows
+    assert modernised("metrics", rows, 1) == rows
+
+
 @pytest.fixture(scope="module")
 def older(digits_store: Path, names: list[str | None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Entry]:
     """An entry as saescope 0.1.0 wrote it: sentences as labels, no `tables_version`."""
@@ -87,8 +91,10 @@ def older(digits_store: Path, names: list[str | None], tmp_path_factory: pytest.
     sentences = []
     for name, row in zip(names, rows.to_pylist(), strict=True):
         p, r, b = (row[f"label_{column}"] for column in ("precision", "recall", "base_rate"))
-        sentence = None if name is None else f"{name}: {share(p)} of firings, recall {share(r)}, base rate {share(b)}"
-        sentences.append(sentence)
+        numbers = None if name is None else (old_percent(p), old_percent(r), old_percent(b))
+        sentences.append(
+            None if numbers is None else "{}: {} of firings, recall {}, base rate {}".format(name, *numbers)
+        )
     at = rows.column_names.index("auto_label")
     for path in (version.table("features"), version.manifest, *version.root.glob("index-*")):
         path.unlink()

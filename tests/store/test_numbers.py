@@ -67,3 +67,22 @@ def test_short_count(number: int, text: str) -> None:
 
 def test_signed_uses_a_real_minus() -> None:
     assert [numbers.signed(v) for v in (0.312, -0.312, 0.0, None)] == ["+0.312", "−0.312", "0", "–"]
+
+
+@pytest.mark.parametrize(
+    ("fraction", "text"),
+    [
+        (0.0, "0 %"),
+        (0.0003, "0.03 %"),
+        (0.0128, "1.3 %"),
+        (0.934, "93 %"),
+        (0.9968, "99.7 %"),
+        (0.9994, "99.9 %"),
+        (0.99999, "> 99.9 %"),
+        (1.0, "100 %"),
+        (1.204, "120 %"),
+        (None, "–"),
+    ],
+)
+def test_percent_calls_all_only_what_is_all(fraction: float | None, text: str) -> None:
+    assert numbers.percent(fraction) == text

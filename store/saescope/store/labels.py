@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from saescope.store.numbers import share
+from saescope.store.numbers import percent
 
 
 def label_sentence(
@@ -10,7 +10,7 @@ def label_sentence(
 ) -> str:
     """A label with the numbers that are given: "digit 7: 93 % of firings, recall 81 %, base rate 10 %"."""
     numbers = [
-        text.format(share(value))
+        text.format(percent(value))
         for text, value in (("{} of firings", precision), ("recall {}", recall), ("base rate {}", base_rate))
         if value is not None
     ]

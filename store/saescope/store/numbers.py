@@ -57,24 +57,14 @@ def short_count(number: float | None) -> str:
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
-    """93 %, 1.3 %, 0.03 %."""
+    """93 %, 1.3 %, 0.03 %; what is not all is never 100 %, but > 99.9 %."""
     if fraction is None or math.isnan(fraction):
         return NONE
+    if 0.9995 <= fraction < 1:
+        return "> 99.9 %"
     if fraction >= 0.995:
         return f"{_short(fraction * 100, 3)} %"
     return f"{_short(fraction * 100, digits)} %"
-
-
-def share(fraction: float) -> str:
-    """A fraction for people: "93 %", "0.4 %", "< 0.1 %", "> 99 %"; neither rounded down to 0 % nor up to 100 %."""
-    value = 100 * fraction
-    if 0 < value < 0.1:
-        return "< 0.1 %"
-    if value < 10 and round(value, 1) != round(value):
-        return f"{value:.1f} %"
-    if 99.5 <= value < 100:
-        return "> 99 %"
-    return f"{value:.0f} %"
 
 
 def one_in(fraction: float) -> str:

@@ -12,7 +12,7 @@ import torch
 
 from saescope.autoencoders import architecture
 from saescope.autoencoders.protocol import Autoencoder
-from saescope.checkpoints import load_checkpoint, load_sae
+from saescope.checkpoints import load_checkpoint, load_sae, recorded_place
 from saescope.checkpoints.conversion import as_native, convert
 from saescope.checkpoints.formats import native
 from saescope.store.errors import UserError
@@ -171,3 +171,47 @@ def test_what_saelens_wrote_is_kept_in_the_metadata(tmp_path: Path) -> None:
     found = load_checkpoint(tmp_path / "b").metadata
     assert (found["model"], found["hook"], found["layer"], found["head"]) == ("gpt2", "blocks.2.hook_resid_pre", 2, 3)
     assert found["original_config"] == config
+
+
+SOURCE = {
+    "kind": "tokens",
+    "model": "gpt2",
+    "hook": "transformer.h.3",
+    "context": 64,
+    "bos": [],
+    "path": "hf:org/texts",
+}
+
+
+def about(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "cfg.json").read_text())["metadata"]
+    return found
+
+
+def test_saelens_gets_the_metadata_that_it_reads_activations_by(tmp_path: Path) -> None:
+    native.save(make("relu", {}), tmp_path / "native", {"training": {"source": SOURCE}})
+    convert(tmp_path / "native", "saelens", tmp_path / "out")
+    found = about(tmp_path / "out")
+    assert (found["model_name"], found["hook_name"]) == ("gpt2", "blocks.3.hook_resid_post")
+    assert (found["hf_hook_name"], found["dataset_path"]) == ("transformer.h.3", "org/texts")
+    assert (found["context_size"], found["prepend_bos"], found["hook_head_index"]) == (64, False, None)
+    assert load_checkpoint(tmp_path / "native").metadata["prepend_bos"] is False
+    assert load_checkpoint(tmp_path / "out").metadata["hook"] == "blocks.3.hook_resid_post"
+
+
+def test_what_nothing_records_has_the_librarys_defaults(tmp_path: Path) -> None:
+    native.save(make("relu", {}), tmp_path / "native")
+    convert(tmp_path / "native", "saelens", tmp_path / "out")
+    found = about(tmp_path / "out")
+    assert (found["prepend_bos"], found["context_size"], found["exclude_special_tokens"]) == (True, 128, False)
+    needed = {"model_name", "hook_name", "hook_head_index", "dataset_path", "seqpos_slice", "sae_lens_version"}
+    assert needed <= set(found)
+
+
+def test_the_recorded_place_of_a_checkpoint(tmp_path: Path) -> None:
+    native.save(make("relu", {}), tmp_path / "native", {"training": {"source": {**SOURCE, "head": 2}}})
+    place = recorded_place(tmp_path / "native")
+    assert (place.model, place.hook, place.head, place.hook_out) == ("gpt2", "transformer.h.3", 2, None)
+    assert (place.prepend_bos, place.context_size) == (False, 64)
+    native.save(make("relu", {}), tmp_path / "unknown")
+    assert set(recorded_place(tmp_path / "unknown")) == {None}

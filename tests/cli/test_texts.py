@@ -275,3 +275,24 @@ def test_an_encoder_is_read_with_its_frame(saescope: Saescope, root: Path, tmp_p
         assert all(row[0] == "[CLS]" and row[-1] == "[SEP]" for row in tokens)
         assert [" the", " walk", "ing", " .", " the", " walk"] in [row[1:-1] for row in tokens]
         assert np.isfinite(store["tiny"].metrics["fvu"])
+
+
+def test_an_sae_away_from_where_it_was_trained(saescope: Saescope, root: Path, tmp_path: Path) -> None:
+    """Another layer, or no BOS, is told first of all, and no advice on how the SAE might be read otherwise."""
+    out = tmp_path / "tiny"
+    assert saescope("train", *source(root), *SMALL, "--out", out).code == 0
+    at_home = saescope("evaluate", out, *source(root, hook="model.layers.1"))
+    assert at_home.code == 0
+    assert "was trained on" not in at_home.err
+    elsewhere = saescope("evaluate", out, *source(root, hook="blocks.0.hook_resid_post", bos="no"))
+    assert elsewhere.code == 0
+    assert "trained on blocks.1.hook_resid_post, the source reads --hook blocks.0.hook_resid_post" in elsewhere.err
+    assert "--bos yes" in elsewhere.err
+    assert "ikely mistake" not in elsewhere.err
+    built = saescope("build", out, *source(root, hook="blocks.0.hook_resid_post"), "--store", tmp_path / "store")
+    assert built.code == 0
+    assert "the source reads --hook blocks.0.hook_resid_post" in built.err
+    for command in (("evaluate", out), ("build", out, "--store", tmp_path / "other")):
+        asked = saescope(*command, "--texts", root / "texts", "--model", root / "model")
+        assert asked.code == 2
+        assert "add --hook blocks.1.hook_resid_post" in asked.err

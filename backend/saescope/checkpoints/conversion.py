@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from saescope.autoencoders.protocol import Autoencoder
-from saescope.checkpoints.config import Config
 from saescope.checkpoints.formats import native, saelens_writer
 from saescope.checkpoints.formats.protocol import Loaded
 from saescope.checkpoints.loading import load_checkpoint, locate
-from saescope.checkpoints.metadata import metadata
 from saescope.store.errors import OptionError
 from saescope.store.format.hashing import file_sha256
 from saescope.store.write import atomic
@@ -32,6 +30,8 @@ class NativeCheckpoint(NamedTuple):
     whitening: native.Whitening | None
     notes: tuple[str, ...]
     """What its reader should know, a sentence each."""
+    metadata: dict[str, Any]
+    """What its files say about where it belongs: see `Loaded`."""
 
 
 @contextmanager
@@ -50,7 +50,8 @@ def as_native(
         else:
             _write(loaded, path, "native", folder)
         config = native.read_config(folder)
-        yield NativeCheckpoint(folder, loaded.sae, config, native.read_whitening(folder), loaded.notes)
+        whitening = native.read_whitening(folder)
+        yield NativeCheckpoint(folder, loaded.sae, config, whitening, loaded.notes, loaded.metadata)
 
 
 def training_space(loaded: Loaded, path: str | Path) -> tuple[dict[str, Any], native.Whitening | None]:
@@ -83,7 +84,7 @@ def convert(
 
 def _write(loaded: Loaded, path: str | Path, to: Target, folder: Path) -> None:
     if to == "saelens":
-        saelens_writer.save(loaded.sae, folder, _with_training(loaded, path))
+        saelens_writer.save(loaded.sae, folder, loaded.metadata)
     elif loaded.format == "native":
         config, whitening = training_space(loaded, path)
         extra = {name: config[name] for name in native.EXTRA_KEYS if name in config}
@@ -99,14 +100,6 @@ def metadata_of(loaded: Loaded) -> dict[str, Any]:
     digests = {file.name: file_sha256(file) for file in loaded.weights}
     corrected = {"corrected": list(loaded.corrections)} if loaded.corrections else {}
     return {**loaded.metadata, **corrected, "converted_from": {"format": loaded.format, "sha256": digests}}
-
-
-def _with_training(loaded: Loaded, path: str | Path) -> dict[str, Any]:
-    """Metadata, with what a native checkpoint's training says of its source where nothing else does."""
-    config, _ = training_space(loaded, path)
-    source = Config(config, native.CONFIG_NAME).inner("training").inner("source")
-    found = metadata(model=source.text("model"), hook=source.text("hook"), context_size=source.whole("context"))
-    return {**found, **loaded.metadata}
 
 
 def _check_free(out: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints.assumptions import Assumptions
+from saescope.checkpoints.config import Config
 from saescope.checkpoints.corrections import CORRECTIONS, corrected
 from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.formats.registry import known_formats
@@ -48,6 +49,33 @@ def load_checkpoint(path: str | Path, format: str | None = None, assume: Mapping
     assumptions.check_all_used(chosen.name)
     sae = corrected(loaded.sae, corrections).eval().requires_grad_(False)
     return Loaded(sae, loaded.metadata, loaded.notes, chosen.name, files.read, tuple(corrections))
+
+
+class RecordedPlace(NamedTuple):
+    """Where a checkpoint says that it was trained, in the words of its own library; None where it does not say."""
+
+    model: str | None
+    hook: str | None
+    hook_out: str | None
+    """Where a transcoder's target stands."""
+    head: int | None
+    prepend_bos: bool | None
+    context_size: int | None
+
+
+def recorded_place(
+    path: str | Path, format: str | None = None, assume: Mapping[str, Any] | None = None
+) -> RecordedPlace:
+    """The place that a checkpoint records: what a source that it is examined on should be. As `load_sae`."""
+    recorded = Config(load_checkpoint(path, format, assume).metadata, str(path))
+    return RecordedPlace(
+        recorded.text("model"),
+        recorded.text("hook"),
+        recorded.text("hook_out"),
+        recorded.whole("head", least=0),
+        recorded.flag("prepend_bos") if "prepend_bos" in recorded else None,
+        recorded.whole("context_size"),
+    )
 
 
 def locate(path: str | Path) -> CheckpointFiles:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from saescope.cli.checkpoint_options import checkpoint_options, say_notes
+from saescope.cli.checkpoint_options import checkpoint_options, recorded_by, say_notes
 from saescope.cli.evaluate import n_ce_positions_option
 from saescope.cli.report import json_object, json_option, line
 from saescope.cli.source_options import parsed, source_options
@@ -55,7 +55,7 @@ def command(
     What every feature does on the source is read off in one pass. Run again after an interruption, it goes on. An
     entry of the same name gets a new version.
     """
-    options = parsed(source, build_options["device"])
+    options = parsed(source, build_options["device"], recorded_by(checkpoint, format_name, assume))
     from saescope.precompute import BuildOptions
     from saescope.progress.terminal import terminal_progress
     from saescope.workflows import build

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from saescope.store.errors import OptionError
+
+if TYPE_CHECKING:
+    from saescope.checkpoints import RecordedPlace
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,6 +40,17 @@ def parse_assumptions(given: tuple[str, ...]) -> dict[str, str]:
         if found.setdefault(name, value) != value:
             raise OptionError(f"--assume gives {name} twice: {found[name]} and {value}")
     return found
+
+
+def recorded_by(checkpoint: str, format_name: str | None, assume: dict[str, str]) -> Callable[[], RecordedPlace]:
+    """What asks the checkpoint where it was trained, when that matters."""
+
+    def recorded() -> RecordedPlace:
+        from saescope.checkpoints import recorded_place
+
+        return recorded_place(checkpoint, format_name, assume)
+
+    return recorded
 
 
 def say_notes(*notes: str | None) -> None:

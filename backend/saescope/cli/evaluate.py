@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from saescope.cli.checkpoint_options import checkpoint_options, say_notes
+from saescope.cli.checkpoint_options import checkpoint_options, recorded_by, say_notes
 from saescope.cli.report import count, json_object, json_option, line, metric, table
 from saescope.cli.source_options import parsed, source_options
 
@@ -68,7 +68,7 @@ def command(
     On the data that it was trained on, the items that training held out count alone. On a toy source, the
     dictionary is compared with the true one.
     """
-    options = parsed(source, device)
+    options = parsed(source, device, recorded_by(checkpoint, format_name, assume))
     from saescope.metrics import metric as definition
     from saescope.progress.terminal import terminal_progress
     from saescope.workflows import evaluate

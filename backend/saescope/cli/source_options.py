@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from saescope.cli.extras import need
 from saescope.options.flags import Option, collected, option_flags
 from saescope.sources.kinds import KINDS, concern
+from saescope.store.errors import OptionError
 
 if TYPE_CHECKING:
+    from saescope.checkpoints import RecordedPlace
     from saescope.sources import DataOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -34,9 +36,18 @@ def source_options(command: F) -> F:
     return option_flags(source_flags(), into="source")(command)
 
 
-def parsed(source: dict[str, Any], device: str) -> DataOptions:
-    """The options as the sources take them; `OptionError` for a bad combination. A model runs on `device`."""
+def parsed(source: dict[str, Any], device: str, recorded: Callable[[], RecordedPlace] | None = None) -> DataOptions:
+    """The options as the sources take them; `OptionError` for a bad combination. A model runs on `device`.
+
+    `recorded` tells where the checkpoint was trained, for a model that is given without a hook.
+    """
     need("backend")
     from saescope.sources import SourceOptions
 
+    if recorded is not None and source.get("model") and not source.get("hook"):
+        hook = recorded().hook
+        if hook is not None:
+            raise OptionError(
+                "a model is given without a hook point", f"the checkpoint was trained on {hook}: add --hook {hook}"
+            )
     return SourceOptions(**source, device=device)

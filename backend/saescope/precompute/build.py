@@ -30,6 +30,7 @@ from saescope.precompute.pass_tables import PassTables
 from saescope.precompute.summary import evaluation_of
 from saescope.precompute.tables.metrics import metric_table
 from saescope.progress import SILENT, Progress
+from saescope.sources.hooked.provenance import differences, remarks
 from saescope.sources.protocol import Source
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.source import SourceDescription
@@ -66,7 +67,7 @@ def build_entry(
     device = choose_device(options.device)
     with as_native(checkpoint, format, assume) as loaded:
         if note is not None:
-            for text in loaded.notes:
+            for text in (*loaded.notes, *differences(loaded.metadata, source), *remarks(source)):
                 note(text)
         build = _Build(loaded, source, source.describe(), options, sweep, baselines, device, progress)
         return build.publish(store_root, sae_id)

@@ -16,6 +16,7 @@ from saescope.metrics.cross_entropy import N_CE_POSITIONS
 from saescope.metrics.dictionaries import MATCH_COSINE
 from saescope.progress import SILENT, Progress
 from saescope.sources import DataOptions, open_source
+from saescope.sources.hooked.provenance import differences, remarks
 from saescope.workflows.notes import Note, warn
 
 
@@ -47,6 +48,9 @@ def evaluate(
         note(text)
     config, whitening = training_space(loaded, str(checkpoint))
     opened = open_source(source, "evaluate", progress)
+    different = differences(loaded.metadata, opened)
+    for text in (*different, *remarks(opened)):
+        note(text)
     evaluation = judge(
         loaded.sae.to(chosen),
         opened,
@@ -61,7 +65,8 @@ def evaluate(
         progress=progress,
     )
     found = evaluation.metrics
-    doubtful = looks_wrong(found.get("fvu"), found.get("l0"), loaded.sae.n_features)
+    # elsewhere than where it was trained any SAE looks wrong, and other readings of it would mend nothing
+    doubtful = not different and looks_wrong(found.get("fvu"), found.get("l0"), loaded.sae.n_features)
     for remark in (
         check_on_source(loaded.sae, opened, chosen).warning if doubtful else None,
         unmeasured_letters(found),

@@ -27,7 +27,9 @@ from torch import Tensor
 from saescope.autoencoders import architecture
 from saescope.autoencoders.protocol import Autoencoder, AutoencoderConfig
 from saescope.checkpoints.assumptions import Assumptions
+from saescope.checkpoints.config import Config
 from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
+from saescope.checkpoints.metadata import metadata
 from saescope.checkpoints.tensors.content import MAX_ELEMENTS, damaged, read_json
 from saescope.checkpoints.tensors.files import CheckpointFiles
 from saescope.store.errors import CheckpointError, CheckpointFaults, UserError
@@ -229,7 +231,25 @@ def _program_version() -> str:
 
 def _load(files: CheckpointFiles, _: Assumptions) -> Loaded:
     sae = load(files.path)
-    return Loaded(sae, read_config(_folder(files.path)).get("metadata") or {})
+    config = Config(read_config(_folder(files.path)), CONFIG_NAME)
+    return Loaded(sae, {**_trained_on(config), **config.inner("metadata").values})
+
+
+def _trained_on(config: Config) -> dict[str, Any]:
+    """What the record of its training says of the source."""
+    source = config.inner("training").inner("source")
+    begins, is_text, path = source.any("bos"), source.any("kind") == "tokens", source.text("path") or ""
+    return metadata(
+        model=source.text("model"),
+        hook=source.text("hook"),
+        hook_out=source.text("hook_out"),
+        layer=source.layer(),
+        head=source.whole("head", least=0),
+        context_size=source.whole("context"),
+        prepend_bos=bool(begins) if is_text else None,
+        exclude_special_tokens=source.any("exclude_tokens") == "special" if is_text else None,
+        dataset=path.removeprefix("hf:") if path.startswith("hf:") else None,
+    )
 
 
 def _recognise(files: CheckpointFiles) -> bool:

@@ -8,12 +8,15 @@
 | batchtopk, matryoshka | jumprelu with one threshold for all, as SAELens exports its own; uncalibrated ones topk |
 
 All tensors stay as they are, so codes are bitwise the same; only where features are judged by the norms of their atoms
-and SAELens has no flag for that (thresholds), the norms are folded into the encoder.
+and SAELens has no flag for that (thresholds), the norms are folded into the encoder. The metadata is what its
+ActivationsStore.from_sae needs to read activations for the SAE: what is not known has the library's default.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,20 @@ SAELENS_VERSION = "6.0.0"
 _NAMES = {"relu": "standard", "jumprelu": "jumprelu", "topk": "topk", "abstopk": "abstopk", "gated": "gated"}
 _TRANSCODERS = {"relu": "transcoder", "jumprelu": "jumprelu_transcoder"}
 _NORMALIZATIONS = {"none": "none", "layer_norm": "layer_norm", "norm": "constant_norm_rescale"}
+_BLOCK = re.compile(r"(?:\w+\.)*(?:layers|h)\.(\d+)(?:\.output)?")
+"""Path of a whole block in transformers, whose output is the residual stream after it."""
+_UNKNOWN: dict[str, Any] = {
+    "model_name": None,
+    "model_class_name": "HookedTransformer",
+    "model_from_pretrained_kwargs": {},
+    "hook_name": None,
+    "hook_head_index": None,
+    "context_size": 128,
+    "prepend_bos": True,
+    "dataset_path": None,
+    "seqpos_slice": [None],
+    "exclude_special_tokens": False,
+}
 _METADATA = {
     "model": "model_name",
     "hook": "hook_name",
@@ -56,7 +73,6 @@ def save(sae: Autoencoder, folder: Path, metadata: dict[str, Any]) -> None:
     name, tensors, fields = _translated(sae)
     with atomic.replacing(folder / WEIGHTS_NAME) as temporary:
         save_file({key: t.detach().to("cpu", torch.float32).contiguous() for key, t in tensors.items()}, temporary)
-    about = {theirs: metadata[ours] for ours, theirs in _METADATA.items() if ours in metadata}
     config = {
         "architecture": name,
         "d_in": sae.d_in,
@@ -65,9 +81,21 @@ def save(sae: Autoencoder, folder: Path, metadata: dict[str, Any]) -> None:
         "device": "cpu",
         "reshape_activations": "none",
         **fields,
-        "metadata": {"sae_lens_version": SAELENS_VERSION, **about},
+        "metadata": _metadata(metadata),
     }
     atomic.write_text(folder / CONFIG_NAME, json.dumps(config, indent=2, allow_nan=False) + "\n")
+
+
+def _metadata(known: Mapping[str, Any]) -> dict[str, Any]:
+    """What SAELens asks for where it reads activations by itself; what is not known as SAELens has it by default."""
+    about = {theirs: known[ours] for ours, theirs in _METADATA.items() if ours in known}
+    found = {"sae_lens_version": SAELENS_VERSION, "sae_lens_training_version": None, **_UNKNOWN, **about}
+    for name in ("hook_name", "hook_name_out"):
+        block = _BLOCK.fullmatch(str(found.get(name)))
+        if block is not None:  # the library reads TransformerLens' names
+            found |= {name: f"blocks.{block[1]}.hook_resid_post"}
+            found |= {"hf_hook_name": about[name]} if name == "hook_name" else {}
+    return found
 
 
 def _translated(sae: Autoencoder) -> tuple[str, dict[str, Tensor], dict[str, Any]]:

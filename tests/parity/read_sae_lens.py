@@ -15,23 +15,22 @@ from datasets import Dataset  # noqa: E402
 from sae_lens import SAE, ActivationsStore  # noqa: E402
 from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
 from transformer_lens import HookedTransformer, HookedTransformerConfig  # noqa: E402
-from transformers import PreTrainedTokenizerFast  # noqa: E402
+from transformers import AutoTokenizer, PreTrainedTokenizerFast  # noqa: E402
 
 TOLERANCE = 1e-5
 TEXTS = ["the quick brown fox jumps over the lazy dog " * 8] * 32
 
 
-def check_activations(sae: SAE) -> None:
+def check_activations(sae: SAE, scratch: Path) -> None:
     """The library's own reader of activations takes the metadata that was written."""
     words = {word: i for i, word in enumerate(["<s>", *sorted(set(TEXTS[0].split()))])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<s>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     special = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), "<s>")
     sizes = {"d_model": sae.cfg.d_in, "d_head": 4, "n_heads": 2, "n_layers": 2, "n_ctx": 64, "d_vocab": len(words)}
-    model = HookedTransformer(
-        HookedTransformerConfig(**sizes, act_fn="relu", attn_only=True, device="cpu"),
-        tokenizer=PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special),
-    )
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(scratch)
+    config = HookedTransformerConfig(**sizes, act_fn="relu", attn_only=True, device="cpu")
+    model = HookedTransformer(config, tokenizer=AutoTokenizer.from_pretrained(scratch))
     sae.cfg.metadata.hook_name = sae.cfg.metadata.hook_name or "blocks.1.hook_resid_post"
     store = ActivationsStore.from_sae(
         model,
@@ -58,7 +57,7 @@ def main() -> None:
             difference = float((value - expected[name]).abs().max())
             largest = float(expected[name].abs().max())
             assert difference <= TOLERANCE * largest, f"{folder.name}: {name} differ by {difference:.2g}"
-        check_activations(sae)
+        check_activations(sae, folder / "tokenizer")
 
 
 if __name__ == "__main__":

@@ -277,8 +277,10 @@ def test_damaged_weights_are_told(digits_store: Path, tmp_path: Path, damage: st
     }
     path.chmod(0o644)
     path.write_bytes(wrong[damage])
+    entry = FeatureStore(root)["digits-relu"]
     with pytest.raises(StoreError, match=r"sae\.safetensors"):
-        FeatureStore(root)["digits-relu"].atoms([0])
+        entry.atoms([0])
+    assert not entry.has_atoms
 
 
 def test_readers_see_a_new_version_without_restart(tmp_path: Path, parts: list[Path]) -> None:

@@ -6,14 +6,11 @@ colour-blind-safe hue per architecture (Okabe and Ito 2008), grey for dead and a
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import streamlit as st
 
 Scheme = Literal["light", "dark"]
-
-THEME_FILE = Path(__file__).with_name("theme.toml")
 
 ACTIVATION = "#e8590c"
 """Full strength of the sequential hue; weaker activations are this colour, more transparent."""

@@ -26,6 +26,7 @@ _REASONS: dict[int, tuple[str, str]] = {
     errno.ENOTDIR: ("a file is where a folder should be", "move that file away, or choose another folder"),
     errno.EISDIR: ("a folder is where a file should be", "move that folder away, or choose another name"),
     errno.EEXIST: ("a file is where a folder should be", "move that file away, or choose another folder"),
+    errno.ENOTEMPTY: ("a folder with other files is there", "choose another name, or move that folder away"),
     errno.ENAMETOOLONG: ("the name is too long", "choose a shorter path"),
     errno.EMFILE: ("too many open files", "raise the limit on open files (ulimit -n)"),
     errno.EIO: ("the disk reports an input/output error", "check the disk"),

@@ -7,8 +7,9 @@ import sys
 
 def main() -> None:
     """The `saescope` program. Never returns: ends the process with the exit codes of `saescope.cli.run`."""
-    from saescope.cli.run import run
+    from saescope.cli.run import prepare_streams, run
 
+    prepare_streams()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -29,7 +29,21 @@ def json_object(content: Mapping[str, Any]) -> None:
     """One JSON object on stdout; what JSON has no word for (NaN, infinities) becomes null."""
     from saescope.store.format.manifest import json_ready
 
-    line(json.dumps(json_ready(_plain(content)), ensure_ascii=False, allow_nan=False))
+    line(json.dumps(json_ready(_plain(content)), ensure_ascii=not _holds_all(), allow_nan=False))
+
+
+def _holds_all() -> bool:
+    """Whether stdout's encoding has every character."""
+    return str(getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") in ("utf8", "utf16", "utf32")
+
+
+def holds(text: str) -> bool:
+    """Whether stdout's encoding has these characters."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import traceback
@@ -30,8 +31,30 @@ _USERS_OS_ERRORS = {
 """Troubles of a disk that no command can prevent, and what to try."""
 
 
+def prepare_streams() -> None:
+    """Make every output writable: what the terminal's encoding has not is escaped, and closed streams swallow all.
+
+    A closed descriptor would otherwise be given to the next file that is opened, and printed into.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run `saescope ARGUMENTS` and return its exit code."""
+    for argument in arguments:
+        if not is_utf8(argument):
+            _say(f"saescope: {argument!a} is not valid UTF-8", "rename the file or folder, or write the text anew")
+            return MISTAKE
     from saescope.cli.app import app
 
     context: click.Context | None = None
@@ -66,6 +89,11 @@ def run(arguments: Sequence[str]) -> int:
             return FAILED
         except BrokenPipeError:
             return DONE
+        except UnicodeEncodeError as error:
+            if is_utf8(str(error.object)):
+                return _our_failure(command())
+            _say(f"{command()}: {error.object!a} is not valid UTF-8", "rename the file or folder")
+            return MISTAKE
         except OSError as error:
             hint = _USERS_OS_ERRORS.get(error.errno or 0)
             if hint is None:
@@ -92,6 +120,11 @@ def _our_failure(command: str) -> int:
     traceback.print_exc()
     _say(f"{command}: this is a fault of saescope, not of yours; please report it with the lines above")
     return FAILED
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a name or an argument stood in valid UTF-8: Python keeps other bytes as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _one_line(text: str) -> str:

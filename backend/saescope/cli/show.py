@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from saescope.cli.example_lines import show_examples
-from saescope.cli.report import count, json_object, json_option, line, metric, number, percent, table
+from saescope.cli.report import count, holds, json_object, json_option, line, metric, number, percent, table
 from saescope.cli.show_texts import show_tokens
 from saescope.cli.store_option import open_store, store_option
 from saescope.store.format.thresholds import DEAD_BOUND_LEVEL, dead_bound
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from saescope.store import Entry
 
 BARS = " ▁▂▃▄▅▆▇█"
+PLAIN_BARS = " .:-=+*#@"
+"""For terminals whose encoding has no bars."""
 
 
 @click.command()
@@ -105,4 +107,5 @@ def _bars(counts: list[int]) -> str:
         return ""
     shown = counts[filled[0] : filled[-1] + 1]
     top = max(shown)
-    return "".join(BARS[-(-c * (len(BARS) - 1) // top)] for c in shown)
+    bars = BARS if holds(BARS) else PLAIN_BARS
+    return "".join(bars[-(-c * (len(bars) - 1) // top)] for c in shown)

@@ -32,7 +32,7 @@ def remembered_sha256(path: Path, progress: Progress = SILENT) -> str:
         status = path.stat()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    key = hashlib.sha256(f"{path}\n{status.st_size}\n{status.st_mtime_ns}".encode()).hexdigest()
+    key = hashlib.sha256(os.fsencode(f"{path}\n{status.st_size}\n{status.st_mtime_ns}")).hexdigest()
     note = cache_folder() / "hashes" / f"{key[:32]}.json"
     try:
         known = json.loads(note.read_text())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from saescope.models.cache import remembered_sha256
 from saescope.sources.options import Split
 from saescope.sources.splits import REST, by_name, parts_of, splits_of
-from saescope.sources.streams import bare_name
+from saescope.sources.streams import bare_name, printable
 from saescope.store.errors import DataError
 
 _SMALL = 1 << 22
@@ -44,8 +43,8 @@ class Files:
         return [path for found in parts_of(self.by_split, split, str(self.root)) for path in found]
 
     def name(self, path: Path) -> str:
-        """The file's path below the folder."""
-        return path.name if path == self.root else path.relative_to(self.root).as_posix()
+        """The file's path below the folder, as text."""
+        return printable(path.name if path == self.root else path.relative_to(self.root).as_posix())
 
     def notes(self) -> list[str]:
         """What a reader of these files should know."""
@@ -57,11 +56,11 @@ class Files:
         return told
 
     def _listed(self, paths: Sequence[Path]) -> str:
-        return listed([printable(self.name(path)) for path in paths], 5)
+        return listed([self.name(path) for path in paths], 5)
 
     def fingerprint(self, split: Split | None, *details: object) -> str:
         """Hash of the names and contents of a split's files, and of `details`."""
-        files = [(printable(self.name(path)), _sha256(path)) for path in self.of(split)]
+        files = [(self.name(path), _sha256(path)) for path in self.of(split)]
         return hashlib.sha256(json.dumps([files, [str(d) for d in details]]).encode()).hexdigest()
 
 
@@ -112,11 +111,6 @@ def listed(names: Sequence[str], most: int = 12) -> str:
     """'a, b, c and 5 more', or 'nothing'."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more or "nothing"
-
-
-def printable(name: str) -> str:
-    """A file's name as text: bytes that are not UTF-8 become U+FFFD."""
-    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _stem(name: str) -> str:

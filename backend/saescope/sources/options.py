@@ -43,6 +43,10 @@ class DataOptions:
             if isinstance(getattr(self, f.name), os.PathLike):
                 object.__setattr__(self, f.name, os.fspath(getattr(self, f.name)))
         check_fields(self)
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+                raise OptionError(f"{f.name} is {value!a}, which is not valid UTF-8", "rename the file or folder")
         if not self.path:
             raise OptionError("the path of the source is empty", "name a file or folder, or embedded:digits")
         self._check()

@@ -9,6 +9,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import stat
 import zlib
 from collections.abc import Iterator
@@ -31,6 +32,11 @@ def bare_name(name: str) -> str:
     """A file's name in lower case, without the suffix of a compression."""
     lower = name.lower()
     return next((lower.removesuffix(s) for s in _SUFFIXES if lower.endswith(s)), lower)
+
+
+def printable(name: str) -> str:
+    """A file's name as text: bytes that are not UTF-8 become U+FFFD."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def compression_of(head: bytes) -> str | None:

@@ -10,12 +10,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from saescope.progress import SILENT, Progress
-from saescope.sources.files import listed, natural_key, printable
+from saescope.sources.files import listed, natural_key
 from saescope.sources.images.image_data import ImageSet
 from saescope.sources.images.options import ImageOptions
 from saescope.sources.images.pictures import Fit, load_pictures
 from saescope.sources.options import Split
 from saescope.sources.splits import WORDS, parts_of, splits_of
+from saescope.sources.streams import printable
 from saescope.store.errors import DataError
 
 SUFFIXES = frozenset(

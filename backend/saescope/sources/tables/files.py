@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from saescope.sources.streams import compression_of, head_of
+from saescope.sources.streams import compression_of, head_of, printable
 from saescope.store.errors import DataError
 
 PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather", ".ipc")
@@ -45,6 +45,8 @@ class TableFile:
     def format(self) -> str:
         """'parquet' or 'arrow'."""
         head = head_of(self.path)
+        if printable(str(self.path)) != str(self.path):
+            raise DataError(f"{printable(str(self.path))}: the name of this table is not UTF-8", "rename it")
         if not head:
             raise DataError(f"{self.path} is empty; expected a table")
         if compression_of(head) is not None:

@@ -117,9 +117,13 @@ class EntryPaths:
 
 @dataclass(frozen=True)
 class StorePaths:
-    """Files of a whole store."""
+    """Files of a whole store. `StoreError` for a path that is not valid UTF-8: DuckDB cannot open its files."""
 
     root: Path
+
+    def __post_init__(self) -> None:
+        if any("\ud800" <= character <= "\udfff" for character in str(self.root)):
+            raise StoreError(f"{str(self.root)!a} is not valid UTF-8", "choose another name for the store")
 
     @property
     def marker(self) -> Path:

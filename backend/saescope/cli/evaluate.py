@@ -9,11 +9,12 @@ import click
 from saescope.cli.checkpoint_options import checkpoint_options, recorded_by, say_notes
 from saescope.cli.report import count, json_object, json_option, line, metric, table
 from saescope.cli.source_options import parsed, source_options
+from saescope.metrics.defaults import MATCH_COSINE, N_CE_POSITIONS
 
 n_ce_positions_option = click.option(
     "--n-ce-positions",
     type=click.IntRange(min=0),
-    default=4096,
+    default=N_CE_POSITIONS,
     show_default=True,
     metavar="N",
     help="Texts: predictions that cross-entropy is measured on.",
@@ -33,7 +34,7 @@ n_ce_positions_option = click.option(
 @click.option(
     "--match-cosine",
     type=click.FloatRange(0, 1, min_open=True),
-    default=0.7,
+    default=MATCH_COSINE,
     show_default=True,
     metavar="X",
     help="Least cosine of atoms that count as the same.",

@@ -2,7 +2,8 @@
 
 from saescope.evaluation.judgement import judge
 from saescope.evaluation.pass_metrics import evaluate
-from saescope.metrics.dictionaries import MATCH_COSINE, DictionaryComparison, compare_dictionaries
+from saescope.metrics.defaults import MATCH_COSINE
+from saescope.metrics.dictionaries import DictionaryComparison, compare_dictionaries
 from saescope.metrics.evaluation import Evaluation
 
 __all__ = ["MATCH_COSINE", "DictionaryComparison", "Evaluation", "compare_dictionaries", "evaluate", "judge"]

@@ -14,9 +14,8 @@ from saescope.autoencoders.protocol import Autoencoder
 from saescope.evaluation.pass_metrics import evaluate
 from saescope.metrics.absorption import Absorption
 from saescope.metrics.consistency import FiringItems
-from saescope.metrics.cross_entropy import N_CE_POSITIONS
+from saescope.metrics.defaults import MATCH_COSINE, N_CE_POSITIONS
 from saescope.metrics.dictionaries import (
-    MATCH_COSINE,
     compare_dictionaries,
     comparison_metrics,
     recovery_metrics,

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saescope.autoencoders.protocol import Autoencoder
-from saescope.metrics.cross_entropy import N_CE_POSITIONS
+from saescope.metrics.defaults import N_CE_POSITIONS
 from saescope.metrics.evaluation import Evaluation, metric_items
 from saescope.precompute.one_pass.run import Observer, PassOptions, run_pass
 from saescope.precompute.summary import evaluation_of

@@ -26,8 +26,6 @@ from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import TokenSource, item_lengths
 from saescope.store.write import atomic
 
-N_CE_POSITIONS = 4096
-"""Predictions that cross-entropy is measured on, unless told otherwise."""
 POSITIONS_AT_ONCE = 2048
 """Most positions in a batch of contexts, unless one is longer."""
 LOGITS_AT_ONCE = 2**23

@@ -18,12 +18,11 @@ from torch import Tensor
 
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.protocol import Autoencoder
+from saescope.metrics.defaults import MATCH_COSINE
 from saescope.metrics.registry import Over, register
 from saescope.progress import SILENT, Progress
 from saescope.store.errors import DataError, OptionError
 
-MATCH_COSINE = 0.7
-"""Atoms that are to count as the same have at least this cosine."""
 BLOCK_ROWS, BLOCK_COLUMNS = 1024, 16_384
 """Cosines computed at a time: 64 MiB."""
 MOST_CANDIDATES = 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from saescope.metrics.cross_entropy import N_CE_POSITIONS
+from saescope.metrics.defaults import N_CE_POSITIONS
 from saescope.store.errors import OptionError
 
 

@@ -12,8 +12,7 @@ from saescope.checkpoints.conversion import training_space
 from saescope.evaluation import Evaluation, judge
 from saescope.evaluation.plausibility import check_on_source, looks_wrong
 from saescope.metrics.absorption import unmeasured_letters
-from saescope.metrics.cross_entropy import N_CE_POSITIONS
-from saescope.metrics.dictionaries import MATCH_COSINE
+from saescope.metrics.defaults import MATCH_COSINE, N_CE_POSITIONS
 from saescope.progress import SILENT, Progress
 from saescope.sources import DataOptions, open_source
 from saescope.sources.hooked.provenance import differences, remarks

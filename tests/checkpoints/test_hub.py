@@ -66,7 +66,14 @@ FILES = [
     "pickles/8.pt",
     "pickles/9.pt",
     "one/x.pth",
+    "large/config.json",
+    "large/model-00001-of-00002.safetensors",
+    "large/model-00002-of-00002.safetensors",
+    "large/model.safetensors.index.json",
 ]
+
+
+LARGE = [*FILES[-3:], "large/config.json"]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +84,9 @@ FILES = [
         ("old", ["old/checkpoints/final.safetensors", "old/hyperparams.json"]),
         ("pickles/9.pt", ["pickles/9.pt"]),
         ("one", ["one/x.pth"]),
+        ("large", LARGE),
+        ("large/model.safetensors.index.json", LARGE),
+        ("large/model-00002-of-00002.safetensors", LARGE),
     ],
 )
 def test_only_the_files_of_one_checkpoint_are_wanted(inside: str, files: list[str]) -> None:
@@ -86,7 +96,7 @@ def test_only_the_files_of_one_checkpoint_are_wanted(inside: str, files: list[st
 @pytest.mark.parametrize(
     ("inside", "message"),
     [
-        ("", r"no checkpoint itself, but 5 folders with weights: layers\.3, layers\.4, old, one, pickles"),
+        ("", r"no checkpoint itself, but 6 folders with weights: large, layers\.3, layers\.4, old, one, pickles"),
         ("pickles", r"2 weights files[\s\S]*hf:org/repo/pickles/8\.pt"),
         ("missing", "holds no weights"),
     ],

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from saescope.checkpoints.tensors.files import WEIGHTS_SUFFIXES
+from saescope.checkpoints.tensors.shards import INDEX_SUFFIX, SHARD
 from saescope.store.errors import CheckpointError
 
 CONFIGS = ("cfg.json", "config.json", "hyperparams.json", "lm_config.json", "training.parquet")
@@ -90,13 +91,16 @@ def wanted(there: Sequence[str], name: HubName) -> list[str]:
     """The files of a repository that the checkpoint consists of, weights first."""
     if name.inside in there:
         folder = name.inside.rpartition("/")[0]
-        return [name.inside, *_present(there, folder, CONFIGS)]
+        return [*(_spread(there, name.inside) or [name.inside]), *_present(there, folder, CONFIGS)]
     folder = name.inside
     weights = _present(there, folder, WEIGHTS) or [
         file
         for file in there
         if file.rpartition("/")[0] == folder and file.endswith(WEIGHTS_SUFFIXES) and not file.endswith(".bin")
     ]
+    indices = [file for file in there if file.rpartition("/")[0] == folder and file.endswith(INDEX_SUFFIX)]
+    if len(indices) == 1 and set(weights) <= set(_spread(there, indices[0])):
+        return [*_spread(there, indices[0]), *_present(there, folder, CONFIGS)]
     if len(weights) > 1 and not _present(there, folder, WEIGHTS):
         raise CheckpointError(
             f"{name} holds {len(weights)} weights files", f"name one, e.g. hf:{name.repo}/{weights[0]}"
@@ -118,6 +122,18 @@ def wanted(there: Sequence[str], name: HubName) -> list[str]:
             f"name one, e.g. hf:{name.repo}/{folders[0]}",
         )
     return [*weights, *_present(there, folder, CONFIGS)]
+
+
+def _spread(there: Sequence[str], file: str) -> list[str]:
+    """The files that an index, or one of those that it names, stands for, with the index; none of any other file."""
+    folder, _, called = file.rpartition("/")
+    shard = SHARD.fullmatch(called)
+    called = shard[1] + shard[2] if shard is not None else called.removesuffix(INDEX_SUFFIX)
+    index = f"{folder}/{called}{INDEX_SUFFIX}" if folder else f"{called}{INDEX_SUFFIX}"
+    if index not in there:
+        return []
+    beside = ((each, SHARD.fullmatch(each.rpartition("/")[2])) for each in there if each.rpartition("/")[0] == folder)
+    return [*(each for each, match in beside if match is not None and match[1] + match[2] == called), index]
 
 
 def _present(there: Sequence[str], folder: str, names: Sequence[str]) -> list[str]:

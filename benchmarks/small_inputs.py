@@ -97,14 +97,19 @@ def write_texts(folder: Path) -> None:
     (folder / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def write_models(folder: Path) -> None:
-    """gpt2/, llama/ and vit/: random models of width 16, each with its tokenizer or image processor."""
+def small_tokenizer(**special: str) -> PreTrainedTokenizerFast:
+    """Words of the texts above, with and without a space before them."""
     pieces = [END, BEGIN, *(f"Ġ{word}" for word in VERBS + NOUNS + PUNCTUATION), *VERBS, *NOUNS, *PUNCTUATION]
     vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=END))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    size = len(vocabulary)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, **special)
+
+
+def write_models(folder: Path) -> None:
+    """gpt2/, llama/ and vit/: random models of width 16, each with its tokenizer or image processor."""
+    size = len(small_tokenizer())
     torch.manual_seed(0)
     gpt2 = GPT2Config(vocab_size=size, n_layer=2, n_head=2, n_embd=16, n_positions=64, bos_token_id=0, eos_token_id=0)
     llama = LlamaConfig(
@@ -125,7 +130,7 @@ def write_models(folder: Path) -> None:
     ):
         _spread(model)
         model.save_pretrained(folder / name)
-        PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, **begin).save_pretrained(folder / name)
+        small_tokenizer(**begin).save_pretrained(folder / name)
     vit = ViTModel(
         ViTConfig(
             num_hidden_layers=2,

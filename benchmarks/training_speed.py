@@ -61,12 +61,17 @@ class RandomTable:
         return self.values[torch.as_tensor(indices)]
 
 
-def bare_step(d_in: int, n_features: int, k: int, *, sparse: bool) -> Callable[[torch.Tensor], None]:
+CPU = torch.device("cpu")
+
+
+def bare_step(
+    d_in: int, n_features: int, k: int, *, sparse: bool, device: torch.device = CPU
+) -> Callable[[torch.Tensor], None]:
     """One step of a plain TopK loop."""
     torch.manual_seed(0)
-    encoder = torch.nn.Linear(d_in, n_features)
+    encoder = torch.nn.Linear(d_in, n_features, device=device)
     decoder = torch.nn.Parameter(encoder.weight.detach().clone())
-    bias = torch.nn.Parameter(torch.zeros(d_in))
+    bias = torch.nn.Parameter(torch.zeros(d_in, device=device))
     optimiser = torch.optim.Adam([*encoder.parameters(), decoder, bias], lr=1e-4)
 
     def step(x: torch.Tensor) -> None:
@@ -75,7 +80,7 @@ def bare_step(d_in: int, n_features: int, k: int, *, sparse: bool) -> Callable[[
         if sparse:
             x_hat = functional.embedding_bag(indices, decoder, per_sample_weights=values, mode="sum") + bias
         else:
-            x_hat = torch.zeros(len(x), n_features).scatter(1, indices, values) @ decoder + bias
+            x_hat = torch.zeros(len(x), n_features, device=device).scatter(1, indices, values) @ decoder + bias
         loss = (x - x_hat).square().mean()
         optimiser.zero_grad()
         loss.backward()
@@ -95,7 +100,7 @@ def timed(step: Callable[[torch.Tensor], object], x: torch.Tensor, l0: Callable[
     return take
 
 
-def new_run(name: str, arguments: argparse.Namespace) -> tuple[Run, torch.Tensor]:
+def new_run(name: str, arguments: argparse.Namespace, device: torch.device = CPU) -> tuple[Run, torch.Tensor]:
     """Our run and its batch, with first weights as later ones are: unit norms, and the wanted L0."""
     sparsity: dict[str, Any] = {
         "topk": {"k": arguments.k},
@@ -111,14 +116,16 @@ def new_run(name: str, arguments: argparse.Namespace) -> tuple[Run, torch.Tensor
             name, n_features=arguments.features, batch_size=arguments.batch, steps=10_000, **sparsity
         )
     resolved = config.resolve(DataSize(table.n_rows, arguments.width))
-    run = Run(resolved, TrainingData(table, fit(table, resolved.run.input_transform), torch.device("cpu")))
+    run = Run(resolved, TrainingData(table, fit(table, resolved.run.input_transform), device))
     x = run.data.rows(np.arange(arguments.batch))
     if arguments.l0 and name != "topk":
         with torch.no_grad():
             for rows in (run.model.encoder_rows, run.model.W_dec):
                 rows.div_(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
             z = run.model.pre_activations(x)
-            border = torch.quantile(z[:512], 1 - arguments.l0 / arguments.features, dim=0)
+            border = torch.quantile(
+                z[: min(512, 2**23 // arguments.features)], 1 - arguments.l0 / arguments.features, dim=0
+            )
             if isinstance(run.model, JumpreluAutoencoder):
                 run.model.threshold.copy_(border)
             else:

@@ -44,3 +44,15 @@ def test_every_file_that_the_readme_names_is_there() -> None:
     targets = re.findall(r"\]\(((?!http)[^)#]+)", README)
     assert targets
     assert [t for t in targets if not (ROOT / t).is_file()] == []
+
+
+def test_what_contributing_names_is_there() -> None:
+    """Links, paths of files and folders, and the lines that stand for each task, which are those of the Makefile."""
+    page, tasks = ((ROOT / name).read_text(encoding="utf-8") for name in ("CONTRIBUTING.md", "Makefile"))
+    named = re.findall(r"\]\(((?!http)[^)#]+)", page) + re.findall(r"`((?:[\w.]+/)+[\w.]*)`", page)
+    roots = (ROOT, ROOT / "backend/saescope", ROOT / "store/saescope", ROOT / "dashboard/saescope/dashboard")
+    roots = (*roots, ROOT / "backend/saescope/autoencoders")
+    assert [name for name in named if not any((root / name).exists() for root in roots)] == []
+    lines = {line.strip().replace("$(PYTHON)", ".venv/bin/python") for line in re.findall(r"^\t(.+)", tasks, re.M)}
+    shown = {line for row in re.findall(r"^\| `make .*\| `([^`]+)` \|$", page, re.M) for line in row.split(" && ")}
+    assert shown == lines

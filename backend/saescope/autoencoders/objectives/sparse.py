@@ -9,7 +9,7 @@ Shape symbols: `batch` rows, `entry` non-zero places of the code by row, `n_feat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -34,12 +34,13 @@ class Entries(NamedTuple):
     """Entries of each feature."""
 
 
-def pays(fraction: float, device: torch.device) -> bool:
-    """Whether the sparse path is the faster one, for a code with this fraction of non-zero places.
+def pays(fraction: Callable[[], float], device: torch.device) -> bool:
+    """Whether the sparse path is the faster one, for a code with this fraction of non-zero places. A GPU is not asked
+    for it: that would wait for all that it has to do.
 
     A place costs about seven times a dense cell on a CPU; elsewhere dense products are hard to beat.
     """
-    return device.type == "cpu" and fraction < 0.12
+    return device.type == "cpu" and fraction() < 0.12
 
 
 def _entries(

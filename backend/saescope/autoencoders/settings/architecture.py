@@ -55,7 +55,7 @@ class ArchitectureSettings(Generic[Open]):
         run_filled = cast(RunSettings[Never], with_shared_defaults(run, size))
         own_filled: Any = own.with_late_defaults(run_filled)
         assert not is_open(run_filled)
-        assert not is_open(own_filled)
+        assert not is_open(own_filled), f"{type(self).__name__} leaves settings open: {own_filled}"
         return run_filled, own_filled
 
     @property

@@ -152,8 +152,13 @@ def test_columns_are_asked_for_where_they_are_unclear(tmp_path: Path) -> None:
     assert "expected labels as strings" in refused(path, data_key="left", label_key="n").message
 
 
-def test_shards_with_other_columns(tmp_path: Path) -> None:
-    written(tmp_path / "a.parquet", 2)
-    written(tmp_path / "b.parquet", 2, label=pa.array([0, 1]))
-    with pytest.raises(UserError, match=r"b\.parquet: columns differ from those of a\.parquet"):
+def test_only_what_is_read_must_agree_between_shards(tmp_path: Path) -> None:
+    written(tmp_path / "a.parquet", 2, score=pa.array([1, 2]), key=pa.array([1, 2]))
+    written(tmp_path / "b.parquet", 2, structs=True, label=pa.array(["x", "y"]), score=[0.5, 1.5], key=["k", "l"])
+    source = opened(tmp_path)
+    assert source.metadata()["label"].to_pylist() == [None, None, "x", "y"]
+    assert source.item_table(np.arange(4))["score"].to_pylist() == [1.0, 2.0, 0.5, 1.5]
+    assert "key" not in source.item_table(np.arange(4)).column_names
+    pq.write_table(pa.table({"image": [1, 2]}), tmp_path / "c.parquet")
+    with pytest.raises(UserError, match=r"c\.parquet: columns differ .* column 'image' is int64"):
         opened(tmp_path)

@@ -18,6 +18,7 @@ from saescope.sources.images.image_stack import ArrayStack
 from saescope.sources.images.options import ImageOptions
 from saescope.sources.options import Split
 from saescope.sources.splits import WORDS, parts_of, splits_of
+from saescope.sources.streams import bomb, limit
 from saescope.store.errors import DataError
 
 NPY_MAGIC = b"\x93NUMPY"
@@ -60,12 +61,17 @@ def _open_npz(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
         if isinstance(loaded, np.ndarray):
             raise DataError(f"{path}: named .npz, but holds a single .npy array", "rename it to .npy")
         with loaded as arrays:
+            if sum(member.file_size for member in arrays.zip.infolist()) > limit(path):
+                raise bomb(path, "the archive")
             yield arrays
 
 
 def _member(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
     try:
-        return arrays[name]
+        found = arrays[name]
+        if not isinstance(found, np.ndarray):
+            raise ValueError("a member that is no .npy file")
+        return found
     except Exception as error:
         raise DataError(f"{path}: array {name!r}: {_reason(error)}", "write it again with numpy.savez") from error
 

@@ -26,6 +26,7 @@ from saescope.sources.images.options import ImageOptions
 from saescope.sources.mapped import map_array
 from saescope.sources.options import Split
 from saescope.sources.splits import parts_of, splits_of
+from saescope.sources.streams import bomb, limit
 from saescope.store.errors import DataError
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -77,6 +78,8 @@ def _read(stream: BinaryIO, path: Path, packed: bool) -> np.ndarray:
     expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if not packed and expected > MAP_BYTES and path.stat().st_size == stream.tell() + expected:
         return map_array(path, dtype, shape, stream.tell())
+    if packed and expected > limit(path):
+        raise bomb(path, "the array")
     data = bytearray()
     while len(data) <= expected and (piece := stream.read(min(expected + 1 - len(data), 1 << 24))):
         data += piece

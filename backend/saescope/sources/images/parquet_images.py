@@ -22,7 +22,9 @@ from saescope.sources.images.options import ImageOptions
 from saescope.sources.images.pictures import Fit, load_pictures
 from saescope.sources.options import Split
 from saescope.sources.splits import parts_of, splits_of
+from saescope.sources.tables.agreement import agreed, refuse_column
 from saescope.sources.tables.files import PARQUET, guarded
+from saescope.sources.tables.values import bare
 from saescope.store.errors import DataError
 
 MAGIC = b"PAR1"
@@ -99,22 +101,41 @@ class ParquetData:
         for note in self.notes:
             progress.tell(note)
         files = [_open(path) for path in paths]
-        schema = files[0].schema_arrow
-        for file, path in zip(files, paths, strict=True):
-            if not file.schema_arrow.equals(schema):
-                raise DataError(f"{path}: columns differ from those of {paths[0].name}; expected the same in all files")
+        schemas = {path: file.schema_arrow for file, path in zip(files, paths, strict=True)}
+        schema = schemas[paths[0]]
         image = _image_column(schema, paths[0], self.options.data_key)
-        label = _label_column(schema, paths[0], self.options.label_key)
+        for path, other in schemas.items():
+            kind = other.field(image).type if image in other.names else None
+            if kind is None or not _holds_bytes(kind):
+                refuse_column(image, path, kind, paths[0], schema.field(image).type)
+        common = agreed(
+            {
+                path: {f.name: _in_all(f.type) for f in other if f.name != image and _is_scalar(f.type)}
+                for path, other in schemas.items()
+            }
+        )
+        for note in common.left_out:
+            progress.tell(note)
+        wanted = self.options.label_key
+        label = _label_column(pa.schema(list(common.columns.items())) if wanted is None else schema, paths[0], wanted)
+        if label is not None and label not in common.columns:
+            raise DataError(f"{self.options.path}: {common.left_out[0]}", "name another with --label-key")
         options = self.options
         encoded = ParquetPictures(files, paths, image)
         loaded = load_pictures(encoded, options.image_mode, options.path, progress, self.fit, options.value_range)
-        others = [f.name for f in schema if f.name not in (image, label) and _is_scalar(f.type)]
-        read = [n for n in (label, *others) if n is not None]
-        tables = [guarded(path, partial(file.read, columns=read)) for file, path in zip(files, paths, strict=True)]
-        for table, file, path in zip(tables, files, paths, strict=True):
+        chunks: dict[str, list[pa.ChunkedArray]] = {name: [] for name in common.columns}
+        for file, (path, other) in zip(files, schemas.items(), strict=True):
+            read = [name for name in common.columns if name in other.names and _is_scalar(other.field(name).type)]
+            table = guarded(path, partial(file.read, columns=read))
             if read and len(table) != file.metadata.num_rows:
                 _refuse_count(path, len(table), file.metadata.num_rows)
-        columns = {name: _one_array([t[name] for t in tables]) for name in read}
+            for name, kind in common.columns.items():
+                missing = pa.chunked_array([pa.nulls(file.metadata.num_rows, kind)])
+                chunks[name].append(table[name].cast(kind) if name in read else missing)
+        columns = {
+            name: pa.chunked_array([c for f in found for c in f.chunks], common.columns[name]).combine_chunks()
+            for name, found in chunks.items()
+        }
         labels = None if label is None else _named(columns.pop(label), schema, label)
         metadata = {n: v for n, v in columns.items() if _may_label(v.type)}
         details = {n: v for n, v in columns.items() if n not in metadata}
@@ -209,13 +230,9 @@ def _is_scalar(kind: pa.DataType) -> bool:
     return _may_label(kind) or pa.types.is_floating(kind) or pa.types.is_temporal(kind)
 
 
-def _one_array(columns: Sequence[pa.ChunkedArray]) -> pa.Array:
-    joined = pa.chunked_array([c for column in columns for c in column.chunks], columns[0].type)
-    if pa.types.is_dictionary(joined.type):
-        joined = joined.cast(joined.type.value_type)
-    if _is_text(joined.type):
-        joined = joined.cast(pa.string())
-    return joined.combine_chunks()
+def _in_all(kind: pa.DataType) -> pa.DataType:
+    """The type that a column's values are kept in: texts of any kind as strings."""
+    return pa.string() if _is_text(bare(kind)) else bare(kind)
 
 
 def _named(values: pa.Array, schema: pa.Schema, column: str) -> pa.Array:

@@ -21,7 +21,7 @@ from saescope.store.format.marker import read_marker
 from saescope.store.format.paths import SAE_ID_PATTERN, EntryPaths, StorePaths, VersionPaths
 from saescope.store.format.schema import TABLES
 from saescope.store.format.tables import read_parquet
-from saescope.store.read.atoms import read_weights_header
+from saescope.store.read.weights import read_weights_header
 from saescope.store.write.atomic import is_temporary
 from saescope.store.write.writer import read_current
 

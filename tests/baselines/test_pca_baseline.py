@@ -8,7 +8,8 @@ from sklearn.decomposition import PCA
 
 from saescope.baselines import pca_baseline
 from saescope.sources import SourceOptions, held_out, open_source
-from saescope.sources.whitening import fit_whitening
+from saescope.sources.moments import measure_moments
+from saescope.sources.whitening import whitening_of
 from saescope.store.errors import UserError
 from saescope.store.format.schema import schema_of
 
@@ -58,7 +59,7 @@ def test_whitened_fvu_equals_pca_of_whitened_data() -> None:
     source = open_source(SourceOptions(images="embedded:photos", patch=6, stride=32))
     held = held_out(source.n_items)
     train, test = source.table(~held), source.table(held)
-    whitening = fit_whitening(train, epsilon=1e-3)
+    whitening = whitening_of(measure_moments(train), 1e-3)
     table = pca_baseline(train, test, [3, 20], whitening=whitening.matrix)
     arrays = [t.rows(np.arange(t.n_rows)).double().numpy() for t in (train, test)]
     white = [(a - whitening.mean) @ whitening.matrix for a in arrays]

@@ -5,7 +5,7 @@ Bell & Sejnowski 1997. With covariance U diag(lambda) U^T:
     W     = U diag((lambda + epsilon)^-1/2) U^T        W^-1 = U diag((lambda + epsilon)^1/2) U^T
 
 `epsilon`, in squared raw units, keeps pixels that never vary (lambda = 0) finite and damps directions whose variance is
-below it. W is symmetric, so atoms of the whitened space become pixels by `undo_direction`.
+below it. W is symmetric.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from saescope.progress import SILENT, Progress
-from saescope.sources.moments import Moments, measure_moments
-from saescope.sources.protocol import ActivationTable
+from saescope.sources.moments import Moments
 from saescope.store.errors import DataError, OptionError
 
 
@@ -39,10 +37,6 @@ class Whitening:
     def undo(self, y: Float[Tensor, "row d_in"]) -> Float[Tensor, "row d_in"]:
         """Back into raw units, in y's dtype."""
         return y @ self._tensor(self.inverse, y) + self._tensor(self.mean, y)
-
-    def undo_direction(self, y: Float[Tensor, "row d_in"]) -> Float[Tensor, "row d_in"]:
-        """Differences (such as atoms) back into raw units: without the mean."""
-        return y @ self._tensor(self.inverse, y)
 
     @staticmethod
     def _tensor(values: np.ndarray, like: Tensor) -> Tensor:
@@ -64,8 +58,3 @@ def whitening_of(moments: Moments, epsilon: float) -> Whitening:
         )
     root = np.sqrt(damped)
     return Whitening(moments.mean, (vectors / root) @ vectors.T, (vectors * root) @ vectors.T, float(epsilon))
-
-
-def fit_whitening(table: ActivationTable, epsilon: float, progress: Progress = SILENT) -> Whitening:
-    """ZCA of all rows of `table`, read once, in blocks."""
-    return whitening_of(measure_moments(table, progress), epsilon)

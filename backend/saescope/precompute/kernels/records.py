@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
 U64 = NDArray[np.uint64]
 RowNumbers = NDArray[Any]
 """int32 or int64 by how many rows there are."""

@@ -1,8 +1,8 @@
 """The inner loops of the one pass, compiled.
 
-Codes come as compressed rows: row r fires the features `features[row_ptr[r]:row_ptr[r + 1]]` with `values` alike. Every
-loop costs a few nanoseconds per firing and never visits a feature that is silent. All of them release the interpreter
-lock. Compiled code is cached beside the file that holds it, by that file's own time stamp: after a change to
+Codes come as compressed rows (`CodeRows`), and what else belongs together as one of the `records`. Every loop costs a
+few nanoseconds per firing and never visits a feature that is silent. All of them release the interpreter lock. Compiled
+code is cached beside the file that holds it, by that file's own time stamp: after a change to
 `saescope.sources.splitmix`, touch `hashing` and `accumulation` too.
 """
 

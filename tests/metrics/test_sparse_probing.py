@@ -18,6 +18,7 @@ from saescope.evaluation import judge
 from saescope.metrics import sparse_probing
 from saescope.metrics.sparse_probing import plan_probe
 from saescope.sources import SourceOptions, open_source
+from saescope.sources.activations.shards import Shards
 from saescope.sources.activations.source import ActivationSource
 from saescope.store.errors import UserError
 from tests.precompute.small_builds import codes_seen, make_sae
@@ -33,7 +34,7 @@ class Marked(ActivationSource):
         rng = np.random.default_rng(0)
         x = rng.uniform(0, 1, (len(colours), 4, 6)).astype(np.float32)
         x[np.arange(len(colours)), rng.integers(0, 4, len(colours)), colours] = 5
-        super().__init__(x, None, path="marked", format="npy")
+        super().__init__(Shards([x], [False]), None, path="marked", format="npy")
         self._columns = dict(columns)
         if groups is not None:
             self.groups = groups

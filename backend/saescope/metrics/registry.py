@@ -51,8 +51,8 @@ def define(over: Over, definitions: Mapping[str, tuple[str, Value]]) -> dict[str
 
 
 def metric(name: str) -> Metric:
-    """The definition of a metric, which whatever computed it has made known; what follows a dot in its name says what it
-    was measured on."""
+    """The definition of a metric, which whatever computed it has made known; what follows a dot in its name says what
+    it was measured on."""
     return _METRICS[name.partition(".")[0]]
 
 

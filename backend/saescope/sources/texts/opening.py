@@ -21,8 +21,6 @@ def open_data(options: TextOptions, purpose: Purpose, progress: Progress = SILEN
     documents = find_texts(options)
     split = chosen_split(documents.splits, options, purpose, progress)
     documents.columns()  # a column that is not there is told before anything long begins, and so is a wrong hook
-    for note in documents.notes():
-        progress.tell(note)
     loaded = shared_model(options, progress)
     if loaded.kind == "vision":
         raise CheckpointError(f"model {options.model} reads images, not texts", "give --images in the place of --texts")
@@ -42,7 +40,7 @@ def open_data(options: TextOptions, purpose: Purpose, progress: Progress = SILEN
         rendering=None if is_text or column is None else Rendering(column, tokenizer, frame, options.path),
         progress=progress,
     )
-    return HookedTexts(
+    source = HookedTexts(
         corpus,
         tokenizer,
         frame,
@@ -53,6 +51,9 @@ def open_data(options: TextOptions, purpose: Purpose, progress: Progress = SILEN
         column=column,
         progress=progress,
     )
+    for note in documents.notes():  # after all that can fail: a mistake is told by itself
+        progress.tell(note)
+    return source
 
 
 def has_splits(options: TextOptions) -> bool:

@@ -11,7 +11,12 @@ from saescope.cli.report import count, json_object, json_option, line, metric, t
 from saescope.cli.source_options import parsed, source_options
 from saescope.metrics.defaults import MATCH_COSINE, N_CE_POSITIONS
 
-n_ce_positions_option = click.option(
+
+@click.command()
+@click.argument("checkpoint")
+@source_options
+@checkpoint_options
+@click.option(
     "--n-ce-positions",
     type=click.IntRange(min=0),
     default=N_CE_POSITIONS,
@@ -19,13 +24,6 @@ n_ce_positions_option = click.option(
     metavar="N",
     help="Texts: predictions that cross-entropy is measured on.",
 )
-
-
-@click.command()
-@click.argument("checkpoint")
-@source_options
-@checkpoint_options
-@n_ce_positions_option
 @click.option(
     "--against",
     metavar="CHECKPOINT",

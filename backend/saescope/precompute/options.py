@@ -1,51 +1,56 @@
-"""What can be chosen of a build."""
+"""What can be chosen of a build, and of the pass in it. No torch."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from saescope.metrics.defaults import N_CE_POSITIONS
-from saescope.store.errors import OptionError
+from saescope.options import check_fields, flag
+
+TopExamples = Annotated[int, Meta(ge=1, le=1000)]
+Samples = Annotated[int, Meta(ge=1, le=255)]
+Kept = Annotated[int, Meta(ge=1, le=10_000)]
+AtLeastOne = Annotated[int, Meta(ge=1)]
+DECIDES_NOTHING = {"decides": False}
+"""Metadata of a field that does not decide the result."""
 
 
 @dataclass(frozen=True)
 class BuildOptions:
     """Options of a build. All but the last three decide its result."""
 
-    n_top: int = 20
-    """Top examples per feature."""
-    n_samples: int = 5
-    """Examples per interval."""
-    n_neighbours: int = 10
-    """Nearest atoms per feature."""
-    n_coactivations: int = 10
-    """Co-firing features per feature."""
-    n_sample_items: int = 64
-    """Items whose codes and reconstructions are kept."""
-    n_top_tokens: int = 20
+    n_top: TopExamples = 20
+    """Strongest examples kept per feature, at most one per item."""
+    n_samples: Samples = 5
+    """Examples kept per activation interval."""
+    n_neighbours: Kept = 10
+    """Nearest atoms kept per feature."""
+    n_coactivations: Kept = 10
+    """Features kept per feature that fire at the same positions."""
+    n_sample_items: Kept = 64
+    """Items whose full codes and reconstructions are kept."""
+    n_top_tokens: Kept = 20
     """Texts: most frequent tokens kept per feature."""
-    n_top_logits: int = 10
+    n_top_logits: Kept = 10
     """Texts: tokens kept per feature whose logits its atom raises most, and as many that it lowers."""
-    n_ce_positions: int = N_CE_POSITIONS
+    n_ce_positions: Annotated[int, Meta(ge=0)] = N_CE_POSITIONS
     """Texts: predictions that cross-entropy is measured on; 0 leaves it out."""
     seed: int = 0
-    """Seed of the sampling hash."""
-    block_rows: int | None = None
+    """Of the samples."""
+    block_rows: AtLeastOne | None = field(default=None, metadata=flag(hidden=True))
     """Positions encoded at a time; None chooses by the width of the code."""
-    items_per_batch: int | None = field(default=None, metadata={"decides": False})
+    items_per_batch: AtLeastOne | None = field(default=None, metadata=DECIDES_NOTHING | flag(hidden=True))
     """Items read at a time; None lets the source choose."""
-    save_every_s: float = field(default=60.0, metadata={"decides": False})
+    save_every_s: float = field(default=60.0, metadata=DECIDES_NOTHING | flag(hidden=True))
     """Seconds between saved states of the pass."""
-    device: str = field(default="auto", metadata={"decides": False})
-    """'auto', 'cpu' or 'cuda'."""
+    device: str = field(default="auto", metadata=DECIDES_NOTHING | flag(metavar="DEVICE"))
+    """auto, cpu or cuda."""
 
     def __post_init__(self) -> None:
-        for name in ("n_neighbours", "n_coactivations", "n_sample_items", "n_top_tokens", "n_top_logits"):
-            if not 1 <= getattr(self, name) <= 10_000:
-                raise OptionError(f"{name} is {getattr(self, name)}: expected 1 to 10,000")
-        if self.n_ce_positions < 0:
-            raise OptionError(f"n_ce_positions is {self.n_ce_positions}: expected 0 or more")
+        check_fields(self)
 
     def deciding(self) -> dict[str, Any]:
         """The options that decide the result."""

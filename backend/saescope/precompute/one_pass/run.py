@@ -17,12 +17,14 @@ from jaxtyping import Bool, Int64
 
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.metrics.reconstruction import MetricSums
+from saescope.options import check_fields
 from saescope.precompute.one_pass.blocks import CodeBlock, Encoded, Encoder, Rows, Start, block_rows, rows_of
 from saescope.precompute.one_pass.crossing import Sent, finish_in_order
 from saescope.precompute.one_pass.decoding import Decoder
 from saescope.precompute.one_pass.histogram import RECTIFIED, HistogramSpec
 from saescope.precompute.one_pass.spill import SpillWriter
 from saescope.precompute.one_pass.state import FeatureState
+from saescope.precompute.options import AtLeastOne, Samples, TopExamples
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source
 from saescope.sources.targets import target_width
@@ -34,24 +36,19 @@ from saescope.store.write.atomic import replacing, storage_errors
 class PassOptions:
     """What decides the result of a pass, and nothing else."""
 
-    n_top: int = 20
+    n_top: TopExamples = 20
     """Top examples kept per feature, at most one per item."""
-    n_samples: int = 5
+    n_samples: Samples = 5
     """Examples sampled per feature and interval."""
     seed: int = 0
     """Seed of the sampling hash."""
     histogram: HistogramSpec = RECTIFIED
     """Bins of |activation|."""
-    block_rows: int | None = None
+    block_rows: AtLeastOne | None = None
     """Positions encoded at a time; None chooses by the width of the code."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.n_top <= 1000:
-            raise OptionError(f"{self.n_top} top examples per feature: expected 1 to 1000")
-        if not 1 <= self.n_samples <= 255:
-            raise OptionError(f"{self.n_samples} samples per interval: expected 1 to 255")
-        if self.block_rows is not None and self.block_rows < 1:
-            raise OptionError(f"block_rows is {self.block_rows}: expected 1 or more")
+        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ PHOTOS = SourceOptions(images="embedded:photos", patch=12, stride=4, image_mode=
 COLOUR_PHOTOS = SourceOptions(images="embedded:photos", patch=12, stride=4, image_mode="colour")
 
 ON_DIGITS: dict[str, Any] = {"n_features": 64, "tied": True}
-ON_PHOTOS: dict[str, Any] = {"architecture": "topk", "n_features": 192, "steps": 2000, "input_transform": "zca"}
+ON_PHOTOS: dict[str, Any] = {"architecture": "topk", "n_features": 192, "steps": 4000, "input_transform": "zca"}
 
 
 def demo(

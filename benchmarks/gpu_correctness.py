@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import logging
 from collections.abc import Callable, Iterator
@@ -13,9 +14,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from small_inputs import write_models, write_texts
+from training_speed import new_run
 
 from saescope.autoencoders import architecture
 from saescope.autoencoders.code_rows import CodeRows
+from saescope.autoencoders.largest import largest
+from saescope.autoencoders.objectives.protocol import StepInputs
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.autoencoders.registry import architectures
 from saescope.checkpoints import load_sae
@@ -62,6 +66,9 @@ def checks(device: torch.device, folder: Path, small: bool) -> dict[str, Callabl
             made[f"training {name} autocast"] = functools.partial(autocast, work, name)
     for name in architectures():
         made[f"codes {name}"] = functools.partial(codes, work, name)
+    made["largest of many"] = functools.partial(selected, work)
+    for name in ("topk", "relu", "jumprelu", "gated"):
+        made[f"gradients {name}"] = functools.partial(gradients, work, name)
     for name in PASSED:
         made[f"pass {name}"] = functools.partial(one_pass, work, name)
         made[f"pass {name} cut and resumed"] = functools.partial(resumed, work, name)
@@ -135,6 +142,39 @@ def codes(work: Work, name: str) -> str:
     )
     assert max(errors) <= RELATIVE, f"relative differences {errors[0]:.1e} and {errors[1]:.1e}"
     return f"codes {errors[0]:.1e}, reconstructions {errors[1]:.1e}, {int(flipped.sum())} of {n_firing} firings differ"
+
+
+def selected(work: Work) -> str:
+    """The k largest of many pre-activations, equal ones among them, are those that a stable sort gives first."""
+    n_rows, n, k = 256, 32_768 + 17, 32
+    z = torch.randn(n_rows, n, generator=torch.Generator().manual_seed(0))
+    z[::2] = (z[::2] * 8).round() / 8
+    found = largest(z.to(work.device), k, signed=True)
+    expected = torch.sort(z, dim=1, descending=True, stable=True).indices[:, :k]
+    assert torch.equal(found.indices.cpu().sort(1).values, expected.sort(1).values), "other places are chosen"
+    assert torch.equal(found.values.cpu(), z.gather(1, found.indices.cpu())), "values are not those of their places"
+    return f"{n_rows} rows of {n:,}, half of them full of equal values: the same {k}"
+
+
+def gradients(work: Work, name: str) -> str:
+    """Loss and gradients of a step whose code is sparse enough for the sparse path, at a size where a GPU takes it."""
+    small = work.device.type == "cpu"
+    sizes = argparse.Namespace(width=96, features=512 if small else 16_384, batch=256 if small else 1024, k=8, l0=8)
+    runs = [new_run(name, sizes, device) for device in (torch.device("cpu"), work.device)]
+    runs[1][0].model.load_state_dict(runs[0][0].model.state_dict())
+    losses, found = [], []
+    for run, x in runs:
+        silent = torch.zeros(sizes.features, dtype=torch.int64, device=x.device)
+        loss = run.objective.loss(run.model, StepInputs(x, 100, run.data.variance, silent, run.sparsity))
+        loss.total.backward()
+        losses.append(float(loss.total.detach()))
+        found.append({key: value.grad for key, value in run.model.named_parameters() if value.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    errors = {key: relative(found[1][key], value) for key, value in found[0].items()}
+    worst = max(errors, key=lambda key: errors[key])
+    assert errors[worst] <= 10 * RELATIVE, f"relative difference {errors[worst]:.1e} of the gradient of {worst}"
+    assert abs(losses[1] - losses[0]) <= RELATIVE * abs(losses[0]), f"losses {losses}"
+    return f"loss within {abs(losses[1] / losses[0] - 1):.1e}, gradients within {errors[worst]:.1e}"
 
 
 class Seen:
@@ -302,13 +342,14 @@ def out_of_memory(work: Work) -> str:
     if limited:
         total = torch.cuda.get_device_properties(work.device).total_memory
         torch.cuda.empty_cache()
-        torch.cuda.set_per_process_memory_fraction(min(1.0, (6 << 30) / total), work.device)
+        index = work.device.index or 0
+        torch.cuda.set_per_process_memory_fraction(min(1.0, (6 << 30) / total), index)
     try:
         with warnings_of("saescope.models") as said:
             found = Parts().run(run, [items], len(items))
     finally:
         if limited:
-            torch.cuda.set_per_process_memory_fraction(1.0, work.device)
+            torch.cuda.set_per_process_memory_fraction(1.0, index)
             torch.cuda.empty_cache()
     assert said, "there was no warning"
     error = relative(found, items)

@@ -93,14 +93,14 @@ class Contexts:
 
 @torch.inference_mode()
 def encode(sae: Autoencoder, parts: list[torch.Tensor]) -> None:
-    n_rows = block_rows(sae.n_features)
+    n_rows = block_rows(sae.n_features, parts[0].device)
     for part in parts:
         for rows in part.split(n_rows):
             if sae.select(rows) is None:
                 sae.encode(rows)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def make_sae(name: str, n_features: int, x: torch.Tensor, l0: float) -> Autoencoder:
     """Atoms are centred activations (with some noise where there are fewer of them than features)."""
     generator = torch.Generator().manual_seed(0)

@@ -38,6 +38,9 @@ NEEDS = (
     "jaxtyping",
     "pillow",
     "tokenizers",
+    "click",
+    "psutil",
+    "rich",
 )
 """Packages, by their names on PyPI."""
 

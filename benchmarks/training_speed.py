@@ -106,6 +106,7 @@ def new_run(name: str, arguments: argparse.Namespace, device: torch.device = CPU
         "topk": {"k": arguments.k},
         "relu": {"l1": 1.0, "l1_warmup": 0.0},
         "jumprelu": {"l0_weight": 1.0, "l1_warmup": 0.0},
+        "gated": {"l1": 1.0, "l1_warmup": 0.0},
     }[name]
     table = RandomTable(2 * arguments.batch, arguments.width)
     config = TrainingConfig(

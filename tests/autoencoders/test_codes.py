@@ -10,8 +10,9 @@ from saescope.autoencoders import architecture, architectures
 from saescope.autoencoders.abstopk.module import AbstopkConfig
 from saescope.autoencoders.groupmax.module import GroupmaxConfig, largest_of_groups
 from saescope.autoencoders.kl.module import KlConfig
+from saescope.autoencoders.largest import GROUP, any_largest, largest, largest_in_groups
 from saescope.autoencoders.linear import LinearAutoencoder
-from saescope.autoencoders.topk.module import TopkConfig, largest
+from saescope.autoencoders.topk.module import TopkConfig
 from saescope.store.errors import UserError
 
 D_IN, N_FEATURES, BATCH = 7, 20, 33
@@ -172,3 +173,24 @@ def test_a_pre_activation_at_its_threshold_does_not_pass_and_negative_thresholds
 def test_no_features_are_refused() -> None:
     with pytest.raises(UserError, match="n_features is 0"):
         architecture("relu").config(d_in=3, n_features=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("n", "k"), [(16 * GROUP, 3), (40 * GROUP + 17, 8), (4 * GROUP + 1, 4), (64 * GROUP, 1)])
+def test_the_largest_of_groups_are_those_that_a_stable_sort_gives_first(dtype: torch.dtype, n: int, k: int) -> None:
+    z = torch.randn(30, n, generator=torch.Generator().manual_seed(n))
+    z[10:20] = z[10:20].round()  # equal ones, also across groups
+    z[20:25] = -z[20:25].abs().clamp(min=1) * (torch.arange(n) % 5 != 0)  # 0.0 and -0.0 beside negative ones
+    z = z.to(dtype)
+    expected = torch.sort(z, dim=1, descending=True, stable=True)
+    found = largest_in_groups(z, k)
+    assert torch.equal(found, expected.indices[:, :k])
+    assert torch.equal(any_largest(z, k).values.sort(1, descending=True).values, expected.values[:, :k])
+
+
+def test_a_nan_is_among_the_largest_of_groups_whatever_its_sign() -> None:
+    z = torch.randn(2, 8 * GROUP + 5, generator=torch.Generator().manual_seed(0))
+    z[0, 300] = float("nan")
+    z[1, 8 * GROUP + 2] = -torch.tensor(float("nan"))
+    assert torch.signbit(z[1, 8 * GROUP + 2])
+    assert largest_in_groups(z, 2)[:, 0].tolist() == [300, 8 * GROUP + 2]

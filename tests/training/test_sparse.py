@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from saescope.autoencoders.largest import largest
 from saescope.autoencoders.objectives import sparse
-from saescope.autoencoders.topk.module import largest
 
 BATCH, D_IN, N = 31, 11, 40
 

@@ -101,7 +101,7 @@ class Reconstruction:
     def __init__(self, sae: Autoencoder) -> None:
         self.sae = sae
         self.device = next(sae.parameters()).device
-        self.n_rows = block_rows(sae.n_features)
+        self.n_rows = block_rows(sae.n_features, self.device)
         self.encoder, self.decoder = Encoder(sae, self.n_rows, self.device), Decoder(sae)
 
     def __call__(self, x: Float[Tensor, "row d_in"]) -> Float[Tensor, "row d_out"]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Never
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from saescope.autoencoders.abstopk.module import AbstopkAutoencoder, AbstopkConfig
+from saescope.autoencoders.largest import any_largest
 from saescope.autoencoders.objectives.auxk import AuxkObjective
 from saescope.autoencoders.protocol import Selection
 from saescope.autoencoders.settings.linear import AuxkSettings
@@ -24,4 +24,4 @@ class AbstopkObjective(AuxkObjective[AbstopkAutoencoder, AuxkSettings[Never]]):
         return z
 
     def choose(self, model: AbstopkAutoencoder, z: Float[Tensor, "batch n_features"]) -> Selection:
-        return Selection(*reversed(torch.topk(z.abs(), self.k, dim=1, sorted=False)))
+        return any_largest(z.abs(), self.k)  # any choice among equal ones trains as well

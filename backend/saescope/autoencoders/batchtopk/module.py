@@ -17,9 +17,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from saescope.autoencoders.largest import largest
 from saescope.autoencoders.linear import LinearAutoencoder, LinearConfig
 from saescope.autoencoders.protocol import Selection
-from saescope.autoencoders.topk.module import check_k, largest
+from saescope.autoencoders.topk.module import check_k
 
 UNCALIBRATED = -1.0
 """The threshold of an SAE that has none yet."""

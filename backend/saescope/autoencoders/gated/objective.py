@@ -56,7 +56,7 @@ class GatedObjective(LinearObjective[GatedAutoencoder, GatedSettings[Never]]):
         learns = self.own.gate_decoder == "learns"
         gate_W_dec, gate_b_dec = (t if learns else t.detach() for t in (model.W_dec, model.b_dec))
         weights = l1_weights(model, self.own)
-        if sparse.pays(lambda: float(open_gates.sum()) / u.numel(), x.device):
+        if sparse.pays(lambda: float(open_gates.sum()) / u.numel(), u):
             entries = sparse.entries_of_mask(open_gates)
             at = sparse.pre_activations_at(entries, u.detach(), model.centred(x), model.encoder_rows, None)
             gates = torch.relu(at + sparse.at_features(entries, model.b_gate))

@@ -98,7 +98,7 @@ class JumpreluObjective(LinearObjective[JumpreluAutoencoder, JumpreluSettings[Ne
         c, x, n_batch = self.own, inputs.x, inputs.x.shape[0]
         z = model.pre_activations(x)
         near = z.detach() > model.threshold.detach() - c.bandwidth / 2
-        if sparse.pays(lambda: float(near.sum()) / near.numel(), x.device):
+        if sparse.pays(lambda: float(near.sum()) / near.numel(), z):
             entries = sparse.entries_of_mask(near)
             at = sparse.pre_activations_at(entries, z.detach(), model.centred(x), model.encoder_rows, model.b_enc)
             theta = sparse.at_features(entries, model.threshold)

@@ -70,7 +70,7 @@ class AuxkObjective(LinearObjective[LinearModel, AuxkOwn]):
         n, x = self.run.n_features, inputs.x
         z = model.pre_activations(x)
         chosen = self.choose(model, z.detach())
-        if sparse.pays(lambda: self.k / n, x.device):
+        if sparse.pays(lambda: self.k / n, z):
             if isinstance(chosen, Selection):
                 entries = sparse.entries_of_selection(chosen, n)
             else:

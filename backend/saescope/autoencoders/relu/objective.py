@@ -49,7 +49,7 @@ class ReluObjective(LinearObjective[ReluAutoencoder, ReluSettings[Never]]):
         mask = z.detach() > 0
         n_batch = x.shape[0]
         firing = mask.sum(0)
-        if sparse.pays(lambda: float(firing.sum()) / mask.numel(), x.device):
+        if sparse.pays(lambda: float(firing.sum()) / mask.numel(), z):
             entries = sparse.entries_of_mask(mask)
             values = (
                 z.detach()[entries.rows, entries.features]

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saescope.autoencoders.largest import largest
 from saescope.autoencoders.linear import LinearAutoencoder, LinearConfig
 from saescope.autoencoders.protocol import Selection
 from saescope.store.errors import OptionError
@@ -70,26 +70,3 @@ def scattered(chosen: Selection, n_features: int) -> Float[Tensor, "batch n_feat
     """A selection as dense codes."""
     codes = chosen.values.new_zeros(len(chosen.values), n_features)
     return codes.scatter_(1, chosen.indices, chosen.values)
-
-
-def largest(z: Float[Tensor, "batch n_features"], k: int, *, signed: bool = False) -> Selection:
-    """The k largest entries of each row; of equal ones at the border, those with the lowest index. ReLU is applied,
-    except with `signed`.
-
-    Order inside a row is unspecified. A row's result depends on that row alone.
-    """
-    n = z.shape[1]
-    if k >= n:
-        every = torch.arange(n, device=z.device).expand(z.shape[0], n)
-        return Selection(every.contiguous(), z if signed else torch.relu(z))
-    values, indices = torch.topk(z, k + 1, dim=1, sorted=True)
-    # topk leaves open which of equal values it takes. Only a tie across the border that is kept changes the code.
-    tied = values[:, k - 1] == values[:, k]
-    if not signed:
-        tied &= values[:, k] > 0
-    values, indices = values[:, :k], indices[:, :k]
-    if bool(tied.any()):
-        rows = torch.nonzero(tied).squeeze(1)
-        ordered, order = torch.sort(z[rows], dim=1, descending=True, stable=True)
-        values[rows], indices[rows] = ordered[:, :k], order[:, :k]
-    return Selection(indices.contiguous(), values.contiguous() if signed else torch.relu(values))

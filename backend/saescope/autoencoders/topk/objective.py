@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Never
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saescope.autoencoders.largest import any_largest
 from saescope.autoencoders.objectives.auxk import AuxkObjective
 from saescope.autoencoders.protocol import Selection
 from saescope.autoencoders.settings.linear import AuxkSettings
@@ -21,5 +21,4 @@ class TopkObjective(AuxkObjective[TopkAutoencoder, AuxkSettings[Never]]):
         return TopkAutoencoder(TopkConfig(**self.fields(d_in), k=self.k))
 
     def choose(self, model: TopkAutoencoder, z: Float[Tensor, "batch n_features"]) -> Selection:
-        # Any choice among equal values trains as well, so `largest` and its order of ties is not needed.
-        return Selection(*reversed(torch.topk(z, self.k, dim=1, sorted=False)))
+        return any_largest(z, self.k)  # any choice among equal ones trains as well

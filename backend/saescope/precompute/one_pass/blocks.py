@@ -6,6 +6,7 @@ does not depend on batch settings or on where a cut run was resumed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import repeat
@@ -24,9 +25,17 @@ from saescope.sources.protocol import Source, flat_positions
 from saescope.sources.targets import flat_targets
 
 
-def block_rows(n_features: int) -> int:
-    """Rows encoded at a time: as many as keep a dense block of codes at 16 million values (64 MiB), 64 to 4,096."""
-    return int(np.clip(2**24 // n_features, 64, 4096))
+def block_rows(n_features: int, device: torch.device | None = None) -> int:
+    """Rows encoded at a time: as many as keep a dense block of codes in bounds.
+
+    On a CPU 16 million values (64 MiB), 64 to 4,096 rows. On a GPU, which a small product leaves idle, a 64th of its
+    memory, 16 to 256 million values, 64 to 16,384 rows.
+    """
+    if device is None or device.type != "cuda":
+        return int(np.clip(2**24 // n_features, 64, 4096))
+    memory = torch.cuda.get_device_properties(device).total_memory
+    values = 2 ** int(np.clip(math.log2(memory / 64 / 4), 24, 28))
+    return int(np.clip(values // n_features, 64, 2**14))
 
 
 @dataclass(frozen=True)

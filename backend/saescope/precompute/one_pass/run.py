@@ -109,7 +109,7 @@ def run_pass(
     check_source(sae, source)
     device = device or torch.device("cpu")
     sae = sae.to(device).eval()
-    n_rows = options.block_rows or block_rows(sae.n_features)
+    n_rows = options.block_rows or block_rows(sae.n_features, device)
     run = _Run.begin(sae, source, options, decode, whitening, folder, device)
     work = _Work(run, Encoder(sae, n_rows, device), Decoder(sae) if decode else None, metric_items, observe)
     ahead = ahead if ahead is not None else int(device.type == "cuda")

@@ -71,7 +71,7 @@ def sort_keys(name: str, rows: pa.Table) -> list[npt.NDArray[Any]]:
             codes = values
             array = values.fill_null(0).to_numpy(zero_copy_only=False)
         if codes.null_count:
-            array = np.where(codes.is_null().to_numpy(zero_copy_only=False), np.iinfo(np.int64).min, array)
+            array = np.where(codes.is_null().to_numpy(zero_copy_only=False), np.int64(np.iinfo(np.int64).min), array)
         keys.append(array)
     return keys
 

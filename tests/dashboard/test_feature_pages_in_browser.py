@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from saescope.store import FeatureStore
-from tests.dashboard.browser_pages import address, part
+from tests.dashboard.browser_pages import address, boxes_at_rest, part
 from tests.dashboard.conftest import Serve
 
 if TYPE_CHECKING:
@@ -70,11 +70,9 @@ def test_everything_essential_is_above_the_fold_and_nothing_jumps(
     for feature in (5, 6, 40):
         open_feature(browser_page, serve_store(digits_store), feature)
         part(browser_page, "_feature_neighbours").locator("a").first.wait_for()
-        boxes = [part(browser_page, key).bounding_box() for key in keys]
-        assert all(box is not None for box in boxes)
-        places.append([(round(box["x"]), round(box["y"])) for box in boxes if box])
+        boxes = boxes_at_rest(browser_page, keys)
+        places.append([(round(box["x"]), round(box["y"])) for box in boxes])
         last = boxes[-1]
-        assert last is not None
         assert last["y"] + last["height"] < 900
     assert places[0] == places[1] == places[2]
 

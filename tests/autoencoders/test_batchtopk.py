@@ -83,5 +83,5 @@ def test_group_sizes_must_be_a_list_of_whole_numbers(given: object, tmp_path: Pa
     native.save(filled(0.5), tmp_path)
     path = tmp_path / "cfg.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"group_sizes": given}))
-    with pytest.raises(FaultsError, match="expected a list of whole numbers"):
+    with pytest.raises(FaultsError, match="expected a list of values, each a whole number"):
         load_sae(tmp_path)

@@ -74,7 +74,7 @@ def test_docstrings_of_fields_come_from_the_source_through_inheritance() -> None
         ({"size": float("inf")}, "size is inf"),
         ({"filled": 1}, "filled is 1, expected true or false\n--filled/--empty"),
         ({"tips": "blunt"}, "tips is 'blunt', expected sharp or round"),
-        ({"widths": (4, 0)}, "widths is (4, 0), expected values, each a whole number of at least 1"),
+        ({"widths": (4, 0)}, "widths is (4, 0), expected a list of values, each a whole number of at least 1"),
         ({"share": 1.5}, "share is 1.5, expected a number between 0 and 1"),
         ({"share": None}, "share is None"),
     ],

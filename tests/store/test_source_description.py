@@ -71,10 +71,10 @@ def test_old_manifests_lack_what_came_later() -> None:
     ("wrong", "says"),
     [
         ({"n_items": "many"}, "source.n_items is 'many', expected"),
-        ({"n_items": -1}, "source.n_items is -1, expected a whole number from 0"),
+        ({"n_items": -1}, "source.n_items is -1, expected a whole number of at least 0"),
         ({"input_shape": "8 x 8"}, "source.input_shape is '8 x 8', expected"),
-        ({"input_shape": [8, 8]}, "source.input_shape is [8, 8], expected a list of 3 whole numbers from 1"),
-        ({"patch": 0}, "source.patch is 0, expected a whole number from 1"),
+        ({"input_shape": [8, 8]}, "source.input_shape is [8, 8], expected 3 values, each a whole number of at least 1"),
+        ({"patch": 0}, "source.patch is 0, expected a whole number of at least 1"),
         ({"label_words": ["digit"]}, "source.label_words is ['digit'], expected an object"),
         ({"kind": 3}, "source.kind is 3, expected text"),
     ],

@@ -5,8 +5,9 @@ The names below are imported when they are first used, so that options alone cos
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from saescope.store.lazy import lazy
 
 if TYPE_CHECKING:
     from saescope.models.hooked import HookedModel
@@ -29,22 +30,19 @@ __all__ = [
     "read_config",
 ]
 
-_LAZY = {
-    "HookPoint": "hooks",
-    "HookedModel": "hooked",
-    "LoadedModel": "loading",
-    "ModelOptions": "options",
-    "Unembedding": "unembedding",
-    "find_hook": "hooks",
-    "hook_names": "hooks",
-    "load_image_processor": "loading",
-    "load_model": "loading",
-    "load_tokenizer": "loading",
-    "read_config": "loading",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy(
+    __name__,
+    {
+        "HookPoint": "hooks",
+        "HookedModel": "hooked",
+        "LoadedModel": "loading",
+        "ModelOptions": "options",
+        "Unembedding": "unembedding",
+        "find_hook": "hooks",
+        "hook_names": "hooks",
+        "load_image_processor": "loading",
+        "load_model": "loading",
+        "load_tokenizer": "loading",
+        "read_config": "loading",
+    },
+)

@@ -11,7 +11,7 @@ from dataclasses import Field, dataclass, fields, replace
 from functools import cache
 from typing import Any, Never, TypeVar, Union, get_args, get_type_hints
 
-from saescope.options.expectation import bare
+from saescope.store.format.expectation import bare
 
 Open = TypeVar("Open", None, Never)
 """None where a field may be left open, Never where all such fields are filled in."""

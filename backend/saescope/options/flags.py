@@ -10,9 +10,9 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
-from saescope.options.expectation import bare, constraints
 from saescope.options.fields import Flag, field_docstrings, flag_of, value_types
 from saescope.store.errors import OptionError
+from saescope.store.format.expectation import bare, constraints
 
 F = TypeVar("F", bound=Callable[..., Any])
 METAVARS = {int: "N", float: "X", str: "NAME", Path: "PATH"}

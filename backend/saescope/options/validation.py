@@ -8,9 +8,9 @@ from typing import Any, Never
 
 import msgspec
 
-from saescope.options.expectation import expectation
 from saescope.options.fields import field_docstrings, flag_of, value_types
 from saescope.store.errors import OptionError
+from saescope.store.format.expectation import expectation
 
 
 def check_fields(record: Any) -> None:

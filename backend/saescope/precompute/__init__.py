@@ -5,8 +5,9 @@ The names below are imported when they are first used, so that options alone cos
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from saescope.store.lazy import lazy
 
 if TYPE_CHECKING:
     from saescope.precompute.build import build_entry
@@ -14,10 +15,4 @@ if TYPE_CHECKING:
 
 __all__ = ["BuildOptions", "build_entry"]
 
-_LAZY = {"BuildOptions": "options", "build_entry": "build"}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy(__name__, {"BuildOptions": "options", "build_entry": "build"})

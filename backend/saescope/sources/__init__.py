@@ -5,8 +5,9 @@ The names below are imported when they are first used, so that options alone cos
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from saescope.store.lazy import lazy
 
 if TYPE_CHECKING:
     from saescope.sources.kinds import SourceOptions
@@ -29,22 +30,19 @@ __all__ = [
     "open_source",
 ]
 
-_LAZY = {
-    "ActivationBatch": "protocol",
-    "ActivationTable": "protocol",
-    "DataOptions": "options",
-    "Source": "protocol",
-    "SourceOptions": "kinds",
-    "TokenSource": "protocol",
-    "flat_positions": "protocol",
-    "has_splits": "opening",
-    "held_out": "split",
-    "held_out_items": "split",
-    "open_source": "opening",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy(
+    __name__,
+    {
+        "ActivationBatch": "protocol",
+        "ActivationTable": "protocol",
+        "DataOptions": "options",
+        "Source": "protocol",
+        "SourceOptions": "kinds",
+        "TokenSource": "protocol",
+        "flat_positions": "protocol",
+        "has_splits": "opening",
+        "held_out": "split",
+        "held_out_items": "split",
+        "open_source": "opening",
+    },
+)

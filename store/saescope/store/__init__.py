@@ -11,8 +11,7 @@ The names below are imported when they are first used, so that the errors alone 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from saescope.store.errors import (
     CheckpointError,
@@ -27,6 +26,7 @@ from saescope.store.errors import (
     UnknownItem,
     UserError,
 )
+from saescope.store.lazy import lazy
 
 if TYPE_CHECKING:
     from saescope.store.read.entry import Entry
@@ -49,14 +49,11 @@ __all__ = [
     "UserError",
 ]
 
-_LAZY = {
-    "Entry": "saescope.store.read.entry",
-    "FeatureStore": "saescope.store.read.reader",
-    "Sweep": "saescope.store.read.reader",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy(
+    __name__,
+    {
+        "Entry": "read.entry",
+        "FeatureStore": "read.reader",
+        "Sweep": "read.reader",
+    },
+)

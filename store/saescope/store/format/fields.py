@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
@@ -12,12 +11,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-MOST = 2**63 - 1
-"""The largest whole number of a table."""
+from saescope.store.format.expectation import MOST, expectation
+
 Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 NOT_IN_FILE = {"not_in_file": True}
 """Metadata of a dataclass's field that is no key of the JSON."""
-_IN_WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
 
 
 def parse_object(data: bytes | str) -> dict[str, Any]:
@@ -56,9 +54,9 @@ def type_fault(value: Any, expected: Any) -> str | None:
     """What was expected of a JSON value, in words; None where it fits. Floats are finite."""
     try:
         msgspec.convert(value, expected)
-    except msgspec.ValidationError as error:
-        return _in_words(expected) or str(error)
-    return None if not isinstance(value, float) or math.isfinite(value) else _IN_WORDS[float]
+    except msgspec.ValidationError:
+        return expectation(expected, optional=True)
+    return None if not isinstance(value, float) or math.isfinite(value) else "a finite number"
 
 
 def shown(value: Any) -> str:
@@ -81,21 +79,3 @@ def _types(cls: type) -> dict[str, Any]:
 @cache
 def _required(cls: type) -> frozenset[str]:
     return frozenset(f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
-
-
-def _in_words(expected: Any) -> str | None:
-    origin, given = typing.get_origin(expected), typing.get_args(expected)
-    if origin is Annotated:
-        words = _in_words(given[0])
-        for meta in (m for m in given[1:] if isinstance(m, msgspec.Meta)):
-            words = meta.description or (words if meta.ge is None else f"{words} from {meta.ge}")
-        return words
-    if origin is typing.Literal:
-        return f"one of {', '.join(map(str, given))}"
-    if origin in (typing.Union, types.UnionType):
-        choices = [_in_words(each) for each in given if each is not type(None)]
-        return " or ".join([*filter(None, choices), *(["null"] if type(None) in given else [])])
-    if origin in (tuple, list) and given:
-        of = (_in_words(given[0]) or "a value").removeprefix("a ").replace("number", "numbers")
-        return f"a list of {of}" if origin is list or given[-1] is ... else f"a list of {len(given)} {of}"
-    return "an object" if origin is dict else _IN_WORDS.get(expected)

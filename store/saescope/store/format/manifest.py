@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 
 from saescope.store.errors import StoreError, StoreFaults
-from saescope.store.format.fields import MOST, Count, field_faults, nested_faults, parse_object
+from saescope.store.format.expectation import MOST
+from saescope.store.format.fields import Count, field_faults, nested_faults, parse_object
 from saescope.store.format.source import source_faults
 
 

@@ -14,7 +14,8 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 
 from saescope.store.errors import StoreFaults
-from saescope.store.format.fields import MOST, NOT_IN_FILE, Count, field_faults, field_types, shown
+from saescope.store.format.expectation import MOST
+from saescope.store.format.fields import NOT_IN_FILE, Count, field_faults, field_types, shown
 
 Pixels = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 Shape = tuple[Pixels, Pixels, Pixels]

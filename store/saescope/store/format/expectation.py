@@ -1,13 +1,28 @@
-"""What an annotation admits, in words: `a whole number of at least 1`, `mean or geometric_median`."""
+"""What an annotation admits, in words: `a whole number of at least 1`, `mean or geometric_median`.
+
+A `msgspec.Meta` with a description says it itself.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+MOST = 2**63 - 1
+"""The largest whole number of a table: a bound that goes without saying."""
+WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    dict: "an object",
+    list: "a list",
+    type(None): "null",
+    Path: "a path",
+}
 
 
 def without_none(annotation: Any) -> Any:
@@ -29,21 +44,25 @@ def constraints(annotation: Any) -> msgspec.Meta:
     return found[0] if found else msgspec.Meta()
 
 
-def expectation(annotation: Any) -> str:
-    """What a value has to be."""
+def expectation(annotation: Any, *, optional: bool = False) -> str:
+    """What a value has to be. That it may be None is said where it is `optional`."""
+    if optional and type(None) in get_args(annotation):
+        return f"{expectation(annotation)} or null"
     inner, limits = bare(annotation), constraints(annotation)
-    if get_origin(inner) is Literal:
-        return one_of(get_args(inner))
-    if get_origin(inner) is tuple:
-        each = get_args(inner)
-        if each[-1] is not Ellipsis:
-            return f"{len(each)} values, each {expectation(each[0])}"
-        least = f"at least {limits.min_length} values" if limits.min_length else "values"
-        return f"{least}, each {expectation(each[0])}"
-    several = [arg for arg in get_args(inner) if arg is not type(None)]
-    if several and inner is not None and get_origin(inner) is not None:
-        return " or ".join(expectation(arg) for arg in several)
-    return " ".join(filter(None, [WORDS.get(inner, getattr(inner, "__name__", str(inner))), _bounds(limits)]))
+    if limits.description:
+        return limits.description
+    kind, given = get_origin(inner), get_args(inner)
+    if kind is Literal:
+        return one_of(given)
+    if kind is tuple and given[-1] is not Ellipsis:
+        return f"{len(given)} values, each {expectation(given[0])}"
+    if kind in (tuple, list):
+        least = f"at least {limits.min_length} values" if limits.min_length else "a list of values"
+        return f"{least}, each {expectation(given[0])}"
+    if kind in (Union, UnionType):
+        return " or ".join(expectation(each) for each in given if each is not type(None))
+    plain = kind or inner
+    return " ".join(filter(None, [WORDS.get(plain, getattr(plain, "__name__", str(plain))), _bounds(limits)]))
 
 
 def one_of(values: tuple[Any, ...]) -> str:
@@ -54,6 +73,7 @@ def one_of(values: tuple[Any, ...]) -> str:
 
 def _bounds(limits: msgspec.Meta) -> str:
     low, high = limits.ge, limits.le
+    high = None if high == MOST else high
     if low is not None and high is not None:
         return f"between {low} and {high}"
     if limits.gt is not None and limits.lt is not None:

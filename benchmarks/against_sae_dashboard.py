@@ -32,7 +32,7 @@ from saescope.autoencoders.protocol import Autoencoder
 from saescope.autoencoders.topk.module import TopkAutoencoder, TopkConfig
 from saescope.checkpoints import load_sae
 from saescope.checkpoints.formats import native
-from saescope.models.packing import plain
+from saescope.models.packed_linear import plain
 from saescope.precompute import BuildOptions, build_entry
 from saescope.sources import SourceOptions, open_source
 from saescope.sources.protocol import Source, flat_positions

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from saescope.models.packing import (
+from saescope.models.packed_linear import (
     SMALLEST,
     PackedLinear,
     head_in_place,

@@ -18,7 +18,7 @@ from saescope.store.check.verification import verify
 from saescope.store.format.paths import StorePaths
 from saescope.store.labels import label_sentence
 from saescope.store.read.export import export
-from saescope.store.read.older import modernised
+from saescope.store.read.older_tables import modernised
 from saescope.store.write.writer import hash_file
 
 TRICKY = [

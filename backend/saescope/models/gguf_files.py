@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from saescope.models.cache import cache_folder, remembered_sha256
-from saescope.models.quiet import quiet
+from saescope.models.silence import quiet
 from saescope.progress import SILENT, Progress
 from saescope.store.errors import CheckpointError, StorageError
 from saescope.store.write import atomic

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from saescope.models.families import find_blocks
 from saescope.models.hooks import find_hook
 from saescope.models.loading import LoadedModel
-from saescope.models.packing import head_in_place, packed_head
+from saescope.models.packed_linear import head_in_place, packed_head
 from saescope.models.parts import Parts
 from saescope.models.splicing import Spliced, Splicing, runs_of
 from saescope.models.taps import run_until, run_until_all

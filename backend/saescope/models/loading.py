@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from saescope.autoencoders.device import choose_device
-from saescope.models.locating import Located, loading_errors, locate
+from saescope.models.location import Located, loading_errors, locate
 from saescope.models.options import DType, ModelOptions
-from saescope.models.packing import pack_linear_layers, plain
-from saescope.models.quiet import quiet
+from saescope.models.packed_linear import pack_linear_layers, plain
+from saescope.models.silence import quiet
 from saescope.progress import SILENT, Progress
 from saescope.store.errors import CheckpointError
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.models.hooked import HookedModel
 from saescope.models.loading import load_model, load_tokenizer
-from saescope.models.quiet import quiet
+from saescope.models.silence import quiet
 from saescope.probing.probe import Probe, check_model, model_options
 from saescope.probing.result import ProbeResult
 from saescope.sources.texts.framing import excluded_tokens, frame_of, tokenizer_sha256

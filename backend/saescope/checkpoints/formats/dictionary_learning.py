@@ -129,8 +129,8 @@ def load(files: CheckpointFiles, assume: Assumptions) -> Loaded:
 def _architecture(dict_class: str | None, tensors: dict[str, Tensor], assume: Assumptions, where: str) -> str:
     if dict_class is not None and dict_class not in CLASSES:
         raise CheckpointError(f"config.json has dict_class {dict_class!r}", f"known: {', '.join(CLASSES)}")
-    told = _class_of(tensors)
-    if dict_class is None and told == "TopK or BatchTopK":
+    recognised = _class_of(tensors)
+    if dict_class is None and recognised == "TopK or BatchTopK":
         chosen = assume.get("activation")
         if chosen not in ("topk", "batchtopk"):
             raise CheckpointError(
@@ -139,7 +139,7 @@ def _architecture(dict_class: str | None, tensors: dict[str, Tensor], assume: As
                 how_to_assume("activation") + " or batchtopk",
             )
         return str(chosen)
-    name = dict_class or told
+    name = dict_class or recognised
     if name is None and {*_LINEAR, "decoder.bias"} <= set(tensors):
         name = "AutoEncoderNew"
     if name is None and {"W_enc", "W_dec", "threshold"} <= set(tensors):
@@ -147,9 +147,9 @@ def _architecture(dict_class: str | None, tensors: dict[str, Tensor], assume: As
     if name is None:
         raise CheckpointError(f"{where} holds none of dictionary_learning's classes: {', '.join(sorted(tensors)[:8])}")
     expected = {"AutoEncoderTopK": "TopK or BatchTopK", "BatchTopKSAE": "TopK or BatchTopK"}.get(name, name)
-    if told is not None and told != expected:
+    if recognised is not None and recognised != expected:
         raise CheckpointError(
-            f"config.json says dict_class {name}, but the tensors are those of {told}",
+            f"config.json says dict_class {name}, but the tensors are those of {recognised}",
             "correct dict_class in config.json",
         )
     return CLASSES[name]

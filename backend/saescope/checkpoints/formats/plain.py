@@ -238,18 +238,18 @@ def _activation(
 ) -> tuple[str, dict[str, Any], list[str]]:
     """The architecture, its fields and `tensors`, and notes."""
     tensors: dict[str, Tensor] = {}
-    told, recorded_k, scalar = None, _recorded_k(content, weights), None
+    recognised, recorded_k, scalar = None, _recorded_k(content, weights), None
     logarithm = next((n for n in ("log_threshold", "jumprelu.log_threshold") if weights.has(n)), None)
     if logarithm is not None:
-        told, tensors["threshold"] = "jumprelu", torch.exp(weights.take(logarithm, "n_features"))
+        recognised, tensors["threshold"] = "jumprelu", torch.exp(weights.take(logarithm, "n_features"))
     elif weights.has("threshold"):
         if content.tensors["threshold"].numel() == 1:
-            told, scalar = "batchtopk", weights.number("threshold")
+            recognised, scalar = "batchtopk", weights.number("threshold")
         else:
-            told, tensors["threshold"] = "jumprelu", weights.take("threshold", "n_features")
+            recognised, tensors["threshold"] = "jumprelu", weights.take("threshold", "n_features")
     elif recorded_k is not None:
-        told = "topk"
-    name = assume.settle("activation", told, where)
+        recognised = "topk"
+    name = assume.settle("activation", recognised, where)
     notes: list[str] = []
     if name is None:
         name = "relu"

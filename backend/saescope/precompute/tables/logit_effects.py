@@ -94,7 +94,7 @@ def _multiplication(
     tokens: Float[Tensor, "token d_model"],
 ) -> Callable[[Float[Tensor, "feature d_model"]], Float[Tensor, "feature token"]]:
     """The function x -> x tokens^T."""
-    from saescope.models.packing import can_pack, packed, times_packed
+    from saescope.models.packed_linear import can_pack, packed, times_packed
 
     if not can_pack(tokens):
         return lambda x: x @ tokens.T

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt32
 
-from saescope.models.quiet import quiet
+from saescope.models.silence import quiet
 from saescope.sources.texts.documents import Document, Scalar
 from saescope.sources.texts.rendering import Rendering
 

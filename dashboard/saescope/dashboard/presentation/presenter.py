@@ -106,8 +106,8 @@ class Presenter:
     def draw_examples(
         self, examples: Sequence[Example], items: Items, *, key: str, strongest: float, whole: bool
     ) -> None:
-        """Draw examples whose items can all be drawn."""
-        raise NotImplementedError
+        """Draw examples whose items can all be drawn; here as rows of numbers."""
+        self._rows(examples, items, key=key)
 
     def show_lists(self, feature_id: int, n_firing: int, *, key: str) -> None:
         """What belongs to a feature beside its histogram."""

@@ -15,7 +15,7 @@ from saescope.store.format.thresholds import DENSE_DENSITY
 FORMAT_NAME = "saescope-store"
 FORMAT_VERSION = 1
 TABLES_VERSION = 2
-"""Raised when a column of the same name and type means something else: see `read.older`."""
+"""Raised when a column of the same name and type means something else: see `read.older_tables`."""
 
 
 @dataclass(frozen=True)

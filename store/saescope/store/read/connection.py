@@ -15,7 +15,7 @@ from saescope.store.format.paths import VersionPaths
 from saescope.store.format.schema import TABLES
 from saescope.store.format.tables import read_parquet
 from saescope.store.read.index import IndexPool
-from saescope.store.read.older import modernised
+from saescope.store.read.older_tables import modernised
 
 
 class Connection:

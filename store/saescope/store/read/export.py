@@ -19,7 +19,7 @@ from saescope.store.errors import OptionError, StoreError
 from saescope.store.format.schema import TABLES_VERSION
 from saescope.store.format.tables import write_parquet
 from saescope.store.read.entry import Entry
-from saescope.store.read.older import selection
+from saescope.store.read.older_tables import selection
 from saescope.store.write.atomic import make_folder, new_folder, replacing
 from saescope.store.write.writer import hash_file
 

@@ -24,7 +24,7 @@ from saescope.store.errors import StorageError, StoreError
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.paths import VersionPaths
 from saescope.store.format.schema import TABLES
-from saescope.store.read.older import selection
+from saescope.store.read.older_tables import selection
 from saescope.store.write.atomic import make_folder, temporary_name
 
 INDEX_LAYOUT = 2

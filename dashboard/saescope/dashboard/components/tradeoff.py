@@ -86,6 +86,49 @@ def _near(references: Sequence[Reference], points: Sequence[Point]) -> list[Refe
     return [r for r in cut if r.points]
 
 
+def _front_trace(front: Sequence[Point]) -> charts.Trace:
+    return {
+        "type": "scatter", "mode": "lines", "name": "Pareto front", "hoverinfo": "skip",
+        "x": [p.x for p in front], "y": [p.y for p in front], "showlegend": True,
+        "line": {"color": theme.LINE[theme.scheme()], "width": 11, "shape": "linear"},
+    }  # fmt: skip
+
+
+def _reference_trace(reference: Reference, colour: str, y: Metric) -> charts.Trace:
+    return {
+        "type": "scatter", "mode": "lines+markers", "name": reference.title, "showlegend": False,
+        "x": [p[0] for p in reference.points], "y": [p[1] for p in reference.points],
+        "line": {"color": colour, "width": 1.2, "dash": "dash"}, "marker": {"size": 4, "color": colour},
+        "hovertext": [
+            f"<b>{escape(reference.title)}</b><br>{count(n)} components<br>{y.short}: {y.write(error)}"
+            for _, error, n in reference.points
+        ],
+        "hoverinfo": "text",
+    }  # fmt: skip
+
+
+def _curve_trace(curve: Curve, nth: int, picked: Collection[str]) -> charts.Trace:
+    """`nth` curve of its architecture, from 0."""
+    colour, symbol = theme.family_colour(curve.architecture), theme.family_symbol(curve.architecture)
+    ink = theme.INK[theme.scheme()]
+    return {
+        "type": "scatter", "mode": "lines+markers", "name": curve.title, "showlegend": False,
+        "x": [p.x for p in curve.points], "y": [p.y for p in curve.points],
+        "customdata": [[p.sae_id] for p in curve.points],
+        "line": {"color": colour, "width": 1.6, "dash": DASHES[nth % len(DASHES)]},
+        "marker": {
+            "symbol": f"{symbol}-open" if nth % 2 else symbol, "color": colour, "opacity": 1,
+            "size": [14 if p.sae_id in picked else 9 for p in curve.points],
+            "line": {
+                "width": [2.2 if p.sae_id in picked else 1.6 * (nth % 2) for p in curve.points],
+                "color": [ink if p.sae_id in picked else colour for p in curve.points],
+            },
+        },
+        "unselected": {"marker": {"opacity": 1}},
+        "hovertext": [_hover(p, curve) for p in curve.points], "hoverinfo": "text",
+    }  # fmt: skip
+
+
 def figure(
     curves: Sequence[Curve],
     references: Sequence[Reference],
@@ -94,65 +137,20 @@ def figure(
     picked: Collection[str] = (),
 ) -> charts.Figure:
     """The chart. Each point carries its `sae_id` as customdata; baselines carry none."""
-    scheme = theme.scheme()
     points = [point for curve in curves for point in curve.points]
     references = _near(references, points)
-    every_x = [p.x for p in points] + [px for r in references for px, _, _ in r.points]
-    every_y = [p.y for p in points] + [py for r in references for _, py, _ in r.points]
-    x_limits, y_limits = _limits(every_x, 0.05, 0.05), _limits(every_y, 0.08, 0.08)
-    traces: list[charts.Trace] = []
-    ends: list[End] = []
     lines = [[(p.x, p.y) for p in curve.points] for curve in curves]
     lines += [[(px, py) for px, py, _ in reference.points] for reference in references]
-    front = pareto_front(points)
-    if len(front) > 1:
-        traces.append(
-            {
-                "type": "scatter", "mode": "lines", "name": "Pareto front", "hoverinfo": "skip",
-                "x": [p.x for p in front], "y": [p.y for p in front], "showlegend": True,
-                "line": {"color": theme.LINE[scheme], "width": 11, "shape": "linear"},
-            }
-        )  # fmt: skip
-    for reference in references:
-        traces.append(
-            {
-                "type": "scatter", "mode": "lines+markers", "name": reference.title, "showlegend": False,
-                "x": [p[0] for p in reference.points], "y": [p[1] for p in reference.points],
-                "line": {"color": theme.MUTED[scheme], "width": 1.2, "dash": "dash"},
-                "marker": {"size": 4, "color": theme.MUTED[scheme]},
-                "hovertext": [
-                    f"<b>{escape(reference.title)}</b><br>{count(n)} components<br>{y.short}: {y.write(error)}"
-                    for _, error, n in reference.points
-                ],
-                "hoverinfo": "text",
-            }
-        )  # fmt: skip
-        last = max(reference.points)
-        ends.append(End(reference.title, theme.MUTED[scheme], last[0], last[1]))
-    drawn: Counter[str] = Counter()
+    x_limits = _limits([px for line in lines for px, _ in line], 0.05, 0.05)
+    y_limits = _limits([py for line in lines for _, py in line], 0.08, 0.08)
+    muted, drawn, front = theme.MUTED[theme.scheme()], Counter[str](), pareto_front(points)
+    traces = [_front_trace(front)] if len(front) > 1 else []
+    traces += [_reference_trace(reference, muted, y) for reference in references]
+    ends = [End(reference.title, muted, *max(reference.points)[:2]) for reference in references]
     for curve in curves:
-        colour, symbol = theme.family_colour(curve.architecture), theme.family_symbol(curve.architecture)
-        nth = drawn[curve.architecture]
+        traces.append(_curve_trace(curve, drawn[curve.architecture], picked))
         drawn[curve.architecture] += 1
-        traces.append(
-            {
-                "type": "scatter", "mode": "lines+markers", "name": curve.title, "showlegend": False,
-                "x": [p.x for p in curve.points], "y": [p.y for p in curve.points],
-                "customdata": [[p.sae_id] for p in curve.points],
-                "line": {"color": colour, "width": 1.6, "dash": DASHES[nth % len(DASHES)]},
-                "marker": {
-                    "symbol": f"{symbol}-open" if nth % 2 else symbol, "color": colour, "opacity": 1,
-                    "size": [14 if p.sae_id in picked else 9 for p in curve.points],
-                    "line": {
-                        "width": [2.2 if p.sae_id in picked else 1.6 * (nth % 2) for p in curve.points],
-                        "color": [theme.INK[scheme] if p.sae_id in picked else colour for p in curve.points],
-                    },
-                },
-                "unselected": {"marker": {"opacity": 1}},
-                "hovertext": [_hover(p, curve) for p in curve.points], "hoverinfo": "text",
-            }
-        )  # fmt: skip
-        ends.append(End(curve.title, colour, curve.points[-1].x, curve.points[-1].y))
+        ends.append(End(curve.title, theme.family_colour(curve.architecture), curve.points[-1].x, curve.points[-1].y))
     return charts.figure(
         traces,
         charts.Axis(f"{x.title}, log scale", log=True, range=x_limits, percent=x.name == "fraction_active"),

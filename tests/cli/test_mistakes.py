@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from saescope.store import FeatureStore
@@ -108,6 +109,23 @@ def test_sources_that_cannot_be_read_or_do_not_fit(
 ) -> None:
     told(saescope("evaluate", checkpoint, *arguments), *words)
     told(saescope("build", checkpoint, *arguments, "--store", tmp_path / "store"), *words)
+
+
+def test_notes_do_not_stand_before_a_mistake(saescope: Saescope, checkpoint: Path, tmp_path: Path) -> None:
+    deep = np.arange(6 * 16, dtype=np.uint16).reshape(6, 4, 4) * 300
+    np.savez(tmp_path / "deep.npz", x_train=deep, x_test=deep, other=deep)
+    deep_source = ("--images", tmp_path / "deep.npz", "--data-key", "x_train")
+    told(saescope("build", checkpoint, *deep_source, "--store", tmp_path / "store"), "16", "64")
+    told(saescope("evaluate", checkpoint, *deep_source), "16", "64")
+    train = ("train", *deep_source, "--arch", "topk", "--k", "2", "--n-features", "8", "--steps", "1", "--out")
+    told(saescope(*train, checkpoint), "holds")
+    trained = saescope(*train, tmp_path / "run")
+    assert trained.code == 0
+    assert "note: " in trained.err
+    for split in ("train", "test"):
+        (tmp_path / "pictures" / split).mkdir(parents=True)
+        (tmp_path / "pictures" / split / "a.png").write_bytes(b"no picture")
+    told(saescope("evaluate", checkpoint, "--images", tmp_path / "pictures"), "not a picture")
 
 
 def test_checkpoints_that_cannot_be_read(saescope: Saescope, checkpoint: Path, tmp_path: Path) -> None:

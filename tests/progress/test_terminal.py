@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 from rich.progress import Progress as RichProgress
 from rich.progress import TextColumn
 
 from saescope.progress.remaining import Estimate, duration
 from saescope.progress.terminal import BarProgress, PlainProgress, terminal_progress
+from saescope.store.errors import UserError
 
 
 class Clock:
@@ -118,3 +120,36 @@ def test_on_a_terminal_there_is_a_bar() -> None:
         progress.update("training [x]", 1, 2)
     assert "training [x]" in out.getvalue()
     assert "50 %" in out.getvalue()
+
+
+def test_notes_wait_for_the_first_line_and_are_said_once() -> None:
+    progress, out, clock = plain()
+    for _ in range(2):
+        progress.tell("split 'test'")
+    assert out.getvalue() == ""
+    progress.update("reading", 0, 2)
+    clock.now += 2
+    progress.update("reading", 1, 2)
+    lines = out.getvalue().splitlines()
+    assert (lines[0], len(lines)) == ("note: split 'test'", 2)
+
+
+def test_notes_are_said_at_the_end_but_not_before_a_mistake() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for out in (io.StringIO(), Terminal()):
+        with terminal_progress(out) as progress:
+            progress.tell("columns [left] out")
+        assert out.getvalue().count("note: columns [left] out\n") == 1
+
+    def fail(out: io.StringIO) -> None:
+        with terminal_progress(out) as progress:
+            progress.tell("columns [left] out")
+            raise UserError("wrong")
+
+    for out in (io.StringIO(), Terminal()):
+        with pytest.raises(UserError, match="wrong"):
+            fail(out)
+        assert "note" not in out.getvalue()

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from saescope.cli.checkpoint_options import checkpoint_options, recorded_by, say_notes
+from saescope.cli.checkpoint_options import checkpoint_options, recorded_by
 from saescope.cli.report import json_object, json_option, line
 from saescope.cli.source_options import parsed, source_options
 from saescope.cli.store_option import store_option
@@ -57,7 +57,7 @@ def command(
             options=build_options,
             format=format_name,
             assume=assume,
-            note=say_notes,
+            note=progress.tell,
             progress=progress,
         )
     if as_json:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from saescope.cli.checkpoint_options import say_notes
 from saescope.cli.extras import need
 from saescope.cli.report import line
 from saescope.cli.serve import serve
@@ -63,7 +62,7 @@ def command(
     from saescope.workflows import demo
 
     with terminal_progress() as progress:
-        done = demo(store, llm=llm, model=model, hook=hook, note=say_notes, progress=progress)
+        done = demo(store, llm=llm, model=model, hook=hook, note=progress.tell, progress=progress)
     print_entries(store, done)
     if serving and port is not None:
         serve(store, host, port, open_browser=_has_desktop() if open_browser is None else open_browser)

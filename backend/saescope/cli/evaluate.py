@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from saescope.cli.checkpoint_options import checkpoint_options, recorded_by, say_notes
+from saescope.cli.checkpoint_options import checkpoint_options, recorded_by
 from saescope.cli.report import count, json_object, json_option, line, metric, table
 from saescope.cli.source_options import parsed, source_options
 from saescope.metrics.defaults import MATCH_COSINE, N_CE_POSITIONS
@@ -84,7 +84,7 @@ def command(
             match_cosine=match_cosine,
             n_ce_positions=n_ce_positions,
             device=device,
-            note=say_notes,
+            note=progress.tell,
             progress=progress,
         )
     if as_json:

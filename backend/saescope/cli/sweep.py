@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from saescope.cli.checkpoint_options import say_notes
 from saescope.cli.report import json_object, json_option, number, table
 from saescope.cli.source_options import parsed, source_options
 from saescope.cli.store_option import open_store, store_option
@@ -69,7 +68,7 @@ def command(
 
     with terminal_progress() as progress:
         plan = SweepPlan(name, options, training, values, by_target=parameter == "target-l0")
-        done = sweep(plan, store, device=device, note=say_notes, progress=progress)
+        done = sweep(plan, store, device=device, note=progress.tell, progress=progress)
     if as_json:
         opened = open_store(store)
         entries = [{**vars(e), "metrics": opened[e.sae_id].metrics} for e in done]

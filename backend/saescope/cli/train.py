@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from saescope.cli.checkpoint_options import say_notes
 from saescope.cli.report import json_object, json_option, line
 from saescope.cli.source_options import parsed, source_options
 from saescope.cli.training_options import configured, device_option, training_options
@@ -32,7 +31,7 @@ def command(source: dict[str, Any], training: dict[str, Any], out: Path, device:
     from saescope.workflows import train
 
     with terminal_progress() as progress:
-        trained = train(options, config, out, device=device, note=say_notes, progress=progress)
+        trained = train(options, config, out, device=device, note=progress.tell, progress=progress)
     if not trained.is_first:
         return
     folder = trained.checkpoint

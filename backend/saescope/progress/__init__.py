@@ -15,7 +15,8 @@ class Progress(Protocol):
     def update(self, stage: str, done: int, total: int, note: str = "") -> None: ...
 
     def tell(self, text: str) -> None:
-        """A line that stays: what was chosen where the data leaves a choice, or what is not read. Said once."""
+        """A line that stays: what was chosen where the data leaves a choice, or what is not read. Said
+        once; a display may keep it until the work is under way."""
         ...
 
 

@@ -21,6 +21,24 @@ SECONDS_BETWEEN_REDRAWS = 0.1
 SECONDS_NOT_WORTH_A_LINE = 1.0
 
 
+class _Notes:
+    """Notes, each once, that wait for the first line on the work: a mistake that shows before is told by itself."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+        self._waiting: list[str] = []
+
+    def add(self, text: str) -> None:
+        if text not in self._known:
+            self._known.add(text)
+            self._waiting.append(f"note: {text}")
+
+    def taken(self) -> list[str]:
+        """Those that wait; they wait no longer."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+
 class PlainProgress:
     """A line once a stage has lasted a second, then every ten seconds, and when it ends. Shorter stages say nothing."""
 
@@ -30,7 +48,7 @@ class PlainProgress:
         self._estimate: Estimate | None = None
         self._said: float | None = None
         """When the running stage last said something; None before its first line, infinity once it has ended."""
-        self._told: set[str] = set()
+        self._notes = _Notes()
 
     def update(self, stage: str, done: int, total: int, note: str = "") -> None:
         now = self._clock()
@@ -54,13 +72,16 @@ class PlainProgress:
             self._say(f"{stage}: {done / total:.0%} ({done:,} of {total:,}){remaining}{extra}")
 
     def tell(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
-            self._say(f"note: {text}")
+        self._notes.add(text)
 
-    def _say(self, text: str) -> None:
+    def say_notes(self) -> None:
+        """The notes that have waited until now."""
+        self._say()
+
+    def _say(self, *lines: str) -> None:
         try:
-            print(text, file=self._stream, flush=True)
+            for text in (*self._notes.taken(), *lines):
+                print(text, file=self._stream, flush=True)
         except (OSError, ValueError):  # nobody reads it
             return
 
@@ -76,7 +97,7 @@ class BarProgress:
         self._estimate: Estimate | None = None
         self._drawn = 0.0
         self._note = ""
-        self._told: set[str] = set()
+        self._notes = _Notes()
 
     def update(self, stage: str, done: int, total: int, note: str = "") -> None:
         now = self._clock()
@@ -91,14 +112,18 @@ class BarProgress:
             self.end()
         elif self._task is not None and now - self._drawn >= SECONDS_BETWEEN_REDRAWS:
             self._drawn = now
+            if now - estimate.started >= SECONDS_NOT_WORTH_A_LINE:
+                self.say_notes()
             left = estimate.seconds_left(done, total, now)
             text = f"{duration(left)} left" if left is not None else ""
             self._display.update(self._task, total=total, completed=done, left=text, note=note)
 
     def tell(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
-            self._display.console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
+        self._notes.add(text)
+
+    def say_notes(self) -> None:
+        """The notes that have waited until now."""
+        self._say()
 
     def end(self) -> None:
         """Take the running stage's bar away."""
@@ -109,16 +134,24 @@ class BarProgress:
         self._task = None
         if lasted >= SECONDS_NOT_WORTH_A_LINE:
             extra = f", {self._note}" if self._note else ""
-            text = f"{self._estimate.stage}: done in {duration(lasted)}{extra}"
+            self._say(f"{self._estimate.stage}: done in {duration(lasted)}{extra}")
+
+    def _say(self, *lines: str) -> None:
+        for text in (*self._notes.taken(), *lines):
             self._display.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def terminal_progress(stream: IO[str] | None = None) -> Iterator[Progress]:
-    """Shows progress on `stream` (default: stderr) while the block runs."""
+    """Shows progress on `stream` (default: stderr) while the block runs.
+
+    Notes come with the first line on the work, at the latest where the block ends; where it fails before, never.
+    """
     out = sys.stderr if stream is None else stream
     if not out.isatty():
-        yield PlainProgress(out)
+        plain = PlainProgress(out)
+        yield plain
+        plain.say_notes()
         return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn
@@ -133,4 +166,6 @@ def terminal_progress(stream: IO[str] | None = None) -> Iterator[Progress]:
         TextColumn("{task.fields[note]}", markup=False),
     )
     with RichProgress(*columns, console=console, transient=True) as display:
-        yield BarProgress(display)
+        bar = BarProgress(display)
+        yield bar
+        bar.say_notes()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +73,91 @@ def test_8_bits_beside_16_and_ranges_of_8_bits(tmp_path: Path) -> None:
     Image.fromarray(np.full((2, 2), 51 * 257, np.uint16)).save(tmp_path / "b.png")
     np.testing.assert_array_equal(np.unique(everything(opened(tmp_path)[0])), [np.float32(0.2)])
     assert opened(tmp_path, image_mode="colour")[0].describe()["input_shape"] == [2, 2, 3]
+
+
+COLOUR = (np.arange(8 * 8 * 3).reshape(8, 8, 3) * 300).astype(np.uint16)
+
+
+def png_of_16_bits(values: np.ndarray) -> bytes:
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    height, width, channels = values.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def tiff_of_16_bits(values: np.ndarray, *, apart: bool = False) -> bytes:
+    """An uncompressed TIFF of colour, its channels side by side or in planes of their own."""
+    height, width, _ = values.shape
+    data = np.moveaxis(values, 2, 0 if apart else 2).astype("<u2").tobytes()
+    n = 3 if apart else 1
+    entries = [(256, [width]), (257, [height]), (258, [16] * 3), (259, [1]), (262, [2]), (273, [0] * n), (277, [3])]
+    entries += [(278, [height]), (279, [len(data) // n] * n), (284, [2 if apart else 1])]
+    after = 8 + 2 + 12 * len(entries) + 4
+    extra = b""
+    start = after + 2 * 3 + (8 * n if n > 1 else 0)
+    fields = b""
+    for tag, values_of in entries:
+        kind, form = (4, "I") if tag in (273, 279) else (3, "H")
+        if tag == 273:
+            values_of = [start + i * len(data) // n for i in range(n)]
+        packed = struct.pack(f"<{len(values_of)}{form}", *values_of)
+        if len(packed) > 4:
+            packed, extra = struct.pack("<I", after + len(extra)), extra + packed
+        fields += struct.pack("<HHI", tag, kind, len(values_of)) + packed.ljust(4, b"\0")
+    return (
+        b"II*\0" + struct.pack("<IH", 8, len(entries)) + fields + b"\0" * 4 + extra.ljust(start - after, b"\0") + data
+    )
+
+
+def jpeg_2000_of_16_bits() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray((COLOUR >> 8).astype(np.uint8)).save(buffer, "JPEG2000")
+    data = bytearray(buffer.getvalue())
+    size = data.find(b"\xff\x51")
+    data[size + 40 : size + 49 : 3] = bytes([15] * 3)  # bits less one, of each channel
+    return bytes(data)
+
+
+ROUNDED = {
+    "colour.png": png_of_16_bits(COLOUR),
+    "transparent.png": png_of_16_bits(np.dstack([COLOUR, np.full((8, 8), 65535)])),
+    "grey-transparent.png": png_of_16_bits(COLOUR[..., :2]),
+    "a.tif": tiff_of_16_bits(COLOUR),
+    "a.ppm": b"P6 8 8 65535\n" + COLOUR.astype(">u2").tobytes(),
+    "b.ppm": b"P6 8 8 4095\n" + (COLOUR % 4096).astype(">u2").tobytes(),
+    "a.jp2": jpeg_2000_of_16_bits(),
+}
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+def test_colour_of_more_than_8_bits_is_told(tmp_path: Path, name: str) -> None:
+    eight = io.BytesIO()
+    Image.fromarray((COLOUR >> 8).astype(np.uint8)).save(eight, "png")
+    pictures = [ROUNDED[name], eight.getvalue(), ROUNDED[name]]
+    pq.write_table(pa.table({"image": pictures}), tmp_path / "a.parquet")
+    source, told = opened(tmp_path / "a.parquet")
+    assert sum("2 of 3 pictures have more than 8 bits per channel" in line for line in told) == 1
+    if name in ("colour.png", "a.tif"):
+        np.testing.assert_array_equal(np.rint(everything(source)[0] * 255), (COLOUR >> 8).reshape(-1))
+
+
+def test_colour_of_8_bits_is_not_told_of(tmp_path: Path) -> None:
+    eight = Image.fromarray((COLOUR >> 8).astype(np.uint8))
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for kind in ("png", "tif", "ppm", "jpg", "webp", "bmp", "gif"):
+        eight.save(folder / f"a.{kind}")
+    assert not any("bits" in line for line in opened(folder)[1])
+
+
+def test_deep_planes_that_would_be_misread_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(tiff_of_16_bits(COLOUR, apart=True))
+    with pytest.raises(UserError, match=r"a\.tif: colour of 16 bits per channel, uncompressed and in separate planes"):
+        opened(tmp_path)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])

@@ -18,7 +18,7 @@ from typing import IO, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int64, Num, UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PpmImagePlugin, TiffImagePlugin
 
 from saescope.progress import SILENT, Progress
 from saescope.sources.images.image_stack import ArrayStack, ImageStack, to_display
@@ -68,6 +68,8 @@ class _Header(NamedTuple):
     pages: tuple[int, ...]
     """Those of the first one's size; others are small copies, or other pictures."""
     n_pages: int
+    is_rounded: bool
+    """Whether a page has more than 8 bits per channel, of which decoding leaves 8."""
 
 
 @lru_cache(maxsize=1)
@@ -103,7 +105,7 @@ def load_pictures(
     all_grey, depth = True, 8
     files: list[int] = []
     pages: list[int] = []
-    n_pages = 0
+    n_pages = n_rounded = 0
     for start in range(0, len(encoded), _CHUNK):
         chunk = range(start, min(start + _CHUNK, len(encoded)))
         for index, data in zip(chunk, encoded.read(chunk), strict=True):
@@ -114,6 +116,7 @@ def load_pictures(
             files += [index] * len(header.pages)
             pages += header.pages
             n_pages += header.n_pages
+            n_rounded += header.is_rounded
             if len(sizes) > 1 and fit is None:
                 _refuse_sizes(sizes, encoded, subject)
         progress.update("looking at pictures", chunk.stop, len(encoded))
@@ -122,6 +125,11 @@ def load_pictures(
         progress.tell(
             f"{subject}: every page of a file is an item: {len(pages):,} of {len(encoded):,} files"
             + (left if n_pages > len(pages) else "")
+        )
+    if n_rounded:
+        progress.tell(
+            f"{subject}: {n_rounded:,} of {len(encoded):,} pictures have more than 8 bits per channel, in colour or "
+            "with transparency; 8 of them are read (arrays, .npy, keep all)"
         )
     (height, width), _ = next(iter(sizes.items()))
     mode: ImageMode = image_mode or ("grey" if all_grey else "colour")
@@ -230,6 +238,7 @@ def _inspect(data: bytes, name: str, value_range: tuple[float, float] | None) ->
                 width, height = picture.size
                 turned = picture.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)  # by a quarter
                 is_grey, depth = _is_grey(picture, name, value_range), _depth(picture)
+                is_rounded = depth == 8 and _stored_bits(picture, data, name) > 8
                 # The further pictures of MPO are small copies and depth maps that cameras add to a JPEG.
                 n_pages = 1 if picture.format == "MPO" else int(getattr(picture, "n_frames", 1))
                 pages = [0]
@@ -237,10 +246,11 @@ def _inspect(data: bytes, name: str, value_range: tuple[float, float] | None) ->
                     if picture.format == "TIFF":
                         picture.seek(page)
                         depth = max(depth, _depth(picture))
+                        is_rounded |= _depth(picture) == 8 and _stored_bits(picture, data, name) > 8
                     if picture.size == (width, height):
                         pages.append(page)
                 size = (width, height) if turned else (height, width)
-                return _Header(*size, is_grey, depth, tuple(pages), n_pages)
+                return _Header(*size, is_grey, depth, tuple(pages), n_pages, is_rounded)
     except (UserError, MemoryError):
         raise
     except Exception as error:  # decoders raise whatever their data leads them to
@@ -251,6 +261,27 @@ def _depth(picture: Image.Image) -> int:
     if picture.mode in ("F", "I"):
         return 32
     return 16 if picture.mode.startswith("I;16") else 8
+
+
+def _stored_bits(picture: Image.Image, data: bytes, name: str) -> int:
+    """Bits of a value in the file, in formats that may have more than Pillow decodes; 8 in the others."""
+    if picture.format == "PNG":
+        return data[24]
+    if picture.format == "JPEG2000":
+        return (data[data.find(b"\xff\x4f\xff\x51") + 42] & 0x7F) + 1
+    if isinstance(picture, PpmImagePlugin.PpmImageFile):
+        given = picture.tile[0][3]
+        return int(given[1]).bit_length() if isinstance(given, tuple) else 8  # of the greatest value, where it is said
+    if not isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return 8
+    bits = max(picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,)))
+    is_apart = picture.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2
+    if bits > 8 and is_apart and picture.tile[0][0] == "raw":  # which Pillow takes for 8 bits
+        raise DataError(
+            f"{name}: colour of {bits} bits per channel, uncompressed and in separate planes, cannot be read",
+            "write it with its channels side by side, or as an array, .npy",
+        )
+    return int(bits)
 
 
 def _is_grey(picture: Image.Image, name: str, value_range: tuple[float, float] | None = None) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -162,3 +163,50 @@ def test_only_what_is_read_must_agree_between_shards(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [1, 2]}), tmp_path / "c.parquet")
     with pytest.raises(UserError, match=r"c\.parquet: columns differ .* column 'image' is int64"):
         opened(tmp_path)
+
+
+def test_times_are_kept_as_text_and_label_nothing(tmp_path: Path) -> None:
+    seconds = pa.array([1_700_000_000, None, *range(8)], pa.int64())
+    nanoseconds = pc.add(pc.multiply(seconds, 10**9), 123_456_789)
+    columns = {
+        "plain": nanoseconds.cast(pa.timestamp("ns")),
+        "zoned": nanoseconds.cast(pa.timestamp("ns", "Europe/Berlin")),
+        "of_day": pa.array(range(10), pa.int64()).cast(pa.time64("ns")),
+        "lasted": nanoseconds.cast(pa.duration("ns")),
+        "day": pa.array([19_675, *range(9)], pa.int32()).cast(pa.date32()),
+        "label": seconds.cast(pa.timestamp("s")),
+        "late": pa.array([2**55, *range(9)], pa.int64()).cast(pa.timestamp("ms")),
+    }
+    path = written(tmp_path / "x.parquet", **columns)
+    told: list[str] = []
+    source = open_source(SourceOptions(images=str(path)), progress=Told(told))
+    assert [line for line in told if "outside the years" in line] == [
+        "column 'late': 1 times lie outside the years 1 to 9999 and are left empty"
+    ]
+    assert list(source.metadata()) == []
+    first, second = source.item_table(np.array([0, 1])).to_pylist()
+    assert (first["plain"], second["plain"]) == ("2023-11-14 22:13:20.123456789", None)
+    assert first["zoned"] == "2023-11-14 23:13:20.123456789+01:00"
+    assert (second["of_day"], first["day"]) == ("00:00:00.000000001", "2023-11-14")
+    assert (first["lasted"], first["source_label"]) == ("19675 days, 22:13:20.123456", "2023-11-14 22:13:20")
+    assert first["late"] is None
+
+
+def test_a_column_of_times_in_one_file_and_of_texts_in_another(tmp_path: Path) -> None:
+    written(tmp_path / "a.parquet", 2, when=pa.array([0, 1], pa.timestamp("ns")))
+    written(tmp_path / "b.parquet", 2, when=pa.array(["noon", None]))
+    table = opened(tmp_path).item_table(np.arange(4))
+    assert table["when"].to_pylist() == ["1970-01-01 00:00:00", "1970-01-01 00:00:00.000000001", "noon", None]
+
+
+class Told:
+    """Progress that keeps what it is told."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+
+    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+        return None
+
+    def tell(self, text: str) -> None:
+        self.lines.append(text)

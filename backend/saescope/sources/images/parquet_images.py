@@ -24,7 +24,7 @@ from saescope.sources.options import Split
 from saescope.sources.splits import parts_of, splits_of
 from saescope.sources.tables.agreement import agreed, refuse_column
 from saescope.sources.tables.files import PARQUET, guarded
-from saescope.sources.tables.values import bare
+from saescope.sources.tables.values import bare, outside_calendar, python_values
 from saescope.store.errors import DataError
 
 MAGIC = b"PAR1"
@@ -116,28 +116,37 @@ class ParquetData:
         )
         for note in common.left_out:
             progress.tell(note)
+        times = {f.name for other in schemas.values() for f in other if pa.types.is_temporal(f.type)}
         wanted = self.options.label_key
-        label = _label_column(pa.schema(list(common.columns.items())) if wanted is None else schema, paths[0], wanted)
+        usable = pa.schema([(name, kind) for name, kind in common.columns.items() if name not in times])
+        label = _label_column(usable if wanted is None else schema, paths[0], wanted)
         if label is not None and label not in common.columns:
             raise DataError(f"{self.options.path}: {common.left_out[0]}", "name another with --label-key")
         options = self.options
         encoded = ParquetPictures(files, paths, image)
         loaded = load_pictures(encoded, options.image_mode, options.path, progress, self.fit, options.value_range)
         chunks: dict[str, list[pa.ChunkedArray]] = {name: [] for name in common.columns}
+        lost = dict.fromkeys(common.columns, 0)
         for file, (path, other) in zip(files, schemas.items(), strict=True):
             read = [name for name in common.columns if name in other.names and _is_scalar(other.field(name).type)]
             table = guarded(path, partial(file.read, columns=read))
             if read and len(table) != file.metadata.num_rows:
                 _refuse_count(path, len(table), file.metadata.num_rows)
             for name, kind in common.columns.items():
-                missing = pa.chunked_array([pa.nulls(file.metadata.num_rows, kind)])
-                chunks[name].append(table[name].cast(kind) if name in read else missing)
+                if name not in read:
+                    chunks[name].append(pa.chunked_array([pa.nulls(file.metadata.num_rows, kind)]))
+                    continue
+                chunks[name].append(_kept(table[name], kind))
+                lost[name] += chunks[name][-1].null_count - table[name].null_count
+        for name, n in lost.items():
+            if n:
+                progress.tell(outside_calendar(name, n))
         columns = {
             name: pa.chunked_array([c for f in found for c in f.chunks], common.columns[name]).combine_chunks()
             for name, found in chunks.items()
         }
         labels = None if label is None else _named(columns.pop(label), schema, label)
-        metadata = {n: v for n, v in columns.items() if _may_label(v.type)}
+        metadata = {n: v for n, v in columns.items() if _may_label(v.type) and n not in times}
         details = {n: v for n, v in columns.items() if n not in metadata}
         return ImageSet(loaded.stack, labels, metadata, details, is_fitted=loaded.is_fitted).by_page(
             loaded.files, loaded.pages
@@ -231,8 +240,15 @@ def _is_scalar(kind: pa.DataType) -> bool:
 
 
 def _in_all(kind: pa.DataType) -> pa.DataType:
-    """The type that a column's values are kept in: texts of any kind as strings."""
-    return pa.string() if _is_text(bare(kind)) else bare(kind)
+    """The type that a column's values are kept in: texts of any kind, and times, as strings."""
+    return pa.string() if _is_text(bare(kind)) or pa.types.is_temporal(kind) else bare(kind)
+
+
+def _kept(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """A column's values in the type that they are kept in."""
+    if not pa.types.is_temporal(values.type):
+        return values.cast(kind)
+    return pa.chunked_array([pa.array(python_values(chunk), pa.string()) for chunk in values.chunks], pa.string())
 
 
 def _named(values: pa.Array, schema: pa.Schema, column: str) -> pa.Array:

@@ -63,6 +63,11 @@ def python_values(column: pa.Array) -> list[object]:
     return list(column.to_pylist())
 
 
+def outside_calendar(column: str, n: int) -> str:
+    """A note on the times of a column that `python_values` makes None."""
+    return f"column {column!r}: {n:,} times lie outside the years 1 to 9999 and are left empty"
+
+
 def _times(column: pa.Array) -> Iterator[str | None]:
     """As Python writes them; nanoseconds, which it has not, as three more digits."""
     kind = column.type

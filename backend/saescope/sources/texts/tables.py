@@ -16,7 +16,16 @@ from saescope.sources.files import Files, listed
 from saescope.sources.options import Split
 from saescope.sources.tables.agreement import Agreement, agreed, refuse_column
 from saescope.sources.tables.files import TableFile
-from saescope.sources.tables.values import bare, is_bytes, is_list, is_plain, is_text, kept_type, python_values
+from saescope.sources.tables.values import (
+    bare,
+    is_bytes,
+    is_list,
+    is_plain,
+    is_text,
+    kept_type,
+    outside_calendar,
+    python_values,
+)
 from saescope.sources.texts.columns import MASK, Form, TextColumn, form_of_list, text_column
 from saescope.sources.texts.documents import Document, decoded, free_name, scalar
 from saescope.store.errors import DataError
@@ -102,7 +111,7 @@ class TableTexts:
                     done += 1
                     progress.update("tokenising texts", done, total)
         for name, n in lost.items():
-            progress.tell(f"column {name!r}: {n:,} times lie outside the years 1 to 9999 and are left empty")
+            progress.tell(outside_calendar(name, n))
 
     def _documents(
         self, batch: pa.RecordBatch, others: Sequence[str], subject: str, lost: dict[str, int]

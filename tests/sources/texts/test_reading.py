@@ -260,3 +260,43 @@ def test_pythons_own_texts() -> None:
     assert "def heappush(heap, item):" in source
     assert "Push item onto heap, maintaining the heap invariant." not in source
     assert any("Push item onto heap" in t for t, v in documents if v["kind"] == "docstring")
+
+
+RECORDS = [{"text": f"text {i}", "author": "ab"[i]} for i in range(2)]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("suffix", ["json", "jsonl"])
+def test_a_file_that_is_one_object(tmp_path: Path, indent: int | None, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+
+    def texts(whole: object, **given: str) -> list[str]:
+        path.write_text(json.dumps(whole, indent=indent) + "\n\n")
+        return [text for text, _ in read(path, **given)]
+
+    wanted = ["text 0", "text 1"]
+    assert texts({"data": RECORDS}) == wanted
+    assert texts({"version": "1.0", "splits": ["a"], "n": 2, "data": RECORDS}) == wanted
+    assert texts({"rows": [{"story": text} for text in wanted]}) == wanted
+    assert texts({"text": "whole", "spans": [{"start": 1}]}) == ["whole"]
+    assert texts({"text": "whole", "data": RECORDS}, text_key="author") == ["a", "b"]
+    assert texts({"story": "whole", "data": [{"name": "x"}]}, text_key="story") == ["whole"]
+    assert texts({"story": "whole"}) == ["whole"]
+    assert texts({"a": RECORDS, "b": [{"n": 1}]}) == wanted
+    with pytest.raises(UserError, match="several lists of records: train, test"):
+        texts({"train": RECORDS, "test": RECORDS})
+    with pytest.raises(UserError, match="may be its version or the records of data") as caught:
+        texts({"version": "1.0", "data": [{"title": "x", "n": 1}]})
+    assert "--text-key" in str(caught.value.hint)
+    with pytest.raises(UserError, match="no column holds texts"):
+        texts({"data": []})
+
+
+def test_broken_json_over_several_lines(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"data": [\n {"text": "a"},\n {"text": b}\n]}')
+    with pytest.raises(UserError, match="line 3 is no JSON"):
+        read(path)
+    path.write_text('{\n "text": "a"\n}\n{\n "text": "b"\n}')
+    with pytest.raises(UserError, match=r"line 4 is no JSON \(Extra data\)"):
+        read(path)

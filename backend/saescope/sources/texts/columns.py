@@ -89,7 +89,7 @@ def text_column(forms: Mapping[str, Form | None], wanted: str | None, subject: s
         near = difflib.get_close_matches(wanted, forms, n=3, cutoff=0.5)
         meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise DataError(f"{subject}: no column {wanted!r}{meant}", f"it has {listed(list(forms))}")
-    found = _by_name(forms) or _only(forms)
+    found = named_column(forms) or _only(forms)
     if found is not None:
         others = [n for n in usable if n != found and forms[n] != "text"] if forms[found] == "text" else usable
         return TextColumn(found, forms[found], tuple(n for n in others if n != found))
@@ -100,7 +100,7 @@ def text_column(forms: Mapping[str, Form | None], wanted: str | None, subject: s
     raise DataError(f"{subject}: cannot tell which column holds the texts: {listed(usable)}", "name it with --text-key")
 
 
-def _by_name(forms: Mapping[str, Form | None]) -> str | None:
+def named_column(forms: Mapping[str, Form | None]) -> str | None:
     # Prompts beside whole conversations are a part of them; other texts are usually the conversations, written out.
     texts = [name for name in TEXT_NAMES if name != "prompt"]
     by_kind: tuple[tuple[Form, Sequence[str]], ...] = (

@@ -27,6 +27,7 @@ from saescope.sources.texts.documents import (
     scalar,
     well_formed,
 )
+from saescope.sources.texts.whole_json import documents_of
 from saescope.store.errors import DataError
 
 _BOM = "\ufeff"
@@ -104,24 +105,39 @@ class LineTexts(ABC):
 
 
 class JsonLines(LineTexts):
-    """One JSON object per line; blank lines are passed over. An array of objects is read too, as a whole."""
+    """One JSON object per line; blank lines are passed over. A file that is one array of objects, or one object, is
+    read as a whole (see `whole_json`)."""
 
     format = "jsonl"
 
     def _rows(self, path: Path) -> Iterator[tuple[int, Mapping[str, Any], int]]:
-        at, is_first = 0, True
+        at, only = 0, None
         with _open_lines(path, "\n") as lines:
-            for number, line in enumerate(lines, 1):
+            numbered = ((number, line) for number, line in enumerate(lines, 1) if line.removeprefix(_BOM).strip())
+            for place, (number, line) in enumerate(numbered):
                 at += len(line)
                 text = line.removeprefix(_BOM).strip()
-                if not text:
-                    continue
-                if is_first and text.startswith("["):
-                    for row in _parsed(line + _rest(lines, path), path, number):
+                if place == 0 and (text.startswith("[") or _goes_on(text)):
+                    whole = _parsed(text + "\n" + _rest(lines, path), path, number)
+                    rows = whole if isinstance(whole, list) else self._documents(_object(whole, path, number), path)
+                    for row in rows:
                         yield number, _object(row, path, number), path.stat().st_size
                     return
-                is_first = False
-                yield number, _object(_parsed(text, path, number), path, number), at
+                row = _object(_parsed(text, path, number), path, number)
+                if place == 0:
+                    only = number, row, at  # unless another line follows
+                    continue
+                if only is not None:
+                    yield only
+                    only = None
+                yield number, row, at
+        if only is not None:
+            number, row, at = only
+            for document in self._documents(row, path):
+                yield number, _object(document, path, number), at
+
+    def _documents(self, whole: Mapping[str, Any], path: Path) -> Sequence[Any]:
+        return documents_of(whole, self.text_key, str(path))
 
 
 class CsvTexts(LineTexts):
@@ -144,11 +160,22 @@ class CsvTexts(LineTexts):
                 yield number, dict(itertools.zip_longest(names, values)), at
 
 
+def _goes_on(text: str) -> bool:
+    """Whether the line is the beginning of an object that goes on in the next one."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return text.startswith("{") and error.pos >= len(text)
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
 def _parsed(text: str, path: Path, line: int) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        reason = getattr(error, "msg", str(error))
+        reason, line = getattr(error, "msg", str(error)), line + getattr(error, "lineno", 1) - 1
         raise DataError(f"{path}: line {line} is no JSON ({reason})", "expected one object per line") from None
     except RecursionError:
         raise DataError(f"{path}: line {line} is nested too deeply", "expected one object per line") from None
@@ -180,7 +207,7 @@ def _rest(lines: Iterator[str], path: Path) -> str:
         kept.append(line)
         size += len(line)
         if size > most:
-            raise bomb(path, "the array")
+            raise bomb(path, "the array or object")
     return "".join(kept)
 
 

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from saescope.store import Entry, FeatureStore, StoreError, UnknownEntry, UserError
@@ -234,6 +235,58 @@ def test_a_damaged_index_is_rebuilt(digits_store: Path, tmp_path: Path, content:
     again = FeatureStore(root)["digits-relu"]
     assert again.feature(3) == before
     assert len(again.examples(3)) > 0
+
+
+def _with_damaged_blocks(digits_store: Path, root: Path) -> Path:
+    """A copy of a store; in an index blocks are overwritten that DuckDB reads only when it is asked for their rows."""
+    entry = FeatureStore(_copy(digits_store, root))["digits-relu"]
+    entry.feature(3)
+    size = entry.sql("SELECT block_size FROM pragma_database_size()")["block_size"][0].as_py()
+    used = "SELECT DISTINCT block_id FROM pragma_storage_info('{}') WHERE block_id >= 0"
+    ids = [i for name in ("features", "examples") for i in entry.sql(used.format(name))["block_id"].to_pylist()]
+    (path,) = entry.paths.root.glob("index-*.duckdb")
+    content = bytearray(path.read_bytes())
+    for i in ids:
+        start = 3 * 4096 + i * size + size // 2
+        content[start : start + 100] = bytes(255 - byte for byte in content[start : start + 100])
+    path.unlink()  # the file itself is open still
+    path.write_bytes(content)
+    return root
+
+
+def test_a_damaged_block_of_an_index_is_rebuilt(digits_store: Path, tmp_path: Path) -> None:
+    root = _with_damaged_blocks(digits_store, tmp_path / "store")
+    path = next((root / "saes" / "digits-relu").rglob("index-*.duckdb"))
+    with duckdb.connect(str(path), read_only=True) as damaged, pytest.raises(duckdb.Error, match="Corrupt"):
+        damaged.execute("SELECT * FROM features").fetchall()
+    sound = FeatureStore(digits_store)["digits-relu"]
+    with FeatureStore(root) as store:
+        entry = store["digits-relu"]
+        assert entry.examples(3) == sound.examples(3)
+        assert entry.feature(3) == sound.feature(3)
+        assert entry.sql("SELECT * FROM features").equals(sound.sql("SELECT * FROM features"))
+        with pytest.raises(duckdb.BinderException):  # a wrong statement is no damage
+            entry.sql("SELECT nothing FROM features")
+    with duckdb.connect(str(path), read_only=True) as rebuilt:
+        assert len(rebuilt.execute("SELECT * FROM features").fetchall()) == sound.n_features
+
+
+def test_threads_that_find_one_index_damaged(digits_store: Path, tmp_path: Path) -> None:
+    root = _with_damaged_blocks(digits_store, tmp_path / "store")
+    sound = FeatureStore(digits_store)["digits-relu"]
+    with FeatureStore(root) as store, ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: store["digits-relu"].examples(i), [3] * 8))
+    assert found == [sound.examples(3)] * 8
+
+
+def test_an_index_that_stays_damaged_is_told(
+    digits_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = _with_damaged_blocks(digits_store, tmp_path / "store")
+    monkeypatch.setattr(index, "build_index", lambda *_: None)
+    with FeatureStore(root) as store, pytest.raises(StoreError, match="cannot read the index") as caught:
+        store["digits-relu"].examples(3)
+    assert "delete its index-*.duckdb" in str(caught.value.hint)
 
 
 def test_an_incomplete_index_is_rebuilt(digits_store: Path, tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
@@ -16,6 +16,8 @@ from saescope.store.format.schema import TABLES
 from saescope.store.format.tables import read_parquet
 from saescope.store.read.index import IndexPool
 from saescope.store.read.older_tables import modernised
+
+T = TypeVar("T")
 
 
 class Connection:
@@ -46,15 +48,18 @@ class Connection:
 
     def sql(self, statement: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> pa.Table:
         """The rows of a read-only SQL statement over this version's tables, with bound parameters."""
-        return self.cursor().sql(statement, params=parameters).to_arrow_table()
+        return self._read(lambda cursor: cursor.sql(statement, params=parameters).to_arrow_table())
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The same as tuples, which is faster for few rows."""
-        return self.cursor().execute(statement, parameters).fetchall()
+        return self._read(lambda cursor: cursor.execute(statement, parameters).fetchall())
 
-    def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A connection to the index for one statement."""
-        return self._indexes.cursor(self.paths, self.manifest)
+    def arrays(self, statement: str) -> dict[str, np.ndarray]:
+        """The same as an array per column."""
+        return self._read(lambda cursor: cursor.execute(statement).fetchnumpy())
+
+    def _read(self, run: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        return self._indexes.read(self.paths, self.manifest, run)
 
     def check_feature(self, feature_id: int) -> int:
         """`feature_id` as int, or `UnknownFeature`."""

@@ -59,10 +59,9 @@ class FeatureReader:
     @cached_property
     def _ranking(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """n_firing, and |max_activation| (-1 for the dead), of all features, each ascending, to rank one among all."""
-        columns = self._connection.cursor().execute(
+        arrays = self._connection.arrays(
             "SELECT n_firing, coalesce(abs(max_activation), -1)::FLOAT AS strength FROM features"
         )
-        arrays = columns.fetchnumpy()
         return np.sort(np.asarray(arrays["n_firing"])), np.sort(np.asarray(arrays["strength"]))
 
     def examples(self, feature_id: int, kind: str | None = None, interval: int | None = None) -> list[Example]:

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import tempfile
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 
@@ -43,6 +46,12 @@ _BUILD_SETTINGS: _Settings = {
     "autoload_known_extensions": "false",
 }
 _READ_SETTINGS: _Settings = _BUILD_SETTINGS | {"enable_external_access": "false", "lock_configuration": "true"}
+
+_ATTEMPTS = 3
+"""Reads of an index that proves damaged, and is built anew: one that another thread still reads stays open."""
+_OF_FILES = (duckdb.IOException, duckdb.InternalException, duckdb.FatalException, duckdb.SerializationException)
+
+T = TypeVar("T")
 
 
 def fingerprint(manifest: Manifest) -> str:
@@ -116,8 +125,8 @@ def _temporary_folder() -> Path:
     return _process_folder[0]
 
 
-def connect(version: VersionPaths, manifest: Manifest) -> duckdb.DuckDBPyConnection:
-    """Open the index of a published version, building it first where it is missing or unusable.
+def connect(version: VersionPaths, manifest: Manifest, *, anew: bool = False) -> duckdb.DuckDBPyConnection:
+    """Open the index of a published version, building it first where it is missing or unusable, or `anew` wanted.
 
     Raises `StoreError` where it can be built nowhere (a Parquet file is damaged, or every disk is full).
     """
@@ -132,7 +141,7 @@ def connect(version: VersionPaths, manifest: Manifest) -> duckdb.DuckDBPyConnect
     for folder in (lambda: version.root, _cache_folder, _temporary_folder):
         try:
             path = VersionPaths(folder()).index(mark)
-            connection = _open_index(path, tables)
+            connection = None if anew else _open_index(path, tables)
             if connection is not None:
                 return connection
             make_folder(path.parent)
@@ -145,6 +154,11 @@ def connect(version: VersionPaths, manifest: Manifest) -> duckdb.DuckDBPyConnect
     raise failure or StoreError(f"cannot open the index of {version.root}", "run saescope verify")
 
 
+def _is_damage(error: duckdb.Error) -> bool:
+    """Whether a read failed by the index's file, not by the statement."""
+    return isinstance(error, _OF_FILES) or "corrupt" in str(error).lower()
+
+
 class IndexPool:
     """Open indexes by version, the most recently used `capacity` of them. Safe to use from many threads.
 
@@ -153,30 +167,57 @@ class IndexPool:
 
     def __init__(self, capacity: int = 16) -> None:
         self._capacity = capacity
-        self._open: OrderedDict[Path, duckdb.DuckDBPyConnection] = OrderedDict()
+        self._open: OrderedDict[Path, tuple[int, duckdb.DuckDBPyConnection]] = OrderedDict()
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._opening: dict[Path, threading.Lock] = {}
 
-    def cursor(self, version: VersionPaths, manifest: Manifest) -> duckdb.DuckDBPyConnection:
-        """A connection of its own for one call: threads must not share one. Only an index being built is waited for."""
+    def read(self, version: VersionPaths, manifest: Manifest, run: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """What `run` makes of a connection of its own: threads must not share one.
+
+        An index that proves damaged as it is read is built again. Raises `StoreError` where that is in vain.
+        """
+        damaged, words = None, ""
+        for _ in range(_ATTEMPTS):
+            number, cursor = self._opened(version, manifest, damaged)
+            try:
+                return run(cursor)
+            except duckdb.Error as error:
+                if not _is_damage(error):
+                    raise
+                damaged, words = number, str(error).splitlines()[0]
+            finally:
+                cursor.close()
+        raise StoreError(
+            f"cannot read the index of {version.root}: {words}",
+            "try again; if that does not help, delete its index-*.duckdb: it is built again from the Parquet files",
+        )
+
+    def _opened(
+        self, version: VersionPaths, manifest: Manifest, damaged: int | None
+    ) -> tuple[int, duckdb.DuckDBPyConnection]:
+        """The number of the open index and a cursor of it; a new one where it is still `damaged`. Only an index being
+        built is waited for."""
         with self._lock:
             opening = self._opening.setdefault(version.root, threading.Lock())
         with opening:
             with self._lock:
-                known = self._open.get(version.root)
-                if known is not None:
-                    self._open.move_to_end(version.root)
-                    return known.cursor()
-            made = connect(version, manifest)
+                known = self._open.pop(version.root, None)
+                if known is not None and known[0] != damaged:
+                    self._open[version.root] = known
+                    return known[0], known[1].cursor()
+            del known  # closes it: DuckDB gives an open file to whoever opens its path again
+            made = connect(version, manifest, anew=damaged is not None)
             with self._lock:
-                self._open[version.root] = made
+                number = next(self._numbers)
+                self._open[version.root] = number, made
                 while len(self._open) > self._capacity:
                     self._open.popitem(last=False)
-                return made.cursor()
+                return number, made.cursor()
 
     def close(self) -> None:
         """Close every index now."""
         with self._lock:
-            for connection in self._open.values():
+            for _, connection in self._open.values():
                 connection.close()
             self._open.clear()

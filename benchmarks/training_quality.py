@@ -167,7 +167,7 @@ def ours(kind: str, seed: int, arguments: argparse.Namespace, folder: Path, l0: 
             RowsOnDisk(arguments.work / "train.npy"),
             config,
             folder / key,
-            description={"data_sha256": "0" * 64},
+            description={"data_sha256": "0" * 64, "held_out": None},
             device="cpu",
             progress=progress,
         )

@@ -46,7 +46,11 @@ class Trained:
         self.source: Any = open_source(self.options)
         config = TrainingConfig("topk", n_features=128, k=10, steps=800, batch_size=256, skip=skip)
         self.checkpoint = train(
-            self.source.table(), config, folder / "sae", description=self.source.describe(), device="cpu"
+            self.source.table(),
+            config,
+            folder / "sae",
+            description={**self.source.describe(), "held_out": None},
+            device="cpu",
         )
         self.sae = load_sae(self.checkpoint)
         build_entry(self.checkpoint, self.source, folder / "store", sae_id="it", options=OPTIONS)
@@ -135,6 +139,12 @@ def test_sources_that_do_not_fit_are_refused(trained: Trained, tmp_path: Path) -
         built(hook_out="blocks.0.mlp.hook_post")
     config = TrainingConfig("topk", n_features=20, k=3, steps=5)
     plain_source = open_source(replace(trained.options, hook_out=None))
-    plain = train(plain_source.table(), config, tmp_path / "sae", description=plain_source.describe(), device="cpu")
+    plain = train(
+        plain_source.table(),
+        config,
+        tmp_path / "sae",
+        description={**plain_source.describe(), "held_out": None},
+        device="cpu",
+    )
     with pytest.raises(UserError, match="the SAE reconstructs its input"):
         build_entry(plain, trained.source, tmp_path / "store", sae_id="it")

@@ -263,3 +263,12 @@ def test_one_thread_or_two_the_setting_is_restored(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     run(small("topk", steps=5), tmp_path / "run")
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("held_out", [(), ("held_out", 0.1), ("held_out", {"seed": 0})])
+def test_what_was_held_out_is_said(tmp_path: Path, held_out: tuple) -> None:
+    description = {"data_sha256": "0" * 64, **dict([held_out] if held_out else [])}
+    with pytest.raises(UserError, match="held_out of the description is") as caught:
+        train(digits(), small("topk"), tmp_path / "run", description=description, device="cpu")
+    assert '"held_out": None' in str(caught.value.hint)
+    assert not (tmp_path / "run").exists()

@@ -41,7 +41,8 @@ def train(
 ) -> Path:
     """Trains one SAE on `table` and writes its checkpoint, curve and state to the folder `out`, which it returns.
 
-    `description` is the training source's `describe()` with `held_out` ({"seed", "fraction"} or None). A run that was
+    `description` is the training source's `describe()` with `held_out`: what of that source `table` leaves out
+    ({"seed", "fraction"} of `held_out_items`, or None: metrics over the same data are then in-sample). A run that was
     cut goes on from its last state and ends with the same bits; a finished one with the same settings is left as it
     is. `device` is auto (CUDA where there is one), cpu or cuda. `processes` are those that call this together, each
     with the same arguments but its own device; they share `out`. Raises `UserError` for a folder with other
@@ -71,6 +72,7 @@ def train_sweep(
         raise OptionError(f"{len(configs)} runs need as many different folders, {len(outs)} given")
     if table.n_rows < 1:
         raise DataError("there are no activations to train on")
+    _check_held_out(description)
     where = choose_device(device)
     if any(c.run.autocast for c in configs):
         check_autocast(where)
@@ -93,6 +95,17 @@ def train_sweep(
             _advance_together(together, data, processes, progress)
     processes.wait()
     return [folder.root for folder in folders]
+
+
+def _check_held_out(description: Mapping[str, Any]) -> None:
+    """`OptionError` where nothing says whether metrics over the same data would be in-sample."""
+    rule = description.get("held_out", "not there")
+    if rule is not None and not (isinstance(rule, Mapping) and {"seed", "fraction"} <= rule.keys()):
+        raise OptionError(
+            f"held_out of the description is {rule}; expected what was kept away from training",
+            'give description={**source.describe(), "held_out": None} where all items train, else '
+            '{"seed": S, "fraction": F} of held_out_items',
+        )
 
 
 def check_autocast(device: torch.device) -> None:

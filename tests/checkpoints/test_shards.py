@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from saescope.autoencoders.protocol import Autoencoder
-from saescope.checkpoints import load_checkpoint, load_sae
-from saescope.checkpoints.conversion import convert
+from saescope.autoencoders.relu.module import ReluAutoencoder, ReluConfig
+from saescope.checkpoints import load_checkpoint, load_sae, weights_sha256
+from saescope.checkpoints.conversion import as_native, convert
+from saescope.checkpoints.formats import native
 from saescope.store.errors import UserError
 from saescope.store.format.hashing import file_sha256
 from tests.checkpoints.writing import D_IN, N_FEATURES, Matrices, draw, inputs, save_json
@@ -146,3 +149,44 @@ def test_a_half_is_no_checkpoint(tmp_path: Path) -> None:
 def test_tied_is_no_assumption_where_there_is_a_decoder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="tied assumed"):
         load_sae(spread(tmp_path, M.bare()), assume={**SAID, "tied": True})
+
+
+def native_checkpoint(folder: Path) -> dict[str, Tensor]:
+    """A native checkpoint of an SAE trained on whitened data, in one file; its tensors."""
+    sae = ReluAutoencoder(ReluConfig(d_in=D_IN, n_features=N_FEATURES))
+    sae.load_tensors(M.bare())
+    whitening = native.Whitening(torch.arange(D_IN).float(), 2 * torch.eye(D_IN))
+    native.save(sae, folder, {"training": {"seed": 3}}, whitening=whitening)
+    return load_file(folder / "sae.safetensors")
+
+
+@pytest.mark.parametrize("stem", ["sae", "model"])
+def test_shards_of_the_native_format(tmp_path: Path, stem: str) -> None:
+    tensors = native_checkpoint(tmp_path / "one")
+    folder = tmp_path / "several"
+    index = spread(folder, tensors, stem, n_files=3)
+    shutil.copy(tmp_path / "one" / "cfg.json", folder)
+    for path in (folder, index, folder / f"{stem}-00002-of-00003.safetensors"):
+        loaded = load_checkpoint(path)
+        assert loaded.format == "native"
+        same(loaded.sae)
+        assert len(loaded.weights) == 3
+    with as_native(folder) as one, as_native(tmp_path / "one") as other:
+        assert one.config == other.config
+        assert one.whitening is not None
+        assert torch.equal(one.whitening.matrix, 2 * torch.eye(D_IN))
+        assert weights_sha256(one.folder) == weights_sha256(other.folder)
+    convert(folder, "native", tmp_path / "out")
+    assert load_file(tmp_path / "out" / "sae.safetensors").keys() == tensors.keys()
+
+
+def test_faults_of_native_shards_are_told(tmp_path: Path) -> None:
+    tensors = native_checkpoint(tmp_path)
+    (tmp_path / "sae.safetensors").unlink()
+    index = spread(tmp_path, {**tensors, "W_enc": tensors["W_enc"] * torch.nan}, "sae")
+    with pytest.raises(UserError, match=r"W_enc has .* NaN") as caught:
+        load_sae(tmp_path)
+    assert str(index) in caught.value.message
+    (tmp_path / "sae-00002-of-00002.safetensors").unlink()
+    with pytest.raises(UserError, match=r"sae-00002-of-00002\.safetensors is missing"):
+        load_sae(tmp_path)

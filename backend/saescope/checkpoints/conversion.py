@@ -38,14 +38,16 @@ class NativeCheckpoint(NamedTuple):
 def as_native(
     path: str | Path, format: str | None = None, assume: Mapping[str, Any] | None = None
 ) -> Iterator[NativeCheckpoint]:
-    """The checkpoint itself where it is native; else a converted copy, which is gone afterwards.
+    """The checkpoint itself where it is native, with its weights in one file; else a converted copy, which is gone
+    afterwards.
 
     The same files give the same copy, byte for byte.
     """
     loaded = load_checkpoint(path, format, assume)
     with tempfile.TemporaryDirectory(prefix="saescope-") as scratch:
         folder = Path(scratch)
-        if loaded.format == "native" and not loaded.corrections:
+        as_it_is = loaded.format == "native" and not loaded.corrections
+        if as_it_is and (locate(path).folder / native.WEIGHTS_NAME).is_file():
             folder = locate(path).folder
         else:
             _write(loaded, path, "native", folder)
@@ -59,8 +61,8 @@ def training_space(loaded: Loaded, path: str | Path) -> tuple[dict[str, Any], na
     in. Other formats say nothing of it."""
     if loaded.format != "native":
         return {}, None
-    folder = locate(path).folder
-    return native.read_config(folder), native.read_whitening(folder)
+    with native.in_one_file(locate(path)) as folder:
+        return native.read_config(folder), native.read_whitening(folder)
 
 
 def convert(

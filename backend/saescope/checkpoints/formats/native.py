@@ -14,7 +14,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import tempfile
 import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +35,7 @@ from saescope.checkpoints.formats.protocol import CheckpointFormat, Loaded
 from saescope.checkpoints.metadata import metadata
 from saescope.checkpoints.tensors.content import MAX_ELEMENTS, damaged, read_json
 from saescope.checkpoints.tensors.files import CheckpointFiles
+from saescope.checkpoints.tensors.shards import is_index
 from saescope.store.errors import CheckpointError, CheckpointFaults, UserError
 from saescope.store.format.fields import shown, type_fault
 from saescope.store.format.hashing import file_sha256
@@ -229,9 +233,30 @@ def _program_version() -> str:
         return "unknown"
 
 
+@contextmanager
+def in_one_file(files: CheckpointFiles) -> Iterator[Path]:
+    """The checkpoint's folder; where its weights are spread over several files, a copy that has them in one, which is
+    gone afterwards."""
+    index = files.find(WEIGHTS_NAME) or files.spread
+    if index is None or not is_index(index):
+        yield _folder(files.path)
+        return
+    config = read_config(files.folder)
+    with tempfile.TemporaryDirectory(prefix="saescope-") as scratch:
+        folder = Path(scratch)
+        save_file({name: t.contiguous() for name, t in files.content(index).tensors.items()}, folder / WEIGHTS_NAME)
+        config["weights_sha256"] = weights_sha256(folder)  # what cfg.json has is that of no file here
+        (folder / CONFIG_NAME).write_text(json.dumps(config))
+        try:
+            yield folder
+        except CheckpointFaults as error:
+            raise CheckpointFaults(f"checkpoint {index}", error.faults, error.hint) from None
+
+
 def _load(files: CheckpointFiles, _: Assumptions) -> Loaded:
-    sae = load(files.path)
-    config = Config(read_config(_folder(files.path)), CONFIG_NAME)
+    with in_one_file(files) as folder:
+        sae = load(folder)
+        config = Config(read_config(folder), CONFIG_NAME)
     return Loaded(sae, {**_trained_on(config), **config.inner("metadata").values})
 
 

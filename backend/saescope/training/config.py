@@ -82,7 +82,14 @@ class ResolvedConfig:
         unused = {**ABSENT, "resample_every": max(1, self.run.steps // 40)}
         return {"architecture": self.architecture, **unused, **asdict(self.run), **asdict(self.own)}
 
+    def deciding(self) -> dict[str, Any]:
+        """What of `to_dict` makes a run another one."""
+        return {name: value for name, value in self.to_dict().items() if LATER.get(name, self) != value}
 
+
+LATER: dict[str, Any] = {"first_atoms": "random"}
+"""Settings that came after runs had been kept, as those runs had them: keys of older runs and sweeps stay what they
+are."""
 ABSENT: dict[str, Any] = {
     "k": None,
     "l1": None,
@@ -92,6 +99,7 @@ ABSENT: dict[str, Any] = {
     "decoder_norm": "free",
     "first_norm": 1.0,
     "first_b_dec": "mean",
+    "first_atoms": "random",
     "tied": False,
     "apply_b_dec_to_input": False,
     "skip": False,

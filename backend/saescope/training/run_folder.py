@@ -36,7 +36,7 @@ STATE_VERSION = "3"
 def run_key(config: ResolvedConfig, description: Mapping[str, Any]) -> str:
     """Hash of everything that decides a run's result: its resolved settings and its data."""
     decides = {
-        "config": config.to_dict(),
+        "config": config.deciding(),
         "data_sha256": description.get("data_sha256"),
         "held_out": description.get("held_out"),
     }

@@ -4,8 +4,9 @@ each; on request a language model.
 Fewer steps than training takes by itself, so that all is there after about two minutes (with the language model, a
 quarter of an hour); benchmarks/demo.py prints what the SAEs come to, and benchmarks/gabor_atoms.py how many atoms of
 photographs are oriented edges and gratings, as in sparse coding of natural images (Olshausen & Field 1996): they come
-of whitened patches, large enough to hold an edge, few features and few of them active. Digits are few: with 64 features
-and tied weights an atom is a stroke, with more of either one writer's digit and noise.
+of whitened patches, large enough to hold an edge, few features and few of them active. Digits are few, and their atoms
+begin as digits on the black that they are drawn on: so they stay strokes. From random atoms around the mean digit they
+would become patterns of light and dark that no eye can read.
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ DIGITS = SourceOptions(images="embedded:digits")
 PHOTOS = SourceOptions(images="embedded:photos", patch=12, stride=4, image_mode="grey")
 COLOUR_PHOTOS = SourceOptions(images="embedded:photos", patch=12, stride=4, image_mode="colour")
 
-ON_DIGITS: dict[str, Any] = {"n_features": 64, "tied": True}
+ON_DIGITS: dict[str, Any] = {
+    "n_features": 64,
+    "first_atoms": "data",
+    "first_b_dec": "zero",
+    "input_transform": "none",
+}
+UNIT_ATOMS: dict[str, Any] = {"decoder_norm": "unit", "first_norm": 1.0}
 ON_PHOTOS: dict[str, Any] = {"architecture": "topk", "n_features": 192, "steps": 4000, "input_transform": "zca"}
 
 
@@ -58,7 +65,9 @@ def plans() -> list[SweepPlan]:
     """The demo's sweeps, in the order in which they are trained."""
     return [
         SweepPlan("digits", DIGITS, {"architecture": "topk", "steps": 2000, **ON_DIGITS}, (2, 4, 6, 8)),
-        SweepPlan("digits", DIGITS, {"architecture": "relu", "steps": 3000, **ON_DIGITS}, (1, 2, 4, 8)),
+        SweepPlan(
+            "digits", DIGITS, {"architecture": "relu", "steps": 3000, **ON_DIGITS, **UNIT_ATOMS}, (0.25, 0.5, 1, 2)
+        ),
         SweepPlan("photos", PHOTOS, ON_PHOTOS, (2, 4, 6, 8)),
         SweepPlan("photos-colour", COLOUR_PHOTOS, ON_PHOTOS, (2, 4, 6, 8)),
     ]

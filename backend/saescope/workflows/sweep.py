@@ -190,7 +190,7 @@ def _settings(plan: SweepPlan, config: TrainingConfig, data: DividedSource, judg
     resolved = config.resolve(DataSize(data.table.n_rows, data.table.d_in))
     parts = {
         "program": program_version(),
-        "training": resolved.to_dict(),
+        "training": resolved.deciding(),
         "data": data.source.data_sha256,
         "held_out": data.held_out,
         "evaluated": judge.data_sha256,

@@ -41,13 +41,17 @@ class LinearObjective(Objective[LinearModel, LinearOwn]):
         }
 
     def initialise(self, model: LinearModel, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
-        """First weights: random atoms of one norm, the encoder their transpose, zero b_enc, b_dec amid the data.
+        """First weights: atoms of one norm, the encoder their transpose, zero b_enc, b_dec amid the data.
 
-        A transcoder's encoder is random by itself, with rows of the same norm; b_dec is set to the target's mean later,
-        by the run.
+        Atoms are random, or what rows of the sample are beside b_dec. A transcoder's encoder is random by itself, with
+        rows of the same norm; b_dec is set to the target's mean later, by the run.
         """
         generator = torch.Generator().manual_seed(seed)
+        b_dec = torch.zeros(model.d_out) if model.config.transcoder else self._first_b_dec(sample)
         atoms = torch.randn(model.n_features, model.d_out, generator=generator)
+        if self.own.first_atoms == "data":
+            drawn = sample[draw_rows(len(sample), model.n_features, generator)] - b_dec
+            atoms = torch.where(drawn.any(1, keepdim=True), drawn, atoms)
         norm = first_norm(self.own.first_norm, sample)
         atoms *= norm / torch.linalg.vector_norm(atoms, dim=1, keepdim=True)
         rows = atoms
@@ -59,9 +63,12 @@ class LinearObjective(Objective[LinearModel, LinearOwn]):
             if not model.config.tied:
                 model.encoder.copy_(rows)
             model.b_enc.zero_()
-            if not model.config.transcoder:
-                amid = geometric_median(sample) if self.own.first_b_dec == "geometric_median" else sample.mean(0)
-                model.b_dec.copy_(amid)
+            model.b_dec.copy_(b_dec)
+
+    def _first_b_dec(self, sample: Float[Tensor, "batch d_in"]) -> Float[Tensor, " d_in"]:
+        if self.own.first_b_dec == "zero":
+            return torch.zeros(sample.shape[1])
+        return geometric_median(sample) if self.own.first_b_dec == "geometric_median" else sample.mean(0)
 
     def set_target_mean(self, model: LinearModel, mean: Float[Tensor, " d_out"]) -> None:
         model.b_dec.copy_(mean)
@@ -138,6 +145,12 @@ def make_atoms_unit(model: LinearAutoencoder, *further: Float[Tensor, " n_featur
         model.encoder_rows.mul_(norms.unsqueeze(1))
         for each in (model.b_enc, *further):
             each.mul_(norms)
+
+
+def draw_rows(n_rows: int, n: int, generator: torch.Generator) -> Int64[Tensor, " n"]:
+    """`n` rows by chance, each once before any comes again."""
+    rounds = [torch.randperm(n_rows, generator=generator) for _ in range(-(-n // n_rows))]
+    return torch.cat(rounds)[:n]
 
 
 def exceeded_at_rate(z: Float[Tensor, "row feature"], rate: float) -> Float[Tensor, " feature"]:

@@ -27,8 +27,11 @@ class LinearSettings(ArchitectureSettings[Open]):
     first_norm: NotNegative | Open = OPEN
     """Norm of the atoms before the first step; 0 = 0.1, or 1 where one direction has more than a third of the data's
     variance."""
-    first_b_dec: Literal["mean", "geometric_median"] | Open = OPEN
-    """b_dec before the first step: the `mean` of a sample of the data, or its `geometric_median`."""
+    first_b_dec: Literal["mean", "geometric_median", "zero"] | Open = OPEN
+    """b_dec before the first step: the `mean` of a sample of the data, its `geometric_median`, or `zero`."""
+    first_atoms: Literal["random", "data"] = "random"
+    """Directions of the atoms before the first step: `random`, or those of positions drawn from the `data`, seen from
+    b_dec. From data, atoms of few pictures stay near what pictures look like."""
     tied: bool = field(default=False, metadata=flag("--tied/--untied"))
     """Whether the encoder is the transposed decoder throughout training."""
     apply_b_dec_to_input: bool = field(default=False, metadata=flag("--pre-bias/--no-pre-bias"))
@@ -50,6 +53,11 @@ class LinearSettings(ArchitectureSettings[Open]):
             raise OptionError(
                 "a skip term would copy the input of an SAE that reconstructs it",
                 "leave --skip out, or give a transcoder its targets with --hook-out or --targets",
+            )
+        if transcodes and self.first_atoms == "data":
+            raise OptionError(
+                "a transcoder's atoms lie in the space of its target, and cannot begin from inputs",
+                "leave --first-atoms out",
             )
         if transcodes and (self.tied or self.apply_b_dec_to_input):
             name = "--tied" if self.tied else "--pre-bias"

@@ -69,6 +69,7 @@ def checks(device: torch.device, folder: Path, small: bool) -> dict[str, Callabl
     made["largest of many"] = functools.partial(selected, work)
     for name in ("topk", "relu", "jumprelu", "gated"):
         made[f"gradients {name}"] = functools.partial(gradients, work, name)
+        made[f"steps of {name} again"] = functools.partial(repeated, work, name)
     for name in PASSED:
         made[f"pass {name}"] = functools.partial(one_pass, work, name)
         made[f"pass {name} cut and resumed"] = functools.partial(resumed, work, name)
@@ -156,10 +157,28 @@ def selected(work: Work) -> str:
     return f"{n_rows} rows of {n:,}, half of them full of equal values: the same {k}"
 
 
+def sparse_step(device: torch.device) -> argparse.Namespace:
+    """Sizes of a step whose code is sparse enough for the sparse path, and large enough for a GPU to take it."""
+    small = device.type == "cpu"
+    return argparse.Namespace(width=96, features=512 if small else 16_384, batch=256 if small else 1024, k=8, l0=8)
+
+
+def repeated(work: Work, name: str) -> str:
+    """The same steps end in the same bits."""
+    sizes, ends = sparse_step(work.device), []
+    for _ in range(2):
+        run, x = new_run(name, sizes, work.device)
+        for _ in range(5):
+            run.advance(x)
+        ends.append(run.model.state_dict())
+    differing = [key for key, value in ends[0].items() if not torch.equal(value, ends[1][key])]
+    assert not differing, f"{', '.join(differing)} differ"
+    return "the same bits after 5 steps"
+
+
 def gradients(work: Work, name: str) -> str:
-    """Loss and gradients of a step whose code is sparse enough for the sparse path, at a size where a GPU takes it."""
-    small = work.device.type == "cpu"
-    sizes = argparse.Namespace(width=96, features=512 if small else 16_384, batch=256 if small else 1024, k=8, l0=8)
+    """Loss and gradients of a step that takes the sparse path."""
+    sizes = sparse_step(work.device)
     runs = [new_run(name, sizes, device) for device in (torch.device("cpu"), work.device)]
     runs[1][0].model.load_state_dict(runs[0][0].model.state_dict())
     losses, found = [], []

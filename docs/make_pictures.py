@@ -61,12 +61,12 @@ def main() -> int:
 def pages(store: FeatureStore) -> dict[str, str]:
     """Picture -> address, on SAEs and a feature that show something."""
     entries = store.entries()
-    digits = closest_l0([e for e in entries if e.manifest.source["kind"] == "pixels"], 8)
+    digits = closest_l0([e for e in entries if e.manifest.source["kind"] == "pixels"], 4)
     patches = closest_l0([e for e in entries if e.manifest.source["kind"] == "patches"], 8)
     texts = closest_l0([e for e in entries if e.manifest.source["kind"] == "tokens"], 32)
     return {
         "library": "library",
-        "sparsity": "sparsity",
+        "sparsity": f"sparsity?sae={digits.sae_id}",
         "features": f"features?sae={digits.sae_id}",
         "feature": f"feature?sae={digits.sae_id}&feature={telling_feature(digits)}",
         "atoms": f"atoms?sae={patches.sae_id}",

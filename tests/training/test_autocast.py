@@ -33,7 +33,9 @@ SPARSITY: dict[str, dict[str, Any]] = {
 
 
 def config(architecture: str, **fields: Any) -> TrainingConfig:
-    return TrainingConfig(architecture, n_features=32, steps=60, batch_size=64, **SPARSITY[architecture], **fields)
+    return TrainingConfig(
+        architecture, n_features=32, **{"steps": 60, "batch_size": 64, **SPARSITY[architecture], **fields}
+    )
 
 
 def advanced(given: TrainingConfig) -> tuple[Run, dict[str, float]]:
@@ -85,7 +87,7 @@ def test_it_is_refused_where_it_gains_nothing(tmp_path: Path, monkeypatch: pytes
 def test_training_on_cuda_comes_near_float32(architecture: str, tmp_path: Path) -> None:
     reached = []
     for on in (False, True):
-        given = replace(config(architecture, autocast=on), steps=600)
+        given = config(architecture, autocast=on, steps=600)
         out = train(digits(), given, tmp_path / str(on), description=DESCRIPTION, device="cuda")
         weights = native.load(out)
         x = digits().rows(np.arange(digits().n_rows))

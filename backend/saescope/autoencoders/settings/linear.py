@@ -30,8 +30,8 @@ class LinearSettings(ArchitectureSettings[Open]):
     first_b_dec: Literal["mean", "geometric_median", "zero"] | Open = OPEN
     """b_dec before the first step: the `mean` of a sample of the data, its `geometric_median`, or `zero`."""
     first_atoms: Literal["random", "data"] = "random"
-    """Directions of the atoms before the first step: `random`, or those of positions drawn from the `data`, seen from
-    b_dec. From data, atoms of few pictures stay near what pictures look like."""
+    """directions of the atoms before the first step: `random`, or those of positions drawn from the `data`, seen from
+    b_dec."""
     tied: bool = field(default=False, metadata=flag("--tied/--untied"))
     """Whether the encoder is the transposed decoder throughout training."""
     apply_b_dec_to_input: bool = field(default=False, metadata=flag("--pre-bias/--no-pre-bias"))

@@ -265,10 +265,16 @@ def test_one_thread_or_two_the_setting_is_restored(tmp_path: Path) -> None:
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("held_out", [(), ("held_out", 0.1), ("held_out", {"seed": 0})])
-def test_what_was_held_out_is_said(tmp_path: Path, held_out: tuple) -> None:
-    description = {"data_sha256": "0" * 64, **dict([held_out] if held_out else [])}
+@pytest.mark.parametrize("held_out", [0.1, {"seed": 0}])
+def test_a_rule_of_what_was_held_out_is_checked(tmp_path: Path, held_out: object) -> None:
+    description = {"data_sha256": "0" * 64, "held_out": held_out}
     with pytest.raises(UserError, match="held_out of the description is") as caught:
         train(digits(), small("topk"), tmp_path / "run", description=description, device="cpu")
-    assert '"held_out": None' in str(caught.value.hint)
+    assert '"held_out": ...' in str(caught.value.hint)
     assert not (tmp_path / "run").exists()
+
+
+def test_that_nothing_says_what_was_held_out_is_warned_of(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="in-sample") as caught:
+        train(digits(), small("topk", steps=3), tmp_path / "run", description={"data_sha256": "0" * 64}, device="cpu")
+    assert caught[0].filename == __file__

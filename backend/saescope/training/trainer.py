@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,13 +99,19 @@ def train_sweep(
 
 
 def _check_held_out(description: Mapping[str, Any]) -> None:
-    """`OptionError` where nothing says whether metrics over the same data would be in-sample."""
-    rule = description.get("held_out", "not there")
+    """Warns where nothing says whether metrics over the same data would be in-sample; `OptionError` for what is no
+    rule."""
+    how = 'description={**source.describe(), "held_out": ...}, None or the rule of held_out_items'
+    if "held_out" not in description:
+        warnings.warn(
+            f"nothing says what was held out, so metrics over the same data will be in-sample; give {how}", stacklevel=4
+        )
+        return
+    rule = description["held_out"]
     if rule is not None and not (isinstance(rule, Mapping) and {"seed", "fraction"} <= rule.keys()):
         raise OptionError(
-            f"held_out of the description is {rule}; expected what was kept away from training",
-            'give description={**source.describe(), "held_out": None} where all items train, else '
-            '{"seed": S, "fraction": F} of held_out_items',
+            f"held_out of the description is {rule}; expected None or what was kept away from training",
+            f"give {how}, such as " + '{"seed": 0, "fraction": 0.1}',
         )
 
 

@@ -25,7 +25,7 @@ def test_against_a_plain_count(kind: str, rows: int | None, monkeypatch: pytest.
         where = items[fires[:, feature]]
         expected.append(len(where) / len(set(where.tolist())))
     if rows is not None:
-        monkeypatch.setattr("saescope.precompute.one_pass.run.block_rows", lambda n: rows)
+        monkeypatch.setattr("saescope.precompute.one_pass.run.block_rows", lambda *_: rows)
     found = judge(sae, source, n_ce_positions=0).metrics["consistent_activation"]
     assert found == pytest.approx(np.mean(expected), rel=1e-3 if rows else 1e-9)
     assert found is not None

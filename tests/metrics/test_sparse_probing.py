@@ -121,7 +121,7 @@ def test_texts_are_probed_by_document_over_the_positions_that_count() -> None:
 def test_the_size_of_batches_and_which_items_are_chosen_change_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     source = marked(400)
     whole = judge(identity(), source, probes=["colour"])
-    monkeypatch.setattr("saescope.precompute.one_pass.run.block_rows", lambda n: 3)
+    monkeypatch.setattr("saescope.precompute.one_pass.run.block_rows", lambda *_: 3)
     small = judge(identity(), source, probes=["colour"])
     assert probed(small.metrics) == probed(whole.metrics)
     monkeypatch.setattr(sparse_probing, "MOST_ITEMS", 100)

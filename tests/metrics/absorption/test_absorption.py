@@ -149,7 +149,7 @@ def test_against_plain_numpy(name: str) -> None:
 def test_the_same_numbers_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = absorbed(absorbing_sae(), PlantedWords())
     assert absorbed(absorbing_sae(), PlantedWords()) == whole
-    monkeypatch.setattr("saescope.precompute.one_pass.run.block_rows", lambda n: 5)
+    monkeypatch.setattr("saescope.precompute.one_pass.run.block_rows", lambda *_: 5)
     assert absorbed(absorbing_sae(), PlantedWords()) == whole
 
 

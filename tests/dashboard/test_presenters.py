@@ -73,7 +73,6 @@ def sounds(tmp_path: Path, own_store: Path, monkeypatch: pytest.MonkeyPatch) -> 
     content["source"] = {"kind": "sounds", "path": "birds", "n_items": 360, "rate": 44100}
     path.chmod(0o644)
     path.write_text(json.dumps(content))
-    presenters()
     yield own_store
     sys.modules.pop("saescope.dashboard.presentation.sounds", None)
     monkeypatch.undo()
@@ -81,6 +80,9 @@ def sounds(tmp_path: Path, own_store: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_new_kind_of_item_is_one_new_file(sounds: Path, open_page: OpenPage) -> None:
+    page = texts(open_page(sounds, "features", sae="digits-relu"))  # the first: no presenter was asked for before
+    assert "birds · 44100 Hz · 360 items" in page
+    assert "loud:0.5" in page
     with FeatureStore(sounds) as store:
         entry = store["digits-relu"]
         feature = next(i for i in range(entry.n_features) if entry.examples(i))
@@ -90,9 +92,6 @@ def test_a_new_kind_of_item_is_one_new_file(sounds: Path, open_page: OpenPage) -
     assert f"sounds {first}" in page
     assert f"heard {fired} times" in page
     assert "whole: True" in texts(open_page(sounds, "feature", sae="digits-relu", feature=feature, context="whole"))
-    page = open_page(sounds, "features", sae="digits-relu")
-    assert "birds · 44100 Hz · 360 items" in texts(page)
-    assert "loud:0.5" in texts(page)
     assert "no place that could be shown" in texts(open_page(sounds, "reconstructions", sae="digits-relu"))
     assert "no way to make" in texts(open_page(sounds, "probe", sae="digits-relu"))
     assert "drawn as a strip" in texts(open_page(sounds, "atoms", sae="digits-relu"))

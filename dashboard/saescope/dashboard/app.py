@@ -13,6 +13,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from saescope.dashboard import navigation, panels, sidebar, theme
+from saescope.dashboard.presentation.choice import presenters
 from saescope.dashboard.server import STORE_VARIABLE
 from saescope.dashboard.state import links, reads
 from saescope.store import FeatureStore
@@ -38,6 +39,7 @@ def main() -> None:
     """One run of the app for one browser."""
     st.set_page_config(page_title="saescope", layout="wide", initial_sidebar_state="auto")
     theme.apply_style()
+    presenters()  # before any entry is read: the kind of its source may be defined beside its presenter
     try:
         store = open_store()
     except UserError as error:

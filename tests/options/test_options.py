@@ -55,6 +55,8 @@ class Heart(Shape[Open]):
     """What it ends in."""
     box: tuple[float, float] | None = field(default=None, metadata=flag(metavar="LOW HIGH"))
     """Where it lies."""
+    curves: tuple[float, ...] = (0.5, 2.0)
+    """How round its sides are."""
 
 
 def test_docstrings_of_fields_come_from_the_source_through_inheritance() -> None:
@@ -115,6 +117,7 @@ def test_a_command_gets_the_values_that_were_given() -> None:
     both = {"star": Star, "heart": Heart}
     out = given(both, "--sides", "5", "--filled", "--widths", "3,4", "--tips", "split", "--box", "0", "1.5")
     assert eval(out) == {"sides": 5, "filled": True, "widths": (3, 4), "tips": "split", "box": (0.0, 1.5)}
+    assert eval(given(both, "--sides", "5", "--curves", "0.25,1")) == {"sides": 5, "curves": (0.25, 1.0)}
     assert eval(given(both, "--sides", "5", "--empty", "--widths", "0")) == {"sides": 5, "filled": False, "widths": ()}
 
 
@@ -125,6 +128,7 @@ def test_a_command_gets_the_values_that_were_given() -> None:
         (("--sides", "many"), "'many' is not a valid integer"),
         (("--sides", "5", "--tips", "blunt"), "'blunt' is not one of 'sharp', 'round', 'split'"),
         (("--sides", "5", "--widths", "a"), "'a' is no list of whole numbers"),
+        (("--sides", "5", "--curves", "a"), "'a' is no list of numbers"),
     ],
 )
 def test_mistakes_are_told(arguments: tuple[str, ...], message: str) -> None:
@@ -138,6 +142,7 @@ def test_help_says_type_default_and_whose_an_option_is() -> None:
     assert "--filled / --empty Whether there is paint inside. [default: no]" in text
     assert "star: How its points end. heart: What it ends in." in text
     assert "star: Share of the inside. [default: 0.5]" in text
+    assert "--curves X1,X2,... heart: How round its sides are. [default: 0.5,2.0]" in text
 
 
 def test_one_name_for_two_kinds_of_value_is_refused() -> None:

@@ -43,7 +43,8 @@ class Option:
         if get_origin(inner) is Literal:
             return ", ".join(get_args(inner))
         if get_origin(inner) is tuple:
-            return "N1,N2,..." if get_args(inner)[-1] is Ellipsis else " ".join("X" for _ in get_args(inner))
+            member, *others = (METAVARS.get(bare(each), "X") for each in get_args(inner))
+            return f"{member}1,{member}2,..." if get_args(inner)[-1] is Ellipsis else " ".join([member, *others])
         return METAVARS.get(inner, "VALUE")
 
     @property
@@ -51,6 +52,9 @@ class Option:
         """What holds where it is left out, in words; empty where there is nothing to say."""
         if self.flag.default or self.default is None:
             return self.flag.default
+        if isinstance(self.default, tuple):
+            between = "," if get_args(bare(self.annotation))[-1] is Ellipsis else " "
+            return between.join(map(str, self.default)) or "none"
         return ("yes" if self.default else "no") if isinstance(self.default, bool) else f"{self.default}"
 
 
@@ -141,25 +145,28 @@ def _click_option(option: Option) -> Callable[[F], F]:
         if members[-1] is Ellipsis:
             settings |= {
                 "metavar": option.metavar,
-                "callback": _numbers_of(bool(constraints(option.annotation).min_length)),
+                "callback": _numbers_of(bare(members[0]), bool(constraints(option.annotation).min_length)),
             }
         else:
             settings |= {"metavar": option.metavar, "type": tuple(bare(member) for member in members)}
-    elif inner is not bool:
+    elif inner is bool:
+        settings["default"] = None  # else a switch that was left out would read as one that was turned off
+    else:
         settings |= {"metavar": option.metavar, "type": inner if inner in (int, float) else str}
     return click.option(option.flag.names, option.name, **settings)
 
 
-def _numbers_of(some: bool) -> Callable[[click.Context, click.Parameter, str | None], tuple[int, ...] | None]:
-    def parse(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+def _numbers_of(
+    kind: type[int] | type[float], some: bool
+) -> Callable[[click.Context, click.Parameter, str | None], tuple[float, ...] | None]:
+    def parse(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...] | None:
         """`64,192` as numbers; `0` stands for none of them, where there may be none."""
         if text == "0" and not some:
             return ()
         try:
-            return None if text is None else tuple(int(word) for word in text.split(","))
+            return None if text is None else tuple(kind(word) for word in text.split(","))
         except ValueError:
-            raise click.BadParameter(
-                f"{text!r} is no list of whole numbers such as 64,192", context, parameter
-            ) from None
+            such = "whole numbers such as 64,192" if kind is int else "numbers such as 0.5,2"
+            raise click.BadParameter(f"{text!r} is no list of {such}", context, parameter) from None
 
     return parse

@@ -4,13 +4,18 @@ trust."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from saescope.store.errors import CheckpointError
-from saescope.store.format.fields import shown
+from saescope.store.format.expectation import MOST
+from saescope.store.format.fields import shown, type_fault
 
 LARGEST = 3.4e38
 """Numbers beyond are none of float32."""
+Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST, description="a finite number")]
+Whole = Annotated[int, Meta(ge=-MOST, le=MOST)]
 
 
 class Config:
@@ -31,56 +36,43 @@ class Config:
         return next((self.values[name] for name in names if self.values.get(name) not in (None, "")), None)
 
     def text(self, *names: str) -> str | None:
-        return self._checked(names, lambda value: isinstance(value, str), "text")
+        return self._checked(names, str)
 
     def whole(self, *names: str, least: int = 1) -> int | None:
-        expected = f"a whole number, at least {least}"
-        return self._checked(names, lambda value: _is_whole(value) and value >= least, expected)
+        return self._checked(names, Annotated[int, Meta(ge=least, le=MOST)])
 
     def number(self, *names: str) -> float | None:
         """A number, whole or not, that float32 can hold."""
-        value = self._checked(names, _is_number, "a finite number")
+        value = self._checked(names, Number)
         return None if value is None else float(value)
 
     def flag(self, name: str, default: bool = False) -> bool:
-        value = self._checked((name,), lambda value: isinstance(value, bool), "true or false")
+        value = self._checked((name,), bool)
         return default if value is None else bool(value)
 
     def layer(self) -> int | None:
         """The number `layer`; None where it is called otherwise."""
         value = self.values.get("layer")
-        return value if _is_whole(value) else None
+        return None if type_fault(value, Whole) else value
 
     def inner(self, name: str) -> Config:
         """The object of this name; an empty one where there is none."""
-        value = self._checked((name,), lambda value: isinstance(value, dict), "an object")
+        value = self._checked((name,), dict)
         return Config(value or {}, f"{self.where}: {name}")
 
     def whole_list(self, name: str) -> list[int]:
         """Whole numbers of 1 or more; an empty list where there are none."""
-        value = self._checked(
-            (name,),
-            lambda value: isinstance(value, list) and all(_is_whole(each) and each >= 1 for each in value),
-            "a list of whole numbers, at least 1 each",
-        )
+        value = self._checked((name,), list[Annotated[int, Meta(ge=1, le=MOST)]])
         return value or []
 
     def refused(self, name: str, expected: str, hint: str | None = None) -> CheckpointError:
         """The error that the value of this name is none of what is expected."""
         return CheckpointError(f"{self.where} has {name} {shown(self.values.get(name))}, expected {expected}", hint)
 
-    def _checked(self, names: tuple[str, ...], fits: Any, expected: str) -> Any:
+    def _checked(self, names: tuple[str, ...], expected: Any) -> Any:
         name = next((name for name in names if self.values.get(name) not in (None, "")), None)
         if name is None:
             return None
-        if not fits(self.values[name]):
-            raise self.refused(name, expected)
+        if fault := type_fault(self.values[name], expected):
+            raise self.refused(name, fault)
         return self.values[name]
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
-
-
-def _is_number(value: Any) -> bool:
-    return _is_whole(value) or (isinstance(value, float) and abs(value) <= LARGEST)

@@ -78,7 +78,7 @@ def server_cpu(store: Path, sae_id: str, n: int) -> list[float]:
     return taken[1:]
 
 
-def told(name: str, taken: list[float]) -> None:
+def show(name: str, taken: list[float]) -> None:
     worst = sorted(taken)[round(0.95 * (len(taken) - 1))]
     print(f"{name:34s} median {statistics.median(taken):6.0f} ms   95 % {worst:6.0f} ms   n {len(taken)}")
 
@@ -115,13 +115,13 @@ def main() -> None:
             page.goto(f"http://127.0.0.1:{port}/feature?sae={sae_id}&feature=0")
             page.locator(".st-key-_feature_neighbours a").first.wait_for(timeout=60_000)
             page.wait_for_timeout(1_000)
-            told("click on 'next' to drawn", moves(page, False, options.moves))
-            told("click on a near feature to drawn", moves(page, True, options.moves))
+            show("click on 'next' to drawn", moves(page, False, options.moves))
+            show("click on a near feature to drawn", moves(page, True, options.moves))
             browser.close()
     finally:
         process.terminate()
         process.wait(timeout=30)
-    told("one run on the server (CPU)", server_cpu(options.store, sae_id, options.moves))
+    show("one run on the server (CPU)", server_cpu(options.store, sae_id, options.moves))
 
 
 if __name__ == "__main__":

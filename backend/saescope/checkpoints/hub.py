@@ -132,8 +132,8 @@ def _spread(there: Sequence[str], file: str) -> list[str]:
     index = f"{folder}/{called}{INDEX_SUFFIX}" if folder else f"{called}{INDEX_SUFFIX}"
     if index not in there:
         return []
-    beside = ((each, SHARD.fullmatch(each.rpartition("/")[2])) for each in there if each.rpartition("/")[0] == folder)
-    return [*(each for each, match in beside if match is not None and match[1] + match[2] == called), index]
+    siblings = ((each, SHARD.fullmatch(each.rpartition("/")[2])) for each in there if each.rpartition("/")[0] == folder)
+    return [*(each for each, match in siblings if match is not None and match[1] + match[2] == called), index]
 
 
 def _present(there: Sequence[str], folder: str, names: Sequence[str]) -> list[str]:

@@ -138,8 +138,8 @@ def load_model(options: ModelOptions, progress: Progress = SILENT) -> LoadedMode
     if model.dtype not in names:
         raise CheckpointError(f"model {options.name} is loaded as {model.dtype}", f"give a dtype: {', '.join(_DTYPES)}")
     commit = getattr(config, "_commit_hash", None) if not located.is_local else None
-    told = replace(options, dtype=names[model.dtype], device=str(device), revision=commit or located.revision)
-    return LoadedModel(model, told, kind, without_logits)
+    resolved = replace(options, dtype=names[model.dtype], device=str(device), revision=commit or located.revision)
+    return LoadedModel(model, resolved, kind, without_logits)
 
 
 def read_config(options: ModelOptions, progress: Progress = SILENT) -> PretrainedConfig:

@@ -53,13 +53,13 @@ def locate(options: ModelOptions, progress: Progress = SILENT) -> Located:
         return Located(str(path), None, True)
     if name.lower().endswith(".gguf"):
         if not is_file:
-            raise CheckpointError(f"{path}: no such GGUF file", _beside(path) or "check the path")
+            raise CheckpointError(f"{path}: no such GGUF file", _nearest_paths(path) or "check the path")
         return Located(str(dequantised(path, progress)), None, True)
     if is_file:
         raise CheckpointError(f"{path}: is a file, but no .gguf", "give the model's folder, a .gguf file or a hub name")
     if name.startswith((".", "/", "~")) or not _HUB_NAME.fullmatch(name):
         raise CheckpointError(
-            f"{name}: no such folder, and no name of a model on the hub", _beside(path) or _OFFLINE_HINT
+            f"{name}: no such folder, and no name of a model on the hub", _nearest_paths(path) or _OFFLINE_HINT
         )
     return Located(name, options.revision, False)
 
@@ -75,7 +75,7 @@ def _check_folder(path: Path) -> None:
     )
 
 
-def _beside(path: Path) -> str | None:
+def _nearest_paths(path: Path) -> str | None:
     """A hint with the nearest names in the folder of a path that is not there."""
     try:
         names = [p.name for p in path.parent.iterdir() if not p.name.startswith(".")]

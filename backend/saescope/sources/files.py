@@ -48,12 +48,12 @@ class Files:
 
     def notes(self) -> list[str]:
         """What a reader of these files should know."""
-        told = []
+        notes = []
         if self.left_out:
-            told.append(f"{self.root}: not read, as they hold other data: {self._listed(self.left_out)}")
+            notes.append(f"{self.root}: not read, as they hold other data: {self._listed(self.left_out)}")
         if rest := self.by_split.get(REST):
-            told.append(f"{self.root}: of no split, and read with --split all alone: {self._listed(rest)}")
-        return told
+            notes.append(f"{self.root}: of no split, and read with --split all alone: {self._listed(rest)}")
+        return notes
 
     def _listed(self, paths: Sequence[Path]) -> str:
         return listed([self.name(path) for path in paths], 5)

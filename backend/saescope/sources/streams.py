@@ -57,7 +57,7 @@ def check_regular(path: Path) -> None:
 def head_of(path: Path, n: int = 16) -> bytes:
     """The first bytes of a regular file. `DataError` where there is none, or it cannot be read."""
     check_regular(path)
-    with told(path), path.open("rb") as file:
+    with reading_errors(path), path.open("rb") as file:
         return file.read(n)
 
 
@@ -65,7 +65,7 @@ def head_of(path: Path, n: int = 16) -> bytes:
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """The file's content, unpacked where it is compressed (told by content). `DataError` where reading it fails."""
     kind = compression_of(head_of(path))
-    with told(path, kind), cast("IO[bytes]", _opened(path, kind)) as file:
+    with reading_errors(path, kind), cast("IO[bytes]", _opened(path, kind)) as file:
         yield file
 
 
@@ -104,7 +104,7 @@ def _opened(path: Path, kind: str | None) -> Any:
 
 
 @contextmanager
-def told(path: Path, kind: str | None = None) -> Iterator[None]:
+def reading_errors(path: Path, kind: str | None = None) -> Iterator[None]:
     """Failures of reading, as `DataError`s that name the file."""
     try:
         yield

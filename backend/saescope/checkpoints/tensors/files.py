@@ -141,7 +141,15 @@ def _is_weights(path: Path) -> bool:
 def weights_files(folder: Path) -> Sequence[Path]:
     """Files in a folder that may hold weights, by name, each index in the place of its shards; those that training
     leaves beside them are left out."""
-    beside = ("optimizer", "lr_scheduler", "state", "sparsity", "trainer_state", "activations_store_state", "training")
+    of_training = (
+        "optimizer",
+        "lr_scheduler",
+        "state",
+        "sparsity",
+        "trainer_state",
+        "activations_store_state",
+        "training",
+    )
     indices = indices_in(folder)
     shards = {name for index in indices for name in shard_names(index)}
     return sorted(
@@ -149,5 +157,5 @@ def weights_files(folder: Path) -> Sequence[Path]:
         for file in folder.iterdir()
         if file.is_file()
         and (file in indices or (file.suffix in WEIGHTS_SUFFIXES and file.name not in shards))
-        and not file.stem.startswith(beside)
+        and not file.stem.startswith(of_training)
     )

@@ -177,16 +177,16 @@ def _pairs(folder: Path) -> dict[str, Pair]:
         )
     pairs: dict[str, Pair] = {}
     for path, match in sorted(matches, key=lambda found: found[1]["gz"] is not None):  # unpacked files first
-        pairs.setdefault("train" if match["split"].lower() == "train" else "test", Pair(path, labels_beside(path)))
+        pairs.setdefault("train" if match["split"].lower() == "train" else "test", Pair(path, labels_of(path)))
     return {name: pairs[name] for name in ("train", "test") if name in pairs}
 
 
 def find_file(path: Path, options: ImageOptions) -> IdxData:
     """The IDX data of one file of images."""
-    return IdxData(options, {"all": Pair(path, labels_beside(path))})
+    return IdxData(options, {"all": Pair(path, labels_of(path))})
 
 
-def labels_beside(images: Path) -> Path | None:
+def labels_of(images: Path) -> Path | None:
     """The labels that lie beside `images`, by the usual names, packed or not."""
     stem = re.sub(r"\.gz$", "", images.name, flags=re.IGNORECASE)
     name = re.sub(r"images([-._])idx[34]", r"labels\1idx1", stem, flags=re.IGNORECASE)

@@ -13,7 +13,7 @@ from saescope.sources.images.patches import PatchSource
 from saescope.sources.images.pixels import PixelSource
 from saescope.sources.options import Purpose
 from saescope.sources.splits import chosen_split
-from saescope.sources.streams import head_of, told
+from saescope.sources.streams import head_of, reading_errors
 from saescope.store.errors import DataError, OptionError
 
 _EXPECTED = (
@@ -60,7 +60,7 @@ def _find(options: ImageOptions) -> ImageData:
     if options.path.startswith(embedded.PREFIX):
         return embedded.find_embedded(options)
     path = Path(options.path).expanduser()
-    with told(path):
+    with reading_errors(path):
         if path.is_dir():
             return _find_in_folder(path, options)
         if not path.exists():

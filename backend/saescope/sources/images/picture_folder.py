@@ -104,8 +104,8 @@ def find_in_folder(folder: Path, options: ImageOptions) -> PictureData | None:
             if (name := next((n for n in words if n in folders and _any_picture(folders[n])), None))
         }
         if splits_of(roots):
-            beside = [p for p in sorted(folder.iterdir()) if p not in roots.values() and not _hidden(p.name)]
-            rest = [p for p in beside if (_any_picture(p) if p.is_dir() else _is_picture(p))]
+            others = [p for p in sorted(folder.iterdir()) if p not in roots.values() and not _hidden(p.name)]
+            rest = [p for p in others if (_any_picture(p) if p.is_dir() else _is_picture(p))]
             return PictureData(options, roots, rest=tuple(rest))
         if len(folders) != 1 or any(p.suffix.lower() in SUFFIXES for p in folder.iterdir() if p.is_file()):
             return PictureData(options, {"all": folder}) if _any_picture(folder) else None

@@ -155,9 +155,9 @@ def load_pictures(
 
 
 def _refuse_sizes(sizes: dict[tuple[int, int], int], encoded: EncodedPictures, subject: str) -> NoReturn:
-    told = ", ".join(f"{encoded.name(i)} is {h} x {w}" for (h, w), i in sizes.items())
+    shapes = ", ".join(f"{encoded.name(i)} is {h} x {w}" for (h, w), i in sizes.items())
     raise DataError(
-        f"{subject}: images of unequal size (height x width): {told}; expected one size",
+        f"{subject}: images of unequal size (height x width): {shapes}; expected one size",
         "resize or crop them first, or keep each size in a folder of its own",
     )
 

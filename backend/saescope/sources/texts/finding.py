@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from saescope.sources.files import Files, all_files, files_of, listed, one_file
-from saescope.sources.streams import bare_name, head_of, told
+from saescope.sources.streams import bare_name, head_of, reading_errors
 from saescope.sources.tables.files import SUFFIXES as TABLES
 from saescope.sources.tables.files import is_table
 from saescope.sources.texts.hub import PREFIX as HUB
@@ -43,7 +43,7 @@ def find_texts(options: TextOptions) -> Documents:
 
 
 def _on_disk(path: Path, options: TextOptions) -> Documents:
-    with told(path):
+    with reading_errors(path):
         if path.is_dir():
             return _in_folder(path, options)
         if not path.exists():

@@ -92,8 +92,8 @@ class TableTexts:
         passed_over = [
             f.name for f in self._tables[self.files.all[0]].schema if not is_plain(f.type) and f.name != self._root
         ]
-        told = [f"columns that hold no plain values are not kept: {listed(passed_over)}"] if passed_over else []
-        return [*self.files.notes(), *self.text.notes(), *self._others.left_out, *told]
+        notes = [f"columns that hold no plain values are not kept: {listed(passed_over)}"] if passed_over else []
+        return [*self.files.notes(), *self.text.notes(), *self._others.left_out, *notes]
 
     def fingerprint(self, split: Split | None) -> str:
         return self.files.fingerprint(split, self.text.key())

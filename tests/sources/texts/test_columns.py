@@ -140,6 +140,17 @@ def test_token_ids_are_taken_as_tokens(tmp_path: Path, model: Path) -> None:
         assert any("column 'input_ids' as tokens" in line for line in told)
 
 
+def test_a_mask_of_another_length_is_refused(tmp_path: Path) -> None:
+    for name, content in (("a.parquet", None), ("b.jsonl", '{"input_ids": [5, 6, 0], "attention_mask": [1, 1]}')):
+        path = tmp_path / name
+        if content is None:
+            pq.write_table(pa.table({"input_ids": [[5, 6, 0]], "attention_mask": [[1, 1]]}), path)
+        else:
+            path.write_text(content)
+        with pytest.raises(UserError, match="'attention_mask' has 2 values, 'input_ids' has 3"):
+            list(find_texts(SourceOptions(texts=str(path), model="m", hook="h")).read(None))
+
+
 def test_token_ids_of_another_tokenizer_are_refused(tmp_path: Path, model: Path) -> None:
     for number, worst in enumerate((50_256, -1)):
         path = tmp_path / f"{number}.parquet"

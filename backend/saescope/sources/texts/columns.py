@@ -57,7 +57,12 @@ class TextColumn:
         if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
             raise DataError(f"{subject}: {self.name!r} is no list of token ids: {str(value)[:60]}")
         ids = ids.astype(np.int64)
-        if mask is not None and len(mask) == len(ids):
+        if mask is not None:
+            if len(mask) != len(ids):
+                raise DataError(
+                    f"{subject}: {MASK!r} has {len(mask)} values, {self.name!r} has {len(ids)}",
+                    f"remove the column {MASK!r}, or write one value for each token",
+                )
             ids = ids[np.asarray(mask, dtype=bool)]
         return ids
 

@@ -165,6 +165,17 @@ def test_only_what_is_read_must_agree_between_shards(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
+def test_columns_that_widening_would_break(tmp_path: Path) -> None:
+    written(tmp_path / "a.parquet", 1, count=pa.array([2**63 + 1], pa.uint64()), score=pa.array([2**60 + 1]))
+    written(tmp_path / "b.parquet", 1, count=pa.array([-1]), score=[0.5])
+    table = opened(tmp_path).item_table(np.arange(2))
+    assert "count" not in table.column_names
+    assert table["score"].to_pylist() == [float(2**60), 0.5]
+    pq.write_table(pa.table([pa.array([png(noise(0))]), [1], [2]], names=["image", "a", "a"]), tmp_path / "c.parquet")
+    with pytest.raises(UserError, match="more than one column is called 'a'"):
+        opened(tmp_path / "c.parquet")
+
+
 def test_times_are_kept_as_text_and_label_nothing(tmp_path: Path) -> None:
     seconds = pa.array([1_700_000_000, None, *range(8)], pa.int64())
     nanoseconds = pc.add(pc.multiply(seconds, 10**9), 123_456_789)

@@ -62,6 +62,26 @@ def test_a_refusal_names_file_column_and_both_types(tmp_path: Path) -> None:
         read(tmp_path)
 
 
+def test_whole_numbers_that_no_type_holds_together_are_left_out(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"], "n": pa.array([2**63 + 1], pa.uint64())}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"text": ["b"], "n": pa.array([-1], pa.int64())}), tmp_path / "b.parquet")
+    assert [text for text, _ in read(tmp_path)] == ["a", "b"]
+    assert "column 'n' is left out: it is uint64 in a.parquet and int64 in b.parquet" in found(tmp_path).notes()
+
+
+def test_a_column_of_nulls_in_one_file_is_that_of_the_others(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"], "c": pa.nulls(1), "d": pa.nulls(1)}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"text": ["b"], "c": ["x"]}), tmp_path / "b.parquet")
+    assert read(tmp_path) == [("a", {"c": None}), ("b", {"c": "x"})]
+    assert "columns that hold no plain values are not kept: d" in found(tmp_path).notes()
+
+
+def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table([pa.array(["a"])] * 2, names=["text", "text"]), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet: more than one column is called 'text'"):
+        read(tmp_path / "a.parquet")
+
+
 def moments(unit: str, zone: str | None, *values: int | None) -> list[object]:
     return python_values(pa.array(values, pa.int64()).cast(pa.timestamp(unit, zone)))
 

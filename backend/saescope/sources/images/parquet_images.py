@@ -23,7 +23,7 @@ from saescope.sources.images.pictures import Fit, load_pictures
 from saescope.sources.options import Split
 from saescope.sources.splits import parts_of, splits_of
 from saescope.sources.tables.agreement import agreed, refuse_column
-from saescope.sources.tables.files import PARQUET, guarded
+from saescope.sources.tables.files import PARQUET, guarded, unambiguous
 from saescope.sources.tables.values import bare, outside_calendar, python_values
 from saescope.store.errors import DataError
 
@@ -172,6 +172,7 @@ def _open(path: Path) -> pq.ParquetFile:
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; expected a Parquet file")
     file: pq.ParquetFile = guarded(path, lambda: pq.ParquetFile(path))
+    unambiguous(file.schema_arrow, path)
     rows = [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
     if min(rows, default=0) < 0 or sum(rows) != file.metadata.num_rows:
         _refuse_count(path, sum(rows), file.metadata.num_rows)
@@ -247,7 +248,7 @@ def _in_all(kind: pa.DataType) -> pa.DataType:
 def _kept(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     """A column's values in the type that they are kept in."""
     if not pa.types.is_temporal(values.type):
-        return values.cast(kind)
+        return values.cast(kind, safe=not pa.types.is_floating(kind))  # a fraction may stand for a whole number nearby
     return pa.chunked_array([pa.array(python_values(chunk), pa.string()) for chunk in values.chunks], pa.string())
 
 

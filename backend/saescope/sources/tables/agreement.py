@@ -53,6 +53,8 @@ def refuse_column(name: str, path: Path, kind: pa.DataType | None, first: Path, 
 def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     if one.equals(other):
         return one
+    if any(map(pa.types.is_uint64, (one, other))) and any(map(pa.types.is_signed_integer, (one, other))):
+        return None  # Arrow would say int64, which has not all values of uint64
     try:
         schemas = [pa.schema([("c", kind)]) for kind in (one, other)]
         found: pa.DataType = pa.unify_schemas(schemas, promote_options="permissive").field("c").type

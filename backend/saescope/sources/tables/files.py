@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -35,6 +36,14 @@ def guarded(path: Path, read: Callable[[], Any], what: str = "Parquet") -> Any:
         ) from error
 
 
+def unambiguous(schema: pa.Schema, path: Path) -> pa.Schema:
+    """The schema itself. `DataError` where columns share a name: which one is meant cannot be said."""
+    shared = [name for name, n in Counter(schema.names).items() if n > 1]
+    if shared:
+        raise DataError(f"{path}: more than one column is called {shared[0]!r}", "rename or remove all but one of them")
+    return schema
+
+
 @dataclass(frozen=True)
 class TableFile:
     """One file, opened when it is asked for."""
@@ -57,7 +66,7 @@ class TableFile:
     @cached_property
     def schema(self) -> pa.Schema:
         """The columns' names and types."""
-        return self._guarded(lambda: self._checked(self._open()[0]))
+        return unambiguous(self._guarded(lambda: self._checked(self._open()[0])), self.path)
 
     @cached_property
     def n_rows(self) -> int:

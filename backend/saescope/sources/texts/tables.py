@@ -89,8 +89,9 @@ class TableTexts:
         return {free_name(name): kind for name, kind in self._others.columns.items()}
 
     def notes(self) -> Sequence[str]:
+        kept = {self._root, *self._others.columns}
         passed_over = [
-            f.name for f in self._tables[self.files.all[0]].schema if not is_plain(f.type) and f.name != self._root
+            f.name for f in self._tables[self.files.all[0]].schema if not is_plain(f.type) and f.name not in kept
         ]
         notes = [f"columns that hold no plain values are not kept: {listed(passed_over)}"] if passed_over else []
         return [*self.files.notes(), *self.text.notes(), *self._others.left_out, *notes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import pickle
 from pathlib import Path
@@ -173,3 +174,36 @@ def test_memory_does_not_grow_with_shards(tmp_path: Path) -> None:
     for _ in source.batches():
         pass
     assert psutil.Process().memory_info().rss - before < 64 * MIB
+
+
+def test_tables_of_tensors_keep_their_axes(tmp_path: Path) -> None:
+    x = values(6, 4, 3)
+    pq.write_table(pa.table({"x": pa.FixedShapeTensorArray.from_numpy_ndarray(x)}), tmp_path / "x.parquet")
+    np.testing.assert_array_equal(everything(opened(tmp_path / "x.parquet")), x)
+
+
+def test_a_lazily_negated_tensor(tmp_path: Path) -> None:
+    x = torch.from_numpy(values(6, 3))
+    torch.save(torch._neg_view(x), tmp_path / "x.pt")
+    np.testing.assert_array_equal(everything(opened(tmp_path / "x.pt"))[:, 0], -x.numpy())
+
+
+def test_labels_of_some_shards(tmp_path: Path) -> None:
+    np.savez(tmp_path / "0.npz", x=values(2, 3), labels=np.array(["a", "b"]))
+    np.savez(tmp_path / "1.npz", x=values(2, 3))
+    assert opened(tmp_path).metadata()["label"].to_pylist() == ["a", "b", None, None]
+
+
+def test_compressed_arrays_are_refused_as_such(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", values(6, 3))
+    path = tmp_path / "x.npy.gz"
+    path.write_bytes(gzip.compress((tmp_path / "x.npy").read_bytes()))
+    error = refused(path)
+    assert "is compressed by gzip" in error.message
+    assert "unpack it first" in str(error.hint)
+
+
+def test_no_split_is_passed_over(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", values(6, 3))
+    assert "has no splits" in refused(tmp_path / "x.npy", split="validation").message
+    assert opened(tmp_path / "x.npy", split="all").n_items == 6

@@ -23,7 +23,7 @@ from saescope.sources.activations.options import ActivationOptions
 from saescope.sources.images import arrays
 from saescope.sources.images.image_data import check_labels, label_strings
 from saescope.sources.mapped import map_array
-from saescope.sources.streams import head_of
+from saescope.sources.streams import compression_of, head_of
 from saescope.sources.tables.files import SUFFIXES as TABLES
 from saescope.sources.tables.files import TableFile, is_table
 from saescope.sources.tables.values import bare, is_list, is_plain, python_values
@@ -88,6 +88,8 @@ def _load(path: Path, options: ActivationOptions) -> tuple[np.ndarray, Any, str,
         return _load_safetensors(path, options)
     if is_table(path, head):
         return _load_table(TableFile(path), options)
+    if (compression := compression_of(head)) is not None:
+        raise DataError(f"{path}: is compressed by {compression}", "unpack it first: activations are read in place")
     raise DataError(f"{path}: not a known file of activations (it starts with bytes {head[:8].hex(' ')})", EXPECTED)
 
 
@@ -138,8 +140,8 @@ def _load_torch(path: Path, options: ActivationOptions) -> tuple[np.ndarray, Any
     except CheckpointError as error:
         hint = "write it again as numbers alone: torch.save(tensor, PATH), or numpy.save(PATH, tensor.numpy())"
         raise DataError(error.message, hint) from None
-    values = tensors[name].detach().contiguous()
-    labels = None if label is None else tensors[label].detach().numpy()
+    values = tensors[name].detach().resolve_neg().contiguous()
+    labels = None if label is None else tensors[label].detach().resolve_neg().numpy()
     if values.dtype == torch.bfloat16:
         return values.view(torch.uint16).numpy(), labels, "torch", True
     return _native(values.numpy(), path), labels, "torch", False
@@ -191,7 +193,8 @@ def _is_vector(kind: pa.DataType) -> bool:
 
 def _unpacked(table: TableFile, column: str) -> np.ndarray:
     """A column of lists as an array, from the cache folder, where it is written first if it is not there."""
-    digest = hashlib.sha256(f"{file_sha256(table.path)} {column}".encode("utf-8", "surrogatepass")).hexdigest()
+    what = f"{file_sha256(table.path)} {column} {table.schema.field(column).type}"
+    digest = hashlib.sha256(what.encode("utf-8", "surrogatepass")).hexdigest()
     path = cache_folder() / "unpacked" / f"{digest[:32]}.npy"
     if not path.exists():
         atomic.make_folder(path.parent)
@@ -220,6 +223,10 @@ def _unpack(table: TableFile, column: str, path: Path) -> None:
 def _dense(values: pa.Array, path: Path, column: str, first: int) -> np.ndarray:
     """Rows of lists of one length (and of lists of such) as an array."""
     shape = [len(values)]
+    if isinstance(values, pa.FixedShapeTensorArray):
+        if values.null_count:
+            _refuse_lengths(path, column, first)
+        return np.asarray(values.to_numpy_ndarray())
     if isinstance(values, pa.ExtensionArray):
         values = values.storage
     while is_list(values.type):

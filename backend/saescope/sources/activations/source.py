@@ -198,7 +198,7 @@ def _extent(source: ActivationSource) -> str:
 
 def _open(options: ActivationOptions, targets: ActivationSource | None, progress: Progress) -> ActivationSource:
     path = Path(options.path).expanduser()
-    if options.split in ("train", "test"):
+    if options.split not in (None, "all"):
         raise OptionError(
             f"{path}: split {options.split!r} is asked for, but a file (or folder) of activations has no splits",
             "leave --split out, or name the file of that split",
@@ -212,10 +212,10 @@ def _open(options: ActivationOptions, targets: ActivationSource | None, progress
         loaded.append(load(shard, options))
         _check_shapes(paths[0], loaded[0], shard, loaded[-1])
         progress.update("opening shards", done + 1, len(paths))
-    labels = [found.labels for found in loaded]
+    labels = [pa.nulls(len(f.values), pa.string()) if f.labels is None else f.labels for f in loaded]
     return ActivationSource(
         Shards([found.values for found in loaded], [found.is_bfloat16 for found in loaded]),
-        None if any(found is None for found in labels) else pa.concat_arrays(labels),
+        None if all(found.labels is None for found in loaded) else pa.concat_arrays(labels),
         path=options.path,
         format=", ".join(dict.fromkeys(found.format for found in loaded)),
         n_shards=len(paths) if path.is_dir() else None,

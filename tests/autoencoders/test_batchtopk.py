@@ -56,14 +56,6 @@ def test_without_a_threshold_each_position_keeps_its_k_largest() -> None:
     assert float(BatchtopkAutoencoder(BatchtopkConfig(D_IN, N, k=K)).threshold.detach()) == -1.0
 
 
-def test_a_prefix_is_the_sum_over_its_first_groups() -> None:
-    model, x = filled(0.5), inputs()
-    codes = model.encode(x)
-    assert model.config.prefixes == (3, 9, 19)
-    torch.testing.assert_close(model.decode_prefix(codes, 2), codes[:, :9] @ model.W_dec[:9] + model.b_dec)
-    torch.testing.assert_close(model.decode_prefix(codes, 3), model.decode(codes))
-
-
 @pytest.mark.parametrize("sizes", [(), (19, 0), (3, 6, 11), (20, -1)])
 def test_groups_that_do_not_add_up_are_refused(sizes: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match="group_sizes are"):

@@ -9,10 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from saescope.autoencoders.batchtopk.module import BatchtopkAutoencoder, BatchtopkConfig
 from saescope.store.errors import OptionError
 
@@ -34,21 +30,8 @@ class MatryoshkaConfig(BatchtopkConfig):
                 f"{self.n_features}"
             )
 
-    @property
-    def prefixes(self) -> tuple[int, ...]:
-        """Features in each nested prefix, the last one being all."""
-        return tuple(sum(self.group_sizes[: i + 1]) for i in range(len(self.group_sizes)))
-
 
 class MatryoshkaAutoencoder(BatchtopkAutoencoder):
     """BatchTopK whose features come in nested groups."""
 
     config: MatryoshkaConfig
-
-    def decode_prefix(self, codes: Float[Tensor, "batch n_features"], groups: int) -> Float[Tensor, "batch d_out"]:
-        """`decode` with the features of the first `groups` groups alone."""
-        width = self.config.prefixes[groups - 1]
-        kept = codes[:, :width]
-        if self.config.rescale_by_decoder_norm:
-            kept = kept / self.decoder_norms[:width]
-        return torch.addmm(self.b_dec, kept, self.W_dec[:width])

@@ -20,6 +20,7 @@ from torch import Tensor
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints.corrections import corrected
+from saescope.metrics.reconstruction import MetricSums
 from saescope.sources.protocol import Source, flat_positions
 from saescope.store.errors import DataError, UserError
 
@@ -188,10 +189,10 @@ def _corrections(sae: LinearAutoencoder, x: Float[Tensor, "row d_in"]) -> list[d
 def _fit(sae: Autoencoder, x: Tensor, goal: Tensor) -> tuple[float, float]:
     """FVU and L0."""
     codes, rebuilt = sae(x)
-    missed = float((goal.double() - rebuilt.double()).square().sum())
-    variance = float((goal.double() - goal.double().mean(0)).square().sum())
-    firing = (codes.abs() > sae.config.firing_threshold).sum(1).double().mean()
-    return (missed / variance if variance > 0 else math.inf), float(firing)
+    sums = MetricSums(goal.shape[1])
+    sums.add(goal, rebuilt, int((codes.abs() > sae.config.firing_threshold).sum()), float(codes.abs().sum()))
+    found = sums.values(sae.n_features)
+    return math.inf if found["fvu"] is None else found["fvu"], found["l0"] or 0.0
 
 
 def _explains(other: Reading, as_read: Reading, n_features: int) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from saescope.cli.report import json_object, json_option, number, table
+from saescope.cli.report import json_object, json_option, number, percent, table
 from saescope.cli.source_options import parsed, source_options
 from saescope.cli.store_option import open_store, store_option
 from saescope.cli.training_options import device_option, training_options
@@ -89,7 +89,7 @@ def print_entries(store: Path, done: list[SweepEntry]) -> None:
                 item.sae_id,
                 number(entry.metrics.get("l0")),
                 number(entry.metrics.get("fvu")),
-                "-" if dead is None else f"{dead / entry.n_features:.1%}",
+                "-" if dead is None else percent(dead / entry.n_features),
                 "unchanged, reused" if item.reused else "trained and built",
             )
         )

@@ -151,6 +151,17 @@ def test_npz_with_splits_as_keras_writes_mnist(tmp_path: Path) -> None:
     assert everything_.metadata()["label"].to_pylist() == [str(v) for v in np.concatenate([y_train, y_test])]
 
 
+def test_splits_of_an_npz_that_are_not_alike(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    bytes_, fractions = np.full((2, 4, 4), 255, np.uint8), np.ones((3, 4, 4), np.float32)
+    np.savez(path, x_train=bytes_, x_test=fractions, y_train=np.array([5, 6]))
+    assert "unlike kinds: 'x_train' is uint8, 'x_test' is float32" in refused(str(path), split="all").message
+    assert "label_key is given, but it means nothing" in refused(str(path), label_key="y_train").message
+    np.savez(path, x_train=bytes_, x_test=bytes_.astype(np.int64), y_train=np.array([5, 6]))
+    together = open_source(SourceOptions(images=str(path), split="all"))
+    assert together.metadata()["label"].to_pylist() == ["5", "6", None, None]
+
+
 def test_arrays_of_an_npz_are_found_or_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     images, others = np.zeros((3, 4, 4), np.uint8), np.ones((2, 4, 4), np.uint8)

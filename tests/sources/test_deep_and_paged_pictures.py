@@ -214,6 +214,31 @@ def test_pages_of_another_size_are_counted(tmp_path: Path) -> None:
     assert any("2 of another size than their file's first are left out" in line for line in told)
 
 
+@pytest.mark.parametrize("kind", ["tiff", "gif"])
+def test_colour_of_a_later_page_is_kept(tmp_path: Path, kind: str) -> None:
+    grey = Image.fromarray((RAMP * 8).astype(np.uint8))
+    colour = np.zeros((16, 16, 3), np.uint8)
+    colour[..., 0] = 200
+    grey.save(tmp_path / f"a.{kind}", kind, save_all=True, append_images=[Image.fromarray(colour)])
+    found = np.rint(everything(opened(tmp_path)[0]) * 255).reshape(2, 16, 16, 3)
+    np.testing.assert_array_equal(found, [np.repeat(np.asarray(grey)[..., None], 3, 2), colour])
+
+
+def test_a_later_page_of_32_bits_needs_a_range(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.zeros((4, 4), dtype)) for dtype in (np.uint8, np.float32)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(UserError, match="32-bit values"):
+        opened(tmp_path)
+
+
+def test_grey_pnm_of_16_bits(tmp_path: Path) -> None:
+    pixels = np.array([[0, 1365], [2730, 4095]])
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 2 4095\n" + pixels.astype(">u2").tobytes())
+    source, _ = opened(tmp_path)
+    np.testing.assert_allclose(everything(source), pixels.reshape(1, -1) / 4095, atol=1e-4)
+    assert source.describe()["stored_range"] == [0.0, 65535.0]
+
+
 def test_postscript_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import EpsImagePlugin
 

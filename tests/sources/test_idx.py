@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import bz2
 import gzip
 from pathlib import Path
 
@@ -158,3 +159,15 @@ def test_mnist_itself() -> None:
     assert description["input_shape"] == [28, 28, 1]
     assert test.metadata()["label"].to_pylist()[:5] == ["7", "2", "1", "0", "4"]
     assert everything(test).mean() == pytest.approx(0.1325, abs=1e-4)  # the published mean of the test images
+
+
+def test_an_array_packed_by_gzip_is_to_be_unpacked(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((2, 4, 4), np.uint8))
+    path = tmp_path / "x.npy.gz"
+    path.write_bytes(gzip.compress((tmp_path / "x.npy").read_bytes()))
+    with pytest.raises(UserError, match=r"starts \(unpacked\) with bytes 93 4e 55 4d") as caught:
+        open_source(SourceOptions(images=str(path)))
+    assert "unpack it first" in str(caught.value.hint)
+    path.write_bytes(bz2.compress((tmp_path / "x.npy").read_bytes()))
+    with pytest.raises(UserError, match="is compressed by bzip2"):
+        open_source(SourceOptions(images=str(path)))

@@ -198,13 +198,28 @@ class NpzData:
                 found = label_strings(read_npz(self.path, label_name)[0], subject)
                 check_labels(found, len(images[-1]) if images[-1].ndim else 0, subject)
                 labels.append(found)
+            else:
+                labels.append(pa.nulls(len(images[-1]) if images[-1].ndim else 0, pa.string()))
         if len({i.shape[1:] for i in images}) > 1:
             raise DataError(f"{self.path}: shapes {[list(i.shape) for i in images]}; expected images of one size")
+        self._check_alike(dict(zip((self.names[key][0] for key in chosen), images, strict=True)))
         array = images[0] if len(images) == 1 else np.concatenate(images)
-        known = pa.concat_arrays(labels) if len(labels) == len(images) else None
+        known = pa.concat_arrays(labels) if any(self.names[key][1] for key in chosen) else None
         return ImageSet(
             images_from_array(array, f"{self.path}: array {self.names[chosen[0]][0]!r}", self.options), known
         )
+
+    def _check_alike(self, images: Mapping[str, np.ndarray]) -> None:
+        """`DataError` where one value stands for different things in arrays that are read as one."""
+        if self.options.value_range is not None or len({array.dtype for array in images.values()}) == 1:
+            return
+        ranges = {_valued(array, f"{self.path}: array {n!r}", self.options)[1] for n, array in images.items()}
+        if len(ranges) > 1:
+            kinds = ", ".join(f"{name!r} is {array.dtype}" for name, array in images.items())
+            raise DataError(
+                f"{self.path}: pixels of unlike kinds: {kinds}",
+                "write all of them with one dtype, or state the values for black and white with --value-range LOW HIGH",
+            )
 
 
 def find_npz(path: Path, options: ImageOptions) -> NpzData:
@@ -233,7 +248,10 @@ def find_npz(path: Path, options: ImageOptions) -> NpzData:
             raise DataError(f"{path}: no array {label!r}", f"it holds: {', '.join(keys)}")
         names["all"] = (lower[image], lower.get(label, label) if label else None)
     read = {name for pair in names.values() for name in pair}
-    return NpzData(path, options, names, tuple(key for key in keys if key not in read))
+    unread = tuple(key for key in keys if key not in read)
+    # The labels of a split are found by its name.
+    uses = NpzData.uses if "all" in names else NpzData.uses - {"label_key"}
+    return NpzData(path, options, names, unread, uses=uses)
 
 
 def _with_split(names: Sequence[str], words: Sequence[str]) -> list[str]:

@@ -66,9 +66,9 @@ def _read(stream: BinaryIO, path: Path, packed: bool) -> np.ndarray:
         raise DataError(f"{path} is empty; expected an IDX file", _AGAIN)
     if not is_idx_magic(head):
         raise DataError(
-            f"{path}: starts with bytes {head.hex(' ')}; an IDX file starts with 00 00, a type code of 08..0e and its "
-            "number of axes (MNIST images: 00 00 08 03, labels: 00 00 08 01)",
-            "check that this is the right file",
+            f"{path}: starts{' (unpacked)' * packed} with bytes {head.hex(' ')}; an IDX file starts with 00 00, a type "
+            "code of 08..0e and its number of axes (MNIST images: 00 00 08 03, labels: 00 00 08 01)",
+            "unpack it first: of gzipped files only IDX is read" if packed else "check that this is the right file",
         )
     dtype = np.dtype(_DTYPES[head[2]])
     axes = stream.read(4 * head[3])

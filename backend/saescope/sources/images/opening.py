@@ -13,7 +13,7 @@ from saescope.sources.images.patches import PatchSource
 from saescope.sources.images.pixels import PixelSource
 from saescope.sources.options import Purpose
 from saescope.sources.splits import chosen_split
-from saescope.sources.streams import head_of, reading_errors
+from saescope.sources.streams import compression_of, head_of, reading_errors
 from saescope.store.errors import DataError, OptionError
 
 _EXPECTED = (
@@ -80,6 +80,8 @@ def _find(options: ImageOptions) -> ImageData:
         return parquet_images.find_file(path, options)
     if path.suffix.lower() in picture_folder.SUFFIXES:
         return picture_folder.PictureData(options, {"all": path})
+    if (compression := compression_of(head)) is not None:
+        raise DataError(f"{path}: is compressed by {compression}", "unpack it first: only IDX files are read from gzip")
     raise DataError(f"{path}: not a file of images that is known (it starts with bytes {head.hex(' ')})", _EXPECTED)
 
 

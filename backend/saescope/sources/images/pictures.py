@@ -245,10 +245,17 @@ def _inspect(data: bytes, name: str, value_range: tuple[float, float] | None) ->
                 for page in range(1, n_pages):
                     if picture.format == "TIFF":
                         picture.seek(page)
+                    if picture.size != (width, height):
+                        continue
+                    pages.append(page)
+                    if picture.format == "TIFF":
                         depth = max(depth, _depth(picture))
                         is_rounded |= _depth(picture) == 8 and _stored_bits(picture, data, name) > 8
-                    if picture.size == (width, height):
-                        pages.append(page)
+                        is_grey &= _is_grey(picture, name, value_range)
+                    elif picture.format == "GIF" and is_grey:  # each frame may have a palette of its own
+                        picture.seek(page)
+                        pixels = pixels_of(picture, "colour", name)
+                        is_grey = bool((pixels == pixels[..., :1]).all())
                 size = (width, height) if turned else (height, width)
                 return _Header(*size, is_grey, depth, tuple(pages), n_pages, is_rounded)
     except (UserError, MemoryError):
@@ -258,6 +265,8 @@ def _inspect(data: bytes, name: str, value_range: tuple[float, float] | None) ->
 
 
 def _depth(picture: Image.Image) -> int:
+    if picture.mode == "I" and isinstance(picture, PpmImagePlugin.PpmImageFile):
+        return 16  # which Pillow brings from the greatest value that the file names to 65535
     if picture.mode in ("F", "I"):
         return 32
     return 16 if picture.mode.startswith("I;16") else 8
@@ -295,14 +304,14 @@ def _is_grey(picture: Image.Image, name: str, value_range: tuple[float, float] |
     if picture.mode == "P":
         palette = np.asarray(picture.getpalette() or [0, 0, 0], dtype=np.uint8).reshape(-1, 3)
         return bool((palette == palette[:, :1]).all())
-    return picture.mode in ("1", "L", "LA", "La") or picture.mode.startswith("I;16")
+    return picture.mode in ("1", "L", "LA", "La") or _depth(picture) == 16
 
 
 def pixels_of(opened: Image.Image, mode: ImageMode, name: str) -> UInt8[np.ndarray, "height width channels"]:
     """A picture's pixels as sources yield them. `name` words the errors of pictures that have no such pixels."""
     _is_grey(opened, name)  # refuses modes of 32 bits
     picture: Image.Image = ImageOps.exif_transpose(opened)
-    if picture.mode.startswith("I;16"):
+    if _depth(opened) == 16:
         levels = np.asarray(picture).astype(np.uint32)
         picture = Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
     if picture.has_transparency_data:

@@ -140,6 +140,15 @@ def test_token_ids_are_taken_as_tokens(tmp_path: Path, model: Path) -> None:
         assert any("column 'input_ids' as tokens" in line for line in told)
 
 
+def test_files_without_the_column_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,text\n1,cat\n")
+    (tmp_path / "b.csv").write_text("id,content\n2,dog\n")
+    told = Told()
+    found = find_texts(SourceOptions(texts=str(tmp_path), model="m", hook="h"))
+    assert ["".join(document.parts) for document in found.read(None, told)] == ["cat", ""]
+    assert told.lines == [f"{tmp_path}: nothing is read of files without 'text': b.csv"]
+
+
 def test_a_mask_of_another_length_is_refused(tmp_path: Path) -> None:
     for name, content in (("a.parquet", None), ("b.jsonl", '{"input_ids": [5, 6, 0], "attention_mask": [1, 1]}')):
         path = tmp_path / name

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from saescope.progress import SILENT, Progress
-from saescope.sources.files import Files
+from saescope.sources.files import Files, listed
 from saescope.sources.options import Split
 from saescope.sources.streams import bare_name, bomb, limit, lines_of, open_bytes
 from saescope.sources.texts.columns import MASK, Form, TextColumn, form_of_value, text_column, value_at
@@ -86,9 +86,12 @@ class LineTexts(ABC):
         kept = {name: free_name(name) for name in others}
         paths = self.files.of(split)
         total, before = sum(path.stat().st_size for path in paths), 0
+        without: list[str] = []
         for path in paths:
+            n_rows = n_found = 0
             for number, row, at in self._rows(path):
                 value = value_at(row, text.name)
+                n_rows, n_found = n_rows + 1, n_found + (value is not None or text.name in row)
                 values = {column: _as_text(row.get(name)) for name, column in kept.items()}
                 subject = f"{path}: line {number}"
                 if text.form != "text":
@@ -102,6 +105,10 @@ class LineTexts(ABC):
                     yield Document((well_formed(value),) if value else (), values)
                 progress.update("tokenising texts", min(before + at, total), total)
             before += path.stat().st_size
+            if n_rows and not n_found:
+                without.append(self.files.name(path))
+        if without:
+            progress.tell(f"{self.files.root}: nothing is read of files without {text.name!r}: {listed(without, 5)}")
 
 
 class JsonLines(LineTexts):

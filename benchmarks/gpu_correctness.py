@@ -18,7 +18,7 @@ from training_speed import new_run
 
 from saescope.autoencoders import architecture
 from saescope.autoencoders.code_rows import CodeRows
-from saescope.autoencoders.largest import largest
+from saescope.autoencoders.largest_entries import largest
 from saescope.autoencoders.objectives.protocol import StepInputs
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.autoencoders.registry import architectures

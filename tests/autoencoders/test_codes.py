@@ -10,7 +10,7 @@ from saescope.autoencoders import architecture, architectures
 from saescope.autoencoders.abstopk.module import AbstopkConfig
 from saescope.autoencoders.groupmax.module import GroupmaxConfig, largest_of_groups
 from saescope.autoencoders.kl.module import KlConfig
-from saescope.autoencoders.largest import GROUP, any_largest, largest, largest_in_groups
+from saescope.autoencoders.largest_entries import GROUP, any_largest, largest, largest_in_groups
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.topk.module import TopkConfig
 from saescope.store.errors import UserError

@@ -8,7 +8,7 @@ import torch
 from sklearn.datasets import load_digits, load_sample_image
 
 from saescope.sources import SourceOptions, has_splits, open_source
-from saescope.sources.images.embedded import CROP
+from saescope.sources.images.embedded_images import CROP
 
 
 def everything(source) -> np.ndarray:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from saescope.sources import SourceOptions, open_source
-from saescope.sources.mapped import let_go
+from saescope.sources.mapped_files import let_go
 
 MIB = 1 << 20
 SIZE = 128 * MIB

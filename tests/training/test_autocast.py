@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from saescope.autoencoders.objectives import sparse
 from saescope.autoencoders.settings.run import DataSize
 from saescope.checkpoints.formats import native
 from saescope.store.errors import UserError
@@ -52,7 +51,7 @@ def advanced(given: TrainingConfig) -> tuple[Run, dict[str, float]]:
 
 @pytest.mark.parametrize("architecture", SPARSITY)
 def test_what_is_kept_stays_float32_and_near(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sparse, "pays", lambda fraction, device: False)  # as on CUDA
+    monkeypatch.setattr(sparse_codes, "pays", lambda fraction, device: False)  # as on CUDA
     plain, before = advanced(config(architecture))
     mixed, after = advanced(config(architecture, autocast=True))
     for tensor in (*mixed.model.state_dict().values(), *mixed.optimiser.tensors().values()):

@@ -10,7 +10,6 @@ import torch
 
 from saescope.autoencoders.batchtopk.module import BatchtopkAutoencoder
 from saescope.autoencoders.batchtopk.objective import exact_threshold, kept
-from saescope.autoencoders.objectives import sparse
 from saescope.autoencoders.settings.run import DataSize
 from saescope.store.errors import UserError
 from saescope.training import TrainingConfig
@@ -43,7 +42,7 @@ def expected_mask(name: str, z: np.ndarray, k: int) -> np.ndarray:
 @pytest.mark.parametrize("path", ["sparse", "dense"])
 @pytest.mark.parametrize("name", OWN)
 def test_loss_and_gradients_are_those_of_plain_autograd(name: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sparse, "pays", lambda fraction, device: path == "sparse")
+    monkeypatch.setattr(sparse_codes, "pays", lambda fraction, device: path == "sparse")
     goal, model = prepared(name, revival="none", **OWN[name])
     result = goal.loss(model, inputs())
     result.total.backward()

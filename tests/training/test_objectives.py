@@ -11,7 +11,6 @@ import torch
 
 from saescope.autoencoders.kl.objective import rate_divergence
 from saescope.autoencoders.linear import LinearAutoencoder
-from saescope.autoencoders.objectives import sparse
 from saescope.autoencoders.objectives.linear import LinearObjective
 from saescope.autoencoders.objectives.protocol import StepInputs
 from saescope.autoencoders.settings.run import DataSize
@@ -98,7 +97,7 @@ def test_auxk_reconstructs_the_error_from_dead_features(aux_k: int) -> None:
 def test_relu_loss_in_its_sum_form(
     fields: dict[str, Any], step: int, strength: float, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sparse, "pays", lambda fraction, device: path == "sparse")
+    monkeypatch.setattr(sparse_codes, "pays", lambda fraction, device: path == "sparse")
     goal, model = prepared("relu", l1=0.7, **fields)
     x, z, W_dec, b_dec = arrays(model)
     codes = np.maximum(z, 0)
@@ -167,7 +166,7 @@ def test_both_paths_have_the_same_gradients(
 ) -> None:
     gradients = []
     for fast in (True, False):
-        monkeypatch.setattr(sparse, "pays", lambda fraction, device, fast=fast: fast)
+        monkeypatch.setattr(sparse_codes, "pays", lambda fraction, device, fast=fast: fast)
         goal, model = prepared(architecture, **fields)
         goal.loss(model, inputs(step=50)).total.backward()
         gradients.append({name: p.grad for name, p in model.named_parameters()})

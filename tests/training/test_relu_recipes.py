@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from saescope.autoencoders.objectives import sparse
 from saescope.autoencoders.objectives.linear import geometric_median
 from saescope.autoencoders.settings.run import DataSize
 from saescope.store.errors import UserError
@@ -28,7 +27,7 @@ def test_the_exponent_falls_and_the_penalty_keeps_its_value(
 
     A norm is inside the power: outside of it, larger codes of shorter atoms would cost less.
     """
-    monkeypatch.setattr(sparse, "pays", lambda fraction, device: path == "sparse")
+    monkeypatch.setattr(sparse_codes, "pays", lambda fraction, device: path == "sparse")
     goal, model = prepared("relu", l1=0.7, p_end=0.4, p_from=0.2, refit=0.0, l1_warmup=0.0, l1_weighting=weighting)
     result = goal.loss(model, inputs(step))
     result.total.backward()

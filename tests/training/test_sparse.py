@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from saescope.autoencoders.largest import largest
-from saescope.autoencoders.objectives import sparse
+from saescope.autoencoders.largest_entries import largest
+from saescope.autoencoders.objectives import sparse_codes
 
 BATCH, D_IN, N = 31, 11, 40
 
@@ -23,10 +23,10 @@ def dense_loss(t: dict[str, torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
     return ((t["x"] - x_hat) ** 2).sum() + 0.3 * codes.sum()
 
 
-def sparse_loss(t: dict[str, torch.Tensor], entries: sparse.Entries) -> torch.Tensor:
+def sparse_loss(t: dict[str, torch.Tensor], entries: sparse_codes.Entries) -> torch.Tensor:
     z = (t["x"] @ t["encoder"].T + t["b_enc"]).detach()
-    values = torch.relu(sparse.pre_activations_at(entries, z, t["x"], t["encoder"], t["b_enc"]))
-    x_hat = sparse.decode(entries, values, t["W_dec"]) + t["b_dec"]
+    values = torch.relu(sparse_codes.pre_activations_at(entries, z, t["x"], t["encoder"], t["b_enc"]))
+    x_hat = sparse_codes.decode(entries, values, t["W_dec"]) + t["b_dec"]
     return ((t["x"] - x_hat) ** 2).sum() + 0.3 * values.sum()
 
 
@@ -37,13 +37,13 @@ def test_loss_and_gradients_equal_the_dense_ones(kind: str) -> None:
     if kind == "topk":
         chosen = largest(z, 5)
         mask = torch.zeros_like(z).scatter(1, chosen.indices, 1.0)
-        entries = sparse.entries_of_selection(chosen, N)
+        entries = sparse_codes.entries_of_selection(chosen, N)
     else:
         keep = z > (0 if kind == "mask" else 6)
         if kind != "mask":
             assert (keep.sum(1) == 0).any()
         mask = keep.double()
-        entries = sparse.entries_of_mask(keep)
+        entries = sparse_codes.entries_of_mask(keep)
     dense, fast = dense_loss(t, mask), sparse_loss(t, entries)
     torch.testing.assert_close(fast, dense)
     expected = torch.autograd.grad(dense, list(t.values()))
@@ -54,7 +54,7 @@ def test_loss_and_gradients_equal_the_dense_ones(kind: str) -> None:
 
 def test_entries_list_every_place_once_in_both_orders() -> None:
     mask = torch.rand(BATCH, N, generator=torch.Generator().manual_seed(1)) < 0.1
-    e = sparse.entries_of_mask(mask)
+    e = sparse_codes.entries_of_mask(mask)
     rebuilt = torch.zeros_like(mask)
     rebuilt[e.rows, e.features] = True
     assert torch.equal(rebuilt, mask)
@@ -66,5 +66,5 @@ def test_entries_list_every_place_once_in_both_orders() -> None:
 
 def test_many_features_sort_right() -> None:
     features = torch.tensor([[40_000, 70_000], [5, 40_000]])
-    chosen = sparse.entries_of_selection(largest(torch.randn(2, 80_000), 2)._replace(indices=features), 80_000)
+    chosen = sparse_codes.entries_of_selection(largest(torch.randn(2, 80_000), 2)._replace(indices=features), 80_000)
     assert chosen.features[chosen.order].tolist() == [5, 40_000, 40_000, 70_000]

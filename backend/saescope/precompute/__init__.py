@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from saescope.store.lazy import lazy
+from saescope.store.lazy_names import lazy
 
 if TYPE_CHECKING:
     from saescope.precompute.build import build_entry

@@ -26,7 +26,7 @@ from saescope.store.errors import (
     UnknownItem,
     UserError,
 )
-from saescope.store.lazy import lazy
+from saescope.store.lazy_names import lazy
 
 if TYPE_CHECKING:
     from saescope.store.read.entry import Entry

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saescope.autoencoders.abstopk.module import AbstopkAutoencoder, AbstopkConfig
-from saescope.autoencoders.largest import any_largest
+from saescope.autoencoders.largest_entries import any_largest
 from saescope.autoencoders.objectives.auxk import AuxkObjective
 from saescope.autoencoders.protocol import Selection
 from saescope.autoencoders.settings.linear import AuxkSettings

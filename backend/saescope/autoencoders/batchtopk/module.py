@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from saescope.autoencoders.largest import largest
+from saescope.autoencoders.largest_entries import largest
 from saescope.autoencoders.linear import LinearAutoencoder, LinearConfig
 from saescope.autoencoders.protocol import Selection
 from saescope.autoencoders.topk.module import check_k

@@ -18,7 +18,7 @@ from torch import Tensor
 from saescope.autoencoders.batchtopk.module import BatchtopkAutoencoder, BatchtopkConfig
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.objectives.auxk import AuxkObjective, AuxkOwn
-from saescope.autoencoders.objectives.exceeded import exceeded_by
+from saescope.autoencoders.objectives.order_statistic import exceeded_by
 from saescope.autoencoders.objectives.processes import ALONE, Processes
 from saescope.autoencoders.objectives.protocol import StepLoss
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from saescope.autoencoders.folding import AffineSpace
-from saescope.autoencoders.largest import largest
+from saescope.autoencoders.largest_entries import largest
 from saescope.autoencoders.protocol import Autoencoder, AutoencoderConfig, Selection
 from saescope.autoencoders.topk.module import check_k, scattered
 from saescope.store.errors import OptionError

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from saescope.autoencoders.gated import GatedSettings
 from saescope.autoencoders.gated.module import GatedAutoencoder, GatedConfig
-from saescope.autoencoders.objectives import sparse
+from saescope.autoencoders.objectives import sparse_codes
 from saescope.autoencoders.objectives.linear import LinearObjective, l1_weights, make_atoms_unit
 from saescope.autoencoders.objectives.protocol import StepInputs, StepLoss, warmed
 
@@ -56,15 +56,15 @@ class GatedObjective(LinearObjective[GatedAutoencoder, GatedSettings[Never]]):
         learns = self.own.gate_decoder == "learns"
         gate_W_dec, gate_b_dec = (t if learns else t.detach() for t in (model.W_dec, model.b_dec))
         weights = l1_weights(model, self.own)
-        if sparse.pays(lambda: float(open_gates.sum()) / u.numel(), u):
-            entries = sparse.entries_of_mask(open_gates)
-            at = sparse.pre_activations_at(entries, u.detach(), model.centred(x), model.encoder_rows, None)
-            gates = torch.relu(at + sparse.at_features(entries, model.b_gate))
-            scale, shift = (sparse.at_features(entries, t) for t in (torch.exp(model.r_mag), model.b_mag))
+        if sparse_codes.pays(lambda: float(open_gates.sum()) / u.numel(), u):
+            entries = sparse_codes.entries_of_mask(open_gates)
+            at = sparse_codes.pre_activations_at(entries, u.detach(), model.centred(x), model.encoder_rows, None)
+            gates = torch.relu(at + sparse_codes.at_features(entries, model.b_gate))
+            scale, shift = (sparse_codes.at_features(entries, t) for t in (torch.exp(model.r_mag), model.b_mag))
             values = torch.relu(at * scale + shift)
-            decoded = sparse.decode(entries, values, model.W_dec) + model.b_dec
-            decoded_gates = sparse.decode(entries, gates, gate_W_dec) + gate_b_dec
-            penalty = (gates if weights is None else gates * sparse.at_features(entries, weights)).sum()
+            decoded = sparse_codes.decode(entries, values, model.W_dec) + model.b_dec
+            decoded_gates = sparse_codes.decode(entries, gates, gate_W_dec) + gate_b_dec
+            penalty = (gates if weights is None else gates * sparse_codes.at_features(entries, weights)).sum()
             firing = torch.bincount(entries.features, weights=(values.detach() > 0).float(), minlength=u.shape[1])
         else:
             gates = torch.relu(u + model.b_gate)

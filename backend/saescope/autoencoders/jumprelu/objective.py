@@ -33,9 +33,9 @@ from torch.nn import functional
 
 from saescope.autoencoders.jumprelu import JumpreluSettings
 from saescope.autoencoders.jumprelu.module import JumpreluAutoencoder, JumpreluConfig
-from saescope.autoencoders.objectives import sparse
-from saescope.autoencoders.objectives.exceeded import exceeded_by
+from saescope.autoencoders.objectives import sparse_codes
 from saescope.autoencoders.objectives.linear import LinearObjective, exceeded_at_rate, make_atoms_unit
+from saescope.autoencoders.objectives.order_statistic import exceeded_by
 from saescope.autoencoders.objectives.protocol import StepInputs, StepLoss, warmed
 
 STRETCH = 1.25
@@ -98,15 +98,15 @@ class JumpreluObjective(LinearObjective[JumpreluAutoencoder, JumpreluSettings[Ne
         c, x, n_batch = self.own, inputs.x, inputs.x.shape[0]
         z = model.pre_activations(x)
         near = z.detach() > model.threshold.detach() - c.bandwidth / 2
-        if sparse.pays(lambda: float(near.sum()) / near.numel(), z):
-            entries = sparse.entries_of_mask(near)
-            at = sparse.pre_activations_at(entries, z.detach(), model.centred(x), model.encoder_rows, model.b_enc)
-            theta = sparse.at_features(entries, model.threshold)
+        if sparse_codes.pays(lambda: float(near.sum()) / near.numel(), z):
+            entries = sparse_codes.entries_of_mask(near)
+            at = sparse_codes.pre_activations_at(entries, z.detach(), model.centred(x), model.encoder_rows, model.b_enc)
+            theta = sparse_codes.at_features(entries, model.threshold)
             values = _Jump.apply(at, theta, c.bandwidth, c.l0_penalty == "tanh")
-            decoded = sparse.decode(entries, values, model.W_dec) + model.b_dec
+            decoded = sparse_codes.decode(entries, values, model.W_dec) + model.b_dec
             fires = at.detach() > theta.detach()
             firing = torch.bincount(entries.features, weights=fires.float(), minlength=z.shape[1])
-            norms = sparse.at_features(entries, self._norms(model))
+            norms = sparse_codes.at_features(entries, self._norms(model))
         else:
             at, theta, norms = z, model.threshold.expand_as(z), self._norms(model)
             values = _Jump.apply(z, theta, c.bandwidth, c.l0_penalty == "tanh")

@@ -17,7 +17,7 @@ from torch import Tensor
 from saescope.autoencoders.batchtopk.objective import BatchtopkObjective
 from saescope.autoencoders.matryoshka import MatryoshkaSettings
 from saescope.autoencoders.matryoshka.module import MatryoshkaAutoencoder, MatryoshkaConfig
-from saescope.autoencoders.objectives import sparse
+from saescope.autoencoders.objectives import sparse_codes
 
 GROUPS = (32, 16, 8, 4)
 """The first groups hold one 32nd, one 16th, ... of the features; the last one holds the rest."""
@@ -38,10 +38,10 @@ class MatryoshkaObjective(BatchtopkObjective[MatryoshkaAutoencoder, MatryoshkaSe
         return MatryoshkaAutoencoder(MatryoshkaConfig(**self.fields(d_in), k=self.k, group_sizes=self.group_sizes))
 
     def decoded(
-        self, model: MatryoshkaAutoencoder, entries: sparse.Entries, values: Float[Tensor, " entry"], n_rows: int
+        self, model: MatryoshkaAutoencoder, entries: sparse_codes.Entries, values: Float[Tensor, " entry"], n_rows: int
     ) -> list[Float[Tensor, "batch d_in"]]:
         prefixes = tuple(accumulate(self.group_sizes))
-        parts = sparse.decode(sparse.split_rows(entries, prefixes, n_rows), values, model.W_dec)
+        parts = sparse_codes.decode(sparse_codes.split_rows(entries, prefixes, n_rows), values, model.W_dec)
         sums = parts.unflatten(0, (n_rows, len(prefixes))).cumsum(1) + model.b_dec
         return list(sums.unbind(1))
 

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from saescope.autoencoders.objectives import sparse
+from saescope.autoencoders.objectives import sparse_codes
 from saescope.autoencoders.objectives.linear import LinearModel, LinearObjective
 from saescope.autoencoders.objectives.protocol import StepInputs, StepLoss
 from saescope.autoencoders.protocol import Selection
@@ -51,10 +51,10 @@ class AuxkObjective(LinearObjective[LinearModel, AuxkOwn]):
         return torch.relu(z)
 
     def decoded(
-        self, model: LinearModel, entries: sparse.Entries, values: Float[Tensor, " entry"], n_rows: int
+        self, model: LinearModel, entries: sparse_codes.Entries, values: Float[Tensor, " entry"], n_rows: int
     ) -> list[Float[Tensor, "batch d_in"]]:
         """What a sparse code decodes to, that of all features last."""
-        return [sparse.decode(entries, values, model.W_dec) + model.b_dec]
+        return [sparse_codes.decode(entries, values, model.W_dec) + model.b_dec]
 
     def decoded_dense(
         self, model: LinearModel, codes: Float[Tensor, "batch n_features"]
@@ -70,13 +70,13 @@ class AuxkObjective(LinearObjective[LinearModel, AuxkOwn]):
         n, x = self.run.n_features, inputs.x
         z = model.pre_activations(x)
         chosen = self.choose(model, z.detach())
-        if sparse.pays(lambda: self.k / n, z):
+        if sparse_codes.pays(lambda: self.k / n, z):
             if isinstance(chosen, Selection):
-                entries = sparse.entries_of_selection(chosen, n)
+                entries = sparse_codes.entries_of_selection(chosen, n)
             else:
-                entries = sparse.entries_of_mask(chosen)
+                entries = sparse_codes.entries_of_mask(chosen)
             values = self.activation(
-                sparse.pre_activations_at(entries, z.detach(), model.centred(x), model.encoder_rows, model.b_enc)
+                sparse_codes.pre_activations_at(entries, z.detach(), model.centred(x), model.encoder_rows, model.b_enc)
             )
             x_hats = self.decoded(model, entries, values, x.shape[0])
             firing = torch.bincount(entries.features, weights=(values.detach() != 0).float(), minlength=n)

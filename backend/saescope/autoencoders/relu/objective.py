@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saescope.autoencoders.objectives import sparse
+from saescope.autoencoders.objectives import sparse_codes
 from saescope.autoencoders.objectives.linear import LinearObjective, l1_weights, make_atoms_unit
 from saescope.autoencoders.objectives.protocol import StepInputs, StepLoss, warmed
 from saescope.autoencoders.relu import ReluSettings
@@ -49,16 +49,18 @@ class ReluObjective(LinearObjective[ReluAutoencoder, ReluSettings[Never]]):
         mask = z.detach() > 0
         n_batch = x.shape[0]
         firing = mask.sum(0)
-        if sparse.pays(lambda: float(firing.sum()) / mask.numel(), z):
-            entries = sparse.entries_of_mask(mask)
+        if sparse_codes.pays(lambda: float(firing.sum()) / mask.numel(), z):
+            entries = sparse_codes.entries_of_mask(mask)
             values = (
                 z.detach()[entries.rows, entries.features]
                 if refitting
-                else sparse.pre_activations_at(entries, z.detach(), model.centred(x), model.encoder_rows, model.b_enc)
+                else sparse_codes.pre_activations_at(
+                    entries, z.detach(), model.centred(x), model.encoder_rows, model.b_enc
+                )
             )
-            x_hat = model.restore(x, sparse.decode(entries, values, model.W_dec) + model.b_dec)
+            x_hat = model.restore(x, sparse_codes.decode(entries, values, model.W_dec) + model.b_dec)
             weights = l1_weights(model, self.own)
-            weighted = values if weights is None else values * sparse.at_features(entries, weights)
+            weighted = values if weights is None else values * sparse_codes.at_features(entries, weights)
         else:
             codes = torch.relu(z)
             x_hat = model.reconstruct(x, codes)

@@ -7,7 +7,7 @@ from typing import Never
 from jaxtyping import Float
 from torch import Tensor
 
-from saescope.autoencoders.largest import any_largest
+from saescope.autoencoders.largest_entries import any_largest
 from saescope.autoencoders.objectives.auxk import AuxkObjective
 from saescope.autoencoders.protocol import Selection
 from saescope.autoencoders.settings.linear import AuxkSettings

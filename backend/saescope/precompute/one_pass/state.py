@@ -93,10 +93,10 @@ class FeatureState:
         """Inverse of `arrays`."""
         n_features, n_top = saved["top_value"].shape
         state = FeatureState.empty(n_features, spec, n_top, saved["sample_hash"].shape[2], seed)
-        for name, target in {**state.sums._asdict(), **_named(_TOP, state.top)}.items():
-            target[...] = saved[name]
-        for name, target in _named(_SAMPLES, state.samples).items():
-            target[saved["used_sampling_bins"]] = saved[name]
+        for name, array in {**state.sums._asdict(), **_named(_TOP, state.top)}.items():
+            array[...] = saved[name]
+        for name, array in _named(_SAMPLES, state.samples).items():
+            array[saved["used_sampling_bins"]] = saved[name]
         return state
 
     def merge(self, other: FeatureState) -> None:

@@ -22,7 +22,7 @@ from saescope.models.cache import cache_folder, file_sha256
 from saescope.sources.activations.options import ActivationOptions
 from saescope.sources.images import arrays
 from saescope.sources.images.image_data import check_labels, label_strings
-from saescope.sources.mapped import map_array
+from saescope.sources.mapped_files import map_array
 from saescope.sources.streams import compression_of, head_of
 from saescope.sources.tables.files import SUFFIXES as TABLES
 from saescope.sources.tables.files import TableFile, is_table

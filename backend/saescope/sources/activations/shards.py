@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
-from saescope.sources.mapped import let_go
+from saescope.sources.mapped_files import let_go
 
 
 class Shards:

@@ -27,7 +27,7 @@ from torch import Tensor
 from saescope.progress import Progress
 from saescope.sources.hooked.options import CacheDType
 from saescope.sources.hooked.windows import ItemReader, Windows
-from saescope.sources.mapped import let_go, map_array
+from saescope.sources.mapped_files import let_go, map_array
 from saescope.store.errors import DataError, StorageError
 from saescope.store.write import atomic
 
@@ -63,7 +63,7 @@ class ActivationCache:
         if self.complete:
             return
         atomic.make_folder(self.folder)
-        self._sweep()
+        self._remove_leftovers()
         missing = [shard for shard in range(self._n_shards) if not self._numbers(shard).exists()]
         n_items = self._reader.n_items
         self._check_space(n_positions * len(missing) // max(1, self._n_shards))
@@ -195,7 +195,7 @@ class ActivationCache:
         with atomic.replacing(self._numbers(shard)) as temporary, temporary.open("wb") as file:
             np.savez(file, counts=counts.astype(np.int32), outliers=outliers.astype(np.int64))
 
-    def _sweep(self) -> None:
+    def _remove_leftovers(self) -> None:
         """Removes what killed runs left half-written; another process may be writing what is fresh."""
         for path in self.folder.iterdir():
             with suppress(FileNotFoundError):

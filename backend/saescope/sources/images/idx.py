@@ -23,7 +23,7 @@ from saescope.sources.images.arrays import images_from_array
 from saescope.sources.images.image_data import ImageSet, check_labels, label_strings
 from saescope.sources.images.image_stack import ArrayStack
 from saescope.sources.images.options import ImageOptions
-from saescope.sources.mapped import map_array
+from saescope.sources.mapped_files import map_array
 from saescope.sources.options import Split
 from saescope.sources.splits import parts_of, splits_of
 from saescope.sources.streams import bomb, limit

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64, Num, UInt8
 from torch import Tensor
 
 from saescope.sources.images.options import ImageMode
-from saescope.sources.mapped import let_go
+from saescope.sources.mapped_files import let_go
 
 # Values per block of reading: 4 Mi values, 16 MiB as float32.
 BLOCK_VALUES = 1 << 22

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from saescope.progress import SILENT, Progress
-from saescope.sources.images import arrays, embedded, idx, parquet_images, picture_folder
+from saescope.sources.images import arrays, embedded_images, idx, parquet_images, picture_folder
 from saescope.sources.images.image_data import ImageData
 from saescope.sources.images.image_source import ImageSource
 from saescope.sources.images.options import ImageOptions, PatchOptions
@@ -57,8 +57,8 @@ def find_images(options: ImageOptions) -> ImageData:
 
 
 def _find(options: ImageOptions) -> ImageData:
-    if options.path.startswith(embedded.PREFIX):
-        return embedded.find_embedded(options)
+    if options.path.startswith(embedded_images.PREFIX):
+        return embedded_images.find_embedded(options)
     path = Path(options.path).expanduser()
     with reading_errors(path):
         if path.is_dir():

@@ -29,7 +29,7 @@ from jaxtyping import Int64, UInt
 
 from saescope.models.cache import cache_folder
 from saescope.progress import SILENT, Progress
-from saescope.sources.mapped import map_array
+from saescope.sources.mapped_files import map_array
 from saescope.sources.options import Split
 from saescope.sources.texts.choosing import Chosen
 from saescope.sources.texts.documents import Document, Scalar
@@ -124,7 +124,7 @@ def open_corpus(
     folder = cache_folder() / "texts" / key
     if not (folder / "corpus.json").exists():
         atomic.make_folder(folder.parent)
-        _sweep(folder)
+        _remove_leftovers(folder)
         with atomic.new_folder(folder, shared=True) as building:
             writer = _Writer(building, documents.columns(), tokenizer)
             with writer:
@@ -145,7 +145,7 @@ def open_corpus(
     return corpus
 
 
-def _sweep(folder: Path) -> None:
+def _remove_leftovers(folder: Path) -> None:
     """Removes what killed runs left of this corpus: folders that nobody has written to for an hour."""
     for path in folder.parent.glob(f".{folder.name}.tmp-*"):
         with suppress(OSError):

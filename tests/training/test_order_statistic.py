@@ -8,7 +8,7 @@ import torch
 
 from saescope.autoencoders.jumprelu.module import JumpreluAutoencoder
 from saescope.autoencoders.jumprelu.objective import STRETCH, firing_ratio
-from saescope.autoencoders.objectives.exceeded import exceeded_by
+from saescope.autoencoders.objectives.order_statistic import exceeded_by
 from tests.training.arrays import digits
 from tests.training.test_run import advance, new_run
 

@@ -73,6 +73,8 @@ def test_8_bits_beside_16_and_ranges_of_8_bits(tmp_path: Path) -> None:
     Image.fromarray(np.full((2, 2), 51 * 257, np.uint16)).save(tmp_path / "b.png")
     np.testing.assert_array_equal(np.unique(everything(opened(tmp_path)[0])), [np.float32(0.2)])
     assert opened(tmp_path, image_mode="colour")[0].describe()["input_shape"] == [2, 2, 3]
+    ranged = everything(opened(tmp_path, value_range=(0, 51 * 257))[0])
+    np.testing.assert_array_equal(ranged[:, 0], [np.float32(1 / 257), 1.0])
 
 
 COLOUR = (np.arange(8 * 8 * 3).reshape(8, 8, 3) * 300).astype(np.uint16)
@@ -237,6 +239,8 @@ def test_grey_pnm_of_16_bits(tmp_path: Path) -> None:
     source, _ = opened(tmp_path)
     np.testing.assert_allclose(everything(source), pixels.reshape(1, -1) / 4095, atol=1e-4)
     assert source.describe()["stored_range"] == [0.0, 65535.0]
+    ranged, _ = opened(tmp_path, value_range=(0, 4095))
+    np.testing.assert_array_equal(everything(ranged), pixels.reshape(1, -1).astype(np.float32) / 4095)
 
 
 def test_postscript_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

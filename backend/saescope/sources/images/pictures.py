@@ -137,10 +137,18 @@ def load_pictures(
     is_fitted = fit is not None and len(sizes) > 1
     shape = (height, width, 1 if mode == "grey" else 3)
     if fit is not None and is_fitted:
-        (first,) = _decode(encoded.read([0])[0], encoded.name(0), mode, depth, [pages[0]])
+        (first,) = _decode(encoded.read([0])[0], encoded.name(0), mode, depth, [pages[0]], value_range is not None)
         shape = (*fit(_in_bytes(first, levels)).shape[:2], 3)
     stack = PictureStack(
-        encoded, shape, mode, fit if is_fitted else None, depth, levels, np.array(files), np.array(pages)
+        encoded,
+        shape,
+        mode,
+        fit if is_fitted else None,
+        depth,
+        levels,
+        np.array(files),
+        np.array(pages),
+        as_stored=value_range is not None,
     )
     several = n_pages > len(encoded)
     places = (np.array(files, np.int64), np.array(pages, np.int64)) if several else (None, None)
@@ -177,12 +185,14 @@ class PictureStack:
         levels: tuple[float, float],
         files: Int64[np.ndarray, " item"],
         pages: Int64[np.ndarray, " item"],
+        *,
+        as_stored: bool,
     ) -> None:
-        """`levels` stand for 0 and 1; `files` and `pages` say where each item is."""
+        """`levels` stand for 0 and 1; `files` and `pages` say where each item is; `as_stored` as in `_decode`."""
         self._encoded = encoded
         self.input_shape = input_shape
         self._mode, self._fit, self._depth, self._levels = mode, fit, depth, levels
-        self._files, self._pages = files, pages
+        self._files, self._pages, self._as_stored = files, pages, as_stored
         self.dtype = np.dtype(np.uint8 if fit is not None or depth == 8 else np.float32)
         self.value_range: tuple[float, float] | None = (0.0, 255.0) if fit is not None else levels
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
@@ -219,7 +229,7 @@ class PictureStack:
         self, file: int, pages: Sequence[int], data: bytes
     ) -> list[Num[np.ndarray, "height width channels"]]:
         name = self._encoded.name(file)
-        images = _decode(data, name, self._mode, self._depth, pages)
+        images = _decode(data, name, self._mode, self._depth, pages, self._as_stored)
         if self._fit is not None:
             images = [self._fit(_in_bytes(image, self._levels)) for image in images]
         for image in images:
@@ -325,16 +335,19 @@ def pixels_of(opened: Image.Image, mode: ImageMode, name: str) -> UInt8[np.ndarr
 
 
 def _decode(
-    data: bytes, name: str, mode: ImageMode, depth: int, pages: Sequence[int]
+    data: bytes, name: str, mode: ImageMode, depth: int, pages: Sequence[int], as_stored: bool
 ) -> list[Num[np.ndarray, "height width channels"]]:
-    """Pages of a picture, in ascending order: bytes, or float32 where values have more than 8 bits."""
+    """Pages of a picture, in ascending order: bytes, or float32 where values have more than 8 bits: `as_stored`, or
+    those of less than 16 as the same grey levels in 16."""
     try:
         with open_picture(io.BytesIO(data)) as opened:
             images = []
             for page in pages:
                 if page or opened.tell():
                     opened.seek(page)
-                images.append(pixels_of(opened, mode, name) if depth == 8 else _deep_pixels(opened, mode, name))
+                images.append(
+                    pixels_of(opened, mode, name) if depth == 8 else _deep_pixels(opened, mode, name, as_stored)
+                )
             return images
     except (UserError, MemoryError):
         raise
@@ -342,11 +355,18 @@ def _decode(
         _refuse_picture(data, name, error)
 
 
-def _deep_pixels(opened: Image.Image, mode: ImageMode, name: str) -> Float[np.ndarray, "height width channels"]:
-    """Values as they are stored; of pictures of 8 bits, the same grey levels in 16."""
+def _deep_pixels(
+    opened: Image.Image, mode: ImageMode, name: str, as_stored: bool
+) -> Float[np.ndarray, "height width channels"]:
+    """Values `as_stored`, or those of less than 16 bits as the same grey levels in 16."""
     if _depth(opened) == 8:
-        return pixels_of(opened, mode, name).astype(np.float32) * np.float32(257)
+        return pixels_of(opened, mode, name).astype(np.float32) * np.float32(1 if as_stored else 257)
+    given = None
+    if isinstance(opened, PpmImagePlugin.PpmImageFile) and opened.mode == "I":
+        given = opened.tile[0][3]
     values = np.asarray(ImageOps.exif_transpose(opened)).astype(np.float32)[..., None]
+    if as_stored and isinstance(given, tuple):  # with the value that Pillow makes 65535
+        values = np.rint(values * np.float32(given[1] / 65535))
     return values if mode == "grey" else np.repeat(values, 3, axis=2)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from saescope.autoencoders.objectives import sparse_codes
 from saescope.autoencoders.settings.run import DataSize
 from saescope.checkpoints.formats import native
 from saescope.store.errors import UserError

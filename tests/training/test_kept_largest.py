@@ -10,6 +10,7 @@ import torch
 
 from saescope.autoencoders.batchtopk.module import BatchtopkAutoencoder
 from saescope.autoencoders.batchtopk.objective import exact_threshold, kept
+from saescope.autoencoders.objectives import sparse_codes
 from saescope.autoencoders.settings.run import DataSize
 from saescope.store.errors import UserError
 from saescope.training import TrainingConfig

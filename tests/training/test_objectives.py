@@ -11,6 +11,7 @@ import torch
 
 from saescope.autoencoders.kl.objective import rate_divergence
 from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.autoencoders.objectives import sparse_codes
 from saescope.autoencoders.objectives.linear import LinearObjective
 from saescope.autoencoders.objectives.protocol import StepInputs
 from saescope.autoencoders.settings.run import DataSize

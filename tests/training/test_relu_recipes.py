@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from saescope.autoencoders.objectives import sparse_codes
 from saescope.autoencoders.objectives.linear import geometric_median
 from saescope.autoencoders.settings.run import DataSize
 from saescope.store.errors import UserError

@@ -12,6 +12,7 @@ from torch import Tensor
 from saescope.autoencoders.gated.module import GatedAutoencoder
 from saescope.autoencoders.jumprelu.module import JumpreluAutoencoder
 from saescope.autoencoders.linear import LinearAutoencoder
+from saescope.autoencoders.objectives import sparse_codes
 from tests.training.arrays import digits
 from tests.training.test_objectives import D_IN, N, inputs, prepared
 from tests.training.test_run import advance, new_run

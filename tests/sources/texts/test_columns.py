@@ -149,15 +149,29 @@ def test_files_without_the_column_are_named(tmp_path: Path) -> None:
     assert told.lines == [f"{tmp_path}: nothing is read of files without 'text': b.csv"]
 
 
-def test_a_mask_of_another_length_is_refused(tmp_path: Path) -> None:
-    for name, content in (("a.parquet", None), ("b.jsonl", '{"input_ids": [5, 6, 0], "attention_mask": [1, 1]}')):
-        path = tmp_path / name
-        if content is None:
-            pq.write_table(pa.table({"input_ids": [[5, 6, 0]], "attention_mask": [[1, 1]]}), path)
-        else:
-            path.write_text(content)
-        with pytest.raises(UserError, match="'attention_mask' has 2 values, 'input_ids' has 3"):
-            list(find_texts(SourceOptions(texts=str(path), model="m", hook="h")).read(None))
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"input_ids": [5, 6, 0], "attention_mask": [1, 1]}, "'attention_mask' is no list of 3 numbers"),
+        ({"input_ids": [5, 6], "attention_mask": 1}, "'attention_mask' is no list of 2 numbers"),
+        ({"input_ids": [5, 6], "attention_mask": [[1], [0, 1]]}, "'attention_mask' is no list of 2 numbers"),
+        ({"input_ids": [[5], [6, 7]]}, "'input_ids' is no list of token ids"),
+        ({"input_ids": 5}, "'input_ids' is no list of token ids"),
+        ({"messages": 5}, "'messages' holds turns that cannot be told: 5"),
+        ({"messages": {"role": "user", "content": "hi"}}, "'messages' holds turns that cannot be told: {'role'"),
+        (
+            {"messages": {"role": ["user"], "content": ["a", "b"]}},
+            "'messages' holds turns that cannot be told: {'role'",
+        ),
+    ],
+)
+def test_rows_that_are_not_of_their_columns_kind_are_refused(tmp_path: Path, row: dict, says: str) -> None:
+    first = {"input_ids": [5, 6]} if "input_ids" in row else {"messages": [{"role": "user", "content": "a"}]}
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(first) + "\n" + json.dumps(row))
+    with pytest.raises(UserError) as caught:
+        list(find_texts(SourceOptions(texts=str(path), model="m", hook="h")).read(None))
+    assert f"line 2: {says}" in caught.value.message
 
 
 def test_token_ids_of_another_tokenizer_are_refused(tmp_path: Path, model: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -53,22 +53,32 @@ class TextColumn:
         return Document((), values, turns=self._turns(value, subject))
 
     def _ids(self, value: Any, mask: Any, subject: str) -> np.ndarray:
-        ids = np.asarray(value)
-        if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
-            raise DataError(f"{subject}: {self.name!r} is no list of token ids: {str(value)[:60]}")
+        ids = _numbers(value, "iu")
+        if ids is None:
+            raise DataError(
+                f"{subject}: {self.name!r} is no list of token ids: {str(value)[:60]}",
+                "mend or remove that row, or name another column with --text-key",
+            )
         ids = ids.astype(np.int64)
         if mask is not None:
-            if len(mask) != len(ids):
+            kept = _numbers(mask, "iubf")
+            if kept is None or len(kept) != len(ids):
                 raise DataError(
-                    f"{subject}: {MASK!r} has {len(mask)} values, {self.name!r} has {len(ids)}",
-                    f"remove the column {MASK!r}, or write one value for each token",
+                    f"{subject}: {MASK!r} is no list of {len(ids)} numbers, one for each of {self.name!r}: "
+                    f"{str(mask)[:60]}",
+                    f"mend that row, or remove the column {MASK!r}",
                 )
-            ids = ids[np.asarray(mask, dtype=bool)]
+            ids = ids[kept.astype(bool)]
         return ids
 
     def _turns(self, value: Any, subject: str) -> list[Turn]:
         if isinstance(value, Mapping):  # a record of lists
-            value = [dict(zip(value, row, strict=False)) for row in zip(*value.values(), strict=False)]
+            lengths = {len(column) if isinstance(column, list) else -1 for column in value.values()}
+            if len(lengths) != 1 or -1 in lengths:
+                self._refuse_turns(value, subject)
+            value = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
+        if not isinstance(value, list):
+            self._refuse_turns(value, subject)
         turns: list[Turn] = []
         for index, turn in enumerate(value):
             if isinstance(turn, str):  # who speaks is not said: they take turns
@@ -77,12 +87,15 @@ class TextColumn:
             role = _first(turn, _ROLE_NAMES) if isinstance(turn, Mapping) else None
             content = _first(turn, _CONTENT_NAMES) if isinstance(turn, Mapping) else None
             if role is None:
-                raise DataError(
-                    f"{subject}: {self.name!r} holds turns that cannot be told: {str(turn)[:80]}",
-                    "expected a list of {role, content} or {from, value}; or name a column of texts with --text-key",
-                )
+                self._refuse_turns(turn, subject)
             turns.append({"role": _ROLES.get(str(role).lower(), str(role).lower()), "content": _plain(content)})
         return turns
+
+    def _refuse_turns(self, found: Any, subject: str) -> NoReturn:
+        raise DataError(
+            f"{subject}: {self.name!r} holds turns that cannot be told: {str(found)[:80]}",
+            "expected a list of {role, content} or {from, value}; or name a column of texts with --text-key",
+        )
 
 
 def text_column(forms: Mapping[str, Form | None], wanted: str | None, subject: str) -> TextColumn:
@@ -156,6 +169,15 @@ def form_of_value(name: str, value: Any, is_wanted: bool) -> Form | None:
     fields = list(value[0]) if isinstance(value[0], Mapping) else None
     of_ints = all(isinstance(v, int) and not isinstance(v, bool) for v in value)
     return form_of_list(name, fields, isinstance(value[0], str), of_ints, is_wanted)
+
+
+def _numbers(value: Any, kinds: str) -> np.ndarray | None:
+    """A list of numbers of these kinds of dtype as an array; None where it is another thing."""
+    try:
+        found = np.asarray(value)
+    except ValueError:  # lists of unequal length
+        return None
+    return found if found.ndim == 1 and (found.dtype.kind in kinds or not found.size) else None
 
 
 def value_at(row: Mapping[str, Any], name: str) -> Any:

@@ -22,6 +22,7 @@ from saescope.sources.images.image_data import LABEL
 from saescope.sources.images.image_stack import BLOCK_VALUES
 from saescope.sources.options import Purpose
 from saescope.sources.protocol import ActivationBatch, ActivationTable
+from saescope.sources.streams import printable
 from saescope.sources.targets import SideBySide
 from saescope.store.errors import DataError, OptionError
 from saescope.store.format.source import ActivationDescription
@@ -231,9 +232,8 @@ def _shards_in(folder: Path, progress: Progress) -> list[Path]:
     if not shards:
         names = listed([path.name for path in found], 5)
         raise DataError(f"{folder}: is a folder without activations (found {names})", EXPECTED)
-    progress.tell(
-        f"{folder}: {len(shards):,} shards are read as one source, from {shards[0].name} to {shards[-1].name}"
-    )
+    first, last = (printable(shards[i].relative_to(folder).as_posix()) for i in (0, -1))
+    progress.tell(f"{folder}: {len(shards):,} shards are read as one source, from {first} to {last}")
     others = [path.name for path in found if path not in set(shards)]
     if others:
         progress.tell(f"{folder}: not read, as they hold no activations: {listed(others, 5)}")

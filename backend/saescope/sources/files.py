@@ -14,6 +14,7 @@ from saescope.sources.options import Split
 from saescope.sources.splits import REST, by_name, parts_of, splits_of
 from saescope.sources.streams import bare_name, printable
 from saescope.store.errors import DataError
+from saescope.store.format.hashing import file_sha256
 
 _SMALL = 1 << 22
 """Bytes up to which reading a file costs less than remembering its hash."""
@@ -69,7 +70,7 @@ def _sha256(path: Path) -> str:
     try:
         if path.stat().st_size > _SMALL:
             return remembered_sha256(path)
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 

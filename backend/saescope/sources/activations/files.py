@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from saescope.checkpoints.tensors.content import check_tensor, load_torch
-from saescope.models.cache import cache_folder, file_sha256
+from saescope.models.cache import cache_folder
 from saescope.sources.activations.options import ActivationOptions
 from saescope.sources.images import arrays
 from saescope.sources.images.image_data import check_labels, label_strings
@@ -28,6 +28,7 @@ from saescope.sources.tables.files import SUFFIXES as TABLES
 from saescope.sources.tables.files import TableFile, is_table
 from saescope.sources.tables.values import bare, is_list, is_plain, python_values
 from saescope.store.errors import CheckpointError, DataError, OptionError
+from saescope.store.format.hashing import file_sha256
 from saescope.store.format.safetensors import NUMPY_DTYPES, TensorEntry, looks_like_safetensors, read_header
 from saescope.store.write import atomic
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,14 @@ def test_only_what_is_read_must_agree_between_shards(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [1, 2]}), tmp_path / "c.parquet")
     with pytest.raises(UserError, match=r"c\.parquet: columns differ .* column 'image' is int64"):
         opened(tmp_path)
+
+
+def test_decimals_are_kept_and_what_is_not_is_told(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.parquet", 2, price=[Decimal("1.25"), None], boxes=[[1], [2]], nothing=pa.nulls(2))
+    told: list[str] = []
+    source = open_source(SourceOptions(images=str(path)), progress=Told(told))
+    assert source.item_table(np.arange(2))["price"].to_pylist() == [1.25, None]
+    assert told == ["columns that hold no plain values are not kept: boxes, nothing"]
 
 
 def test_columns_that_widening_would_break(tmp_path: Path) -> None:

@@ -194,3 +194,21 @@ def test_a_picture_that_changes_behind_the_source(tmp_path: Path, monkeypatch: p
     path.unlink()
     with pytest.raises(UserError, match="No such file"):
         everything(source)
+
+
+def test_files_that_are_no_pictures_are_named(tmp_path: Path) -> None:
+    picture(tmp_path / "x" / "a" / "0.png", noise(0, 4, 4))
+    (tmp_path / "x" / "a" / "0.jp2").write_bytes(b"")
+    (tmp_path / "x" / "notes.txt").write_text("")
+    (tmp_path / "x" / ".hidden").write_text("")
+    told: list[str] = []
+
+    class Told:
+        def update(self, stage: str, done: int, total: int, note: str = "") -> None:
+            return None
+
+        def tell(self, text: str) -> None:
+            told.append(text)
+
+    open_source(SourceOptions(images=str(tmp_path / "x")), progress=Told())
+    assert told == [f"{tmp_path / 'x'}: not read, as they are no pictures by their names: a/0.jp2, notes.txt"]

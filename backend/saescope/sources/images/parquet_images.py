@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from saescope.progress import SILENT, Progress
-from saescope.sources.files import all_files, files_of
+from saescope.sources.files import all_files, files_of, listed
 from saescope.sources.images.image_data import ImageSet
 from saescope.sources.images.options import ImageOptions
 from saescope.sources.images.pictures import Fit, load_pictures
@@ -116,6 +116,9 @@ class ParquetData:
         )
         for note in common.left_out:
             progress.tell(note)
+        passed_over = [f.name for f in schema if not _is_scalar(f.type) and f.name not in (image, *common.columns)]
+        if passed_over:
+            progress.tell(f"columns that hold no plain values are not kept: {listed(passed_over)}")
         times = {f.name for other in schemas.values() for f in other if pa.types.is_temporal(f.type)}
         wanted = self.options.label_key
         usable = pa.schema([(name, kind) for name, kind in common.columns.items() if name not in times])
@@ -237,11 +240,14 @@ def _may_label(kind: pa.DataType) -> bool:
 
 
 def _is_scalar(kind: pa.DataType) -> bool:
-    return _may_label(kind) or pa.types.is_floating(kind) or pa.types.is_temporal(kind)
+    return _may_label(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_temporal(kind)
 
 
 def _in_all(kind: pa.DataType) -> pa.DataType:
-    """The type that a column's values are kept in: texts of any kind, and times, as strings."""
+    """The type that a column's values are kept in: texts of any kind, and times, as strings; decimals as
+    fractions."""
+    if pa.types.is_decimal(kind):
+        return pa.float64()
     return pa.string() if _is_text(bare(kind)) or pa.types.is_temporal(kind) else bare(kind)
 
 

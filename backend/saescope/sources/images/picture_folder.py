@@ -68,6 +68,8 @@ class PictureData:
         if self.rest:
             names = listed([printable(path.name) for path in self.rest], 5)
             progress.tell(f"{self.options.path}: of no split, and read with --split all alone: {names}")
+        if others := _others_under(Path(self.options.path).expanduser()):
+            progress.tell(f"{self.options.path}: not read, as they are no pictures by their names: {listed(others, 5)}")
         roots = parts_of(self.roots, split, self.options.path)
         paths: list[Path] = []
         labels: list[str | None] = []
@@ -119,6 +121,16 @@ def pictures_under(folder: Path) -> list[Path]:
         folders[:] = [f for f in folders if not _hidden(f)]
         found += [path for f in files if _is_picture(path := Path(parent, f))]
     return sorted(found, key=lambda path: natural_key(path.relative_to(folder).as_posix()))
+
+
+def _others_under(folder: Path) -> list[str]:
+    """Names below the folder of all that is no picture; hidden files left out."""
+    found: list[str] = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [f for f in folders if not _hidden(f)]
+        paths = [Path(parent, f) for f in files if not _hidden(f)]
+        found += [path.relative_to(folder).as_posix() for path in paths if not _is_picture(path)]
+    return [printable(name) for name in sorted(found, key=natural_key)]
 
 
 def _any_picture(folder: Path) -> bool:

@@ -14,7 +14,7 @@ from saescope.autoencoders.protocol import Autoencoder
 from saescope.probing import Probe, ProbeResult
 from saescope.sources import SourceOptions, open_source
 from saescope.sources.protocol import Source
-from saescope.store.errors import UserError
+from saescope.store.errors import CheckpointError, UserError
 from tests.probing.random_saes import write_sae
 from tests.sources.hooked.test_vision import save, source_of
 
@@ -63,6 +63,14 @@ def test_a_picture_of_the_data_fires_what_it_fires_there(
     check_item(result, sae, source, 1)
     assert result.evaluated == [True] * source.positions_per_item
     np.testing.assert_array_equal(shown(result).reshape(pixels[1].shape), pixels[1])
+
+
+def test_a_source_of_another_width_than_the_sae_is_refused(tmp_path: Path) -> None:
+    source = open_source(SourceOptions(images="embedded:digits"))
+    write_sae(tmp_path / "sae", source.d_in, "relu")
+    probe = Probe.open(tmp_path / "sae", {**source.describe(), "input_shape": [4, 4, 1]}, device="cpu")
+    with pytest.raises(CheckpointError, match="takes activations of width 64, but its source as described gives 16"):
+        probe.picture(Image.new("L", (8, 8)))
 
 
 def test_values_that_are_taken_as_they_are_get_the_sources_range(tmp_path: Path) -> None:

@@ -70,7 +70,11 @@ class Probe(ABC):
         """What fires at each position of a picture. Raises `DataError` where the SAE takes texts."""
 
     def _codes(self, x: Float[Tensor, "position d_in"]) -> tuple[list[Any], list[Any]]:
-        assert x.shape[1] == self._sae.d_in
+        if x.shape[1] != self._sae.d_in:
+            raise CheckpointError(
+                f"the SAE takes activations of width {self._sae.d_in}, but its source as described gives {x.shape[1]}",
+                "build the SAE again: the checkpoint and the manifest's source are not of one build",
+            )
         return firing_features(self._sae, x.to(self._device))
 
 

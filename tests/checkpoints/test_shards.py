@@ -112,6 +112,15 @@ def test_all_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
             assert told in caught.value.message
 
 
+def test_tensors_that_the_index_leaves_out_are_told(tmp_path: Path) -> None:
+    index = spread(tmp_path, M.bare())
+    weight_map = json.loads(index.read_text())["weight_map"]
+    file = weight_map.pop("b_dec")
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(UserError, match=f"tensor b_dec of {file} is not in the index"):
+        load_sae(tmp_path, assume=SAID)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

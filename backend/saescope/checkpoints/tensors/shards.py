@@ -42,7 +42,7 @@ def shard_names(index: Path) -> set[str]:
 def read_shards(index: Path) -> tuple[Content, tuple[Path, ...]]:
     """All tensors that the index names, and the files that they are in.
 
-    Raises `CheckpointFaults` with every file and every tensor that is missing.
+    Raises `CheckpointFaults` with every file and every tensor that is missing, in its file or in the index.
     """
     weight_map = _weight_map(index)
     files = {name: index.parent / name for name in sorted(set(weight_map.values()))}
@@ -53,6 +53,12 @@ def read_shards(index: Path) -> tuple[Content, tuple[Path, ...]]:
         f"tensor {tensor} is not in {file}, where the index says it is"
         for tensor, file in weight_map.items()
         if file in there and tensor not in contents[file].tensors
+    ]
+    faults += [
+        f"tensor {tensor} of {file} is not in the index"
+        for file, content in contents.items()
+        for tensor in content.tensors
+        if tensor not in weight_map
     ]
     if faults:
         raise CheckpointFaults(

@@ -79,6 +79,7 @@ def test_torch_files_that_are_refused(tmp_path: Path) -> None:
     assert "which array holds the activations: none" in refused(path).message
     torch.save({"x": x.to_sparse()}, path)
     assert "sparse" in refused(path).message
+    assert "torch.save(tensor.to_dense(), PATH)" in str(refused(path).hint)
 
     class Runs:
         def __reduce__(self):

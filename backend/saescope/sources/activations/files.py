@@ -139,7 +139,7 @@ def _load_torch(path: Path, options: ActivationOptions) -> tuple[np.ndarray, Any
             if chosen is not None:
                 check_tensor(path, chosen, tensors[chosen])
     except CheckpointError as error:
-        hint = "write it again as plain numbers: torch.save(tensor.to_dense(), PATH), or numpy.save(PATH, tensor.numpy())"
+        hint = "write it again as numbers: torch.save(tensor.to_dense(), PATH), or numpy.save(PATH, tensor.numpy())"
         raise DataError(error.message, hint) from None
     values = tensors[name].detach().resolve_neg().contiguous()
     labels = None if label is None else tensors[label].detach().resolve_neg().numpy()

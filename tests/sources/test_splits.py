@@ -46,7 +46,7 @@ def test_names_of_splits() -> None:
     for names in (["training/a", "tests/a", "src/a"], ["train", "more"], ["trained", "latest"], ["train/a", "x/test"]):
         assert counted(names) == {}
     code = ["src/a", "test/a", "training/a"]
-    assert counted(code, strictly=True) == {}
+    assert counted(code, strictly=True) == counted([f"Lib/{name}" for name in code], strictly=True) == {}
     assert counted(["lib/train_model", "lib/test_helpers"], strictly=True) == {}
     assert counted(["train/a", "test/b"], strictly=True) == {"train": 1, "test": 1}
 

@@ -39,7 +39,7 @@ def by_name(names: Sequence[str], *, strictly: bool = False) -> dict[str, list[i
         match = _WORD.search(name)
         parts = name.split("/")
         for depth in range(len(parts) - 1):
-            folders.setdefault("/".join(parts[:depth]), set()).add(parts[depth])
+            folders.setdefault("/".join(parts[:depth]).lower(), set()).add(parts[depth])
         if match is None:
             keys.append(None)
             continue

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from saescope.store import FeatureStore
+from saescope.store import FeatureStore, atomic
 from saescope.store.check.verification import verify
-from saescope.store.write import atomic
 from tests.killed import jobs
 from tests.precompute.test_cut_and_resumed import assert_equal
 

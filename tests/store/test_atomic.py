@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from saescope.store.atomic import new_folder
 from saescope.store.errors import StorageError
-from saescope.store.write.atomic import new_folder
 
 
 def fill(path: Path, text: str, shared: bool = False) -> None:

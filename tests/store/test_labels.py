@@ -15,11 +15,11 @@ import pytest
 
 from saescope.store import Entry, FeatureStore
 from saescope.store.check.verification import verify
+from saescope.store.format.hashing import hash_file
 from saescope.store.format.paths import StorePaths
 from saescope.store.labels import label_sentence
 from saescope.store.read.export import export
 from saescope.store.read.older_tables import modernised
-from saescope.store.write.writer import hash_file
 
 TRICKY = [
     "fires on `: `",

@@ -12,9 +12,9 @@ from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints.formats import native, saelens_writer
 from saescope.checkpoints.formats.protocol import Loaded
 from saescope.checkpoints.loading import load_checkpoint, locate
+from saescope.store import atomic
 from saescope.store.errors import OptionError
 from saescope.store.format.hashing import file_sha256
-from saescope.store.write import atomic
 
 Target = Literal["native", "saelens"]
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from saescope.metrics.registry import Over, define
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import TokenSource, item_lengths
-from saescope.store.write import atomic
+from saescope.store import atomic
 
 POSITIONS_AT_ONCE = 2048
 """Most positions in a batch of contexts, unless one is longer."""

@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 
 from saescope.progress import SILENT, Progress
+from saescope.store import atomic
 from saescope.store.errors import DataError
 from saescope.store.format.hashing import file_sha256
-from saescope.store.write import atomic
 
 
 def cache_folder() -> Path:

@@ -17,8 +17,8 @@ from typing import Any
 from saescope.models.cache import cache_folder, remembered_sha256
 from saescope.models.silence import quiet
 from saescope.progress import SILENT, Progress
+from saescope.store import atomic
 from saescope.store.errors import CheckpointError, StorageError
-from saescope.store.write import atomic
 
 _FORMAT = 1
 """Raised when what is written for the same file changes."""

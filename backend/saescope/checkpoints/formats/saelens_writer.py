@@ -29,8 +29,8 @@ from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints.formats.saelens import CONFIG_NAME, WEIGHTS_NAME
 from saescope.checkpoints.scaling import fold_decoder_norms
+from saescope.store import atomic
 from saescope.store.errors import CheckpointError
-from saescope.store.write import atomic
 
 SAELENS_VERSION = "6.0.0"
 """The version whose format this is: SAELens reads files that name none, or an earlier one, by older rules."""

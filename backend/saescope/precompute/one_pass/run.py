@@ -28,8 +28,8 @@ from saescope.precompute.options import AtLeastOne, Samples, TopExamples
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import Source
 from saescope.sources.targets import target_width
+from saescope.store.atomic import replacing, storage_errors
 from saescope.store.errors import DataError, OptionError, UserError
-from saescope.store.write.atomic import replacing, storage_errors
 
 
 @dataclass(frozen=True)

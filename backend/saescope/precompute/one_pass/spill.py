@@ -18,7 +18,7 @@ from jaxtyping import Float32, Int32, Int64
 from saescope.autoencoders.code_rows import CodeRows
 from saescope.precompute import kernels
 from saescope.precompute.kernels.records import Postings
-from saescope.store.write.atomic import storage_errors
+from saescope.store.atomic import storage_errors
 
 _DTYPES: dict[str, np.dtype] = {
     "features": np.dtype(np.int32),

@@ -27,10 +27,10 @@ from saescope.sources.streams import compression_of, head_of
 from saescope.sources.tables.files import SUFFIXES as TABLES
 from saescope.sources.tables.files import TableFile, is_table
 from saescope.sources.tables.values import bare, is_list, is_plain, python_values
+from saescope.store import atomic
 from saescope.store.errors import CheckpointError, DataError, OptionError
 from saescope.store.format.hashing import file_sha256
 from saescope.store.format.safetensors import NUMPY_DTYPES, TensorEntry, looks_like_safetensors, read_header
-from saescope.store.write import atomic
 
 TORCH = (".pt", ".pth")
 SUFFIXES = (".npy", ".npz", ".safetensors", *TORCH, *TABLES)

@@ -28,8 +28,8 @@ from saescope.progress import Progress
 from saescope.sources.hooked.options import CacheDType
 from saescope.sources.hooked.windows import ItemReader, Windows
 from saescope.sources.mapped_files import let_go, map_array
+from saescope.store import atomic
 from saescope.store.errors import DataError, StorageError
-from saescope.store.write import atomic
 
 SHARD_VALUES = 1 << 23
 """Values of a shard, about: 32 MiB in float32."""

@@ -27,9 +27,9 @@ from saescope.sources.hooked.rows import CachedRows, StreamedPairs, StreamedRows
 from saescope.sources.hooked.windows import Windows
 from saescope.sources.protocol import ActivationBatch, ActivationTable
 from saescope.sources.targets import Joined
+from saescope.store import atomic
 from saescope.store.errors import OptionError
 from saescope.store.format.source import HookedDescription
-from saescope.store.write import atomic
 
 CACHE_LIMIT = 16 << 30
 """Bytes of activations up to which `cache='auto'` keeps them on disk."""

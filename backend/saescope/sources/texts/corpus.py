@@ -37,8 +37,8 @@ from saescope.sources.texts.framing import tokenizer_sha256
 from saescope.sources.texts.protocol import Documents
 from saescope.sources.texts.rendering import Rendering
 from saescope.sources.texts.tokenising import TokenisedDocument, tokenised
+from saescope.store import atomic
 from saescope.store.errors import DataError
-from saescope.store.write import atomic
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

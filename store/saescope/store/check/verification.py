@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from saescope.store.atomic import is_temporary
 from saescope.store.check.consistency import table_faults
 from saescope.store.check.fault import Fault
 from saescope.store.errors import StoreError, StoreFaults, UnknownEntry
+from saescope.store.format.current import read_current
 from saescope.store.format.fields import parse_object, shown
 from saescope.store.format.hashing import file_sha256
 from saescope.store.format.manifest import Manifest
@@ -22,8 +24,6 @@ from saescope.store.format.paths import SAE_ID_PATTERN, EntryPaths, StorePaths, 
 from saescope.store.format.schema import TABLES
 from saescope.store.format.tables import read_parquet
 from saescope.store.read.weights import read_weights_header
-from saescope.store.write.atomic import is_temporary
-from saescope.store.write.writer import read_current
 
 __all__ = ["Fault", "verify"]
 

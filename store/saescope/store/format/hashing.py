@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 _BLOCK = 1 << 22
 
@@ -22,3 +23,8 @@ def file_sha256(path: Path, read: Callable[[int], None] | None = None) -> str:
             if read is not None:
                 read(done)
     return digest.hexdigest()
+
+
+def hash_file(path: Path) -> dict[str, Any]:
+    """What a manifest says of a file: "sha256" and "bytes"."""
+    return {"sha256": file_sha256(path), "bytes": path.stat().st_size}

@@ -9,11 +9,11 @@ from typing import Annotated
 
 import msgspec
 
+from saescope.store.atomic import make_folder, storage_errors, write_text
 from saescope.store.errors import StoreError, StoreFaults
 from saescope.store.format.fields import field_faults, parse_object
 from saescope.store.format.paths import StorePaths
 from saescope.store.format.schema import FORMAT_NAME, FORMAT_VERSION
-from saescope.store.write.atomic import make_folder, storage_errors, write_text
 
 
 @dataclass(frozen=True)

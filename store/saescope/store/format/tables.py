@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from saescope.store.atomic import replacing
 from saescope.store.errors import StoreError
 from saescope.store.format.schema import TABLES, schema_of
-from saescope.store.write.atomic import replacing
 
 ROWS_PER_GROUP = 131_072
 

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import duckdb
 
+from saescope.store.atomic import make_folder, new_folder, replacing
 from saescope.store.errors import OptionError, StoreError
+from saescope.store.format.hashing import hash_file
 from saescope.store.format.schema import TABLES_VERSION
 from saescope.store.format.tables import write_parquet
 from saescope.store.read.entry import Entry
 from saescope.store.read.older_tables import selection
-from saescope.store.write.atomic import make_folder, new_folder, replacing
-from saescope.store.write.writer import hash_file
 
 FORMATS = ("parquet", "csv", "jsonl")
 

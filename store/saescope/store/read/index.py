@@ -23,12 +23,12 @@ from typing import TypeVar
 
 import duckdb
 
+from saescope.store.atomic import make_folder, temporary_name
 from saescope.store.errors import StorageError, StoreError
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.paths import VersionPaths
 from saescope.store.format.schema import TABLES
 from saescope.store.read.older_tables import selection
-from saescope.store.write.atomic import make_folder, temporary_name
 
 INDEX_LAYOUT = 2
 """Raise when the index is made differently from the same Parquet files."""

@@ -11,15 +11,15 @@ from typing import Any
 import pyarrow as pa
 
 from saescope.store.annotations import Annotations
+from saescope.store.atomic import storage_errors
 from saescope.store.errors import StoreError, UnknownEntry, UserError
+from saescope.store.format.current import read_current
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.marker import open_store
 from saescope.store.format.paths import SAE_ID_PATTERN, StorePaths
 from saescope.store.format.source import SourceDescription
 from saescope.store.read.entry import Entry
 from saescope.store.read.index import IndexPool
-from saescope.store.write.atomic import storage_errors
-from saescope.store.write.writer import read_current
 
 _MOST_REPLACEMENTS = 4
 """A version may be replaced, and swept, between reading CURRENT and its manifest: so often is it looked for again."""

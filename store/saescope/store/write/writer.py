@@ -19,19 +19,11 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import pyarrow as pa
 
-from saescope.store.errors import StoreError
-from saescope.store.format.hashing import file_sha256
-from saescope.store.format.manifest import Manifest
-from saescope.store.format.marker import create_store
-from saescope.store.format.paths import EntryPaths, VersionPaths
-from saescope.store.format.schema import TABLES, TABLES_VERSION
-from saescope.store.format.tables import write_parquet
-from saescope.store.read import index
-from saescope.store.write.atomic import (
+from saescope.store.atomic import (
     StorageError,
     fsync_dir,
     fsync_file,
@@ -41,33 +33,19 @@ from saescope.store.write.atomic import (
     storage_errors,
     write_text,
 )
+from saescope.store.errors import StoreError
+from saescope.store.format.current import read_current
+from saescope.store.format.hashing import hash_file
+from saescope.store.format.manifest import Manifest
+from saescope.store.format.marker import create_store
+from saescope.store.format.paths import EntryPaths, VersionPaths
+from saescope.store.format.schema import TABLES, TABLES_VERSION
+from saescope.store.format.tables import write_parquet
+from saescope.store.read import index
 
 _STATE_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _TIME_IN_NAMES = "%Y%m%dt%H%M%S%fz"
 _CHECKPOINT_FILES = ("sae/cfg.json", "sae/sae.safetensors")
-
-
-def read_current(entry: EntryPaths) -> str | None:
-    """Name of the live version, or None where CURRENT is missing. Raises `StoreError` where it names none."""
-    name = None
-    for _ in range(3):  # between the two reads newer versions may come, and this one be swept
-        before = name
-        try:
-            name = entry.current.read_text(encoding="utf-8").strip()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise StoreError(f"cannot read {entry.current}: {error}", "run saescope verify") from error
-        if entry.version(name).manifest.is_file():
-            return name
-        if name == before:
-            break
-    raise StoreError(f"{entry.current} names the version {name!r}, which is not there", "build the entry again")
-
-
-def hash_file(path: Path) -> dict[str, Any]:
-    """What a manifest says of a file: "sha256" and "bytes"."""
-    return {"sha256": file_sha256(path), "bytes": path.stat().st_size}
 
 
 def _lock(entry: EntryPaths, sae_id: str) -> int:

@@ -208,7 +208,7 @@ def test_times_are_kept_as_text_and_label_nothing(tmp_path: Path) -> None:
     assert (first["plain"], second["plain"]) == ("2023-11-14 22:13:20.123456789", None)
     assert first["zoned"] == "2023-11-14 23:13:20.123456789+01:00"
     assert (second["of_day"], first["day"]) == ("00:00:00.000000001", "2023-11-14")
-    assert (first["lasted"], first["source_label"]) == ("19675 days, 22:13:20.123456", "2023-11-14 22:13:20")
+    assert (first["lasted"], first["source_label"]) == ("19675 days, 22:13:20.123456789", "2023-11-14 22:13:20")
     assert first["late"] is None
 
 

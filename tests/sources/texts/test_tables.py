@@ -104,7 +104,10 @@ def test_times_become_text_with_and_without_pandas() -> None:
         "00:00:00.000000001",
         "01:02:03.000000001",
     ]
-    assert python_values(pa.array([1_000_000_001], pa.duration("ns"))) == ["0:00:01"]
+    durations = [1_000_000_001, 1_000_000_000, -1, 86_400_000_001_002]
+    assert python_values(pa.array(durations, pa.duration("ns"))) == [
+        "0:00:01.000000001", "0:00:01", "-1 day, 23:59:59.999999999", "1 day, 0:00:00.000001002",
+    ]  # fmt: skip
     assert python_values(pa.array([2**31 - 1, 0], pa.date32())) == [None, "1970-01-01"]
 
 

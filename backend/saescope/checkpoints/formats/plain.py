@@ -223,7 +223,8 @@ def _is_features_by_inputs(
             raise CheckpointError(
                 f"{where}: the matrices are square, so that their shapes do not say which way round they are stored",
                 "add --assume transposed=no for W_enc [d_in, n_features] and W_dec [n_features, d_in] (SAELens), or "
-                "transposed=yes for the other way round (Qwen Scope)",
+                "transposed=yes for the other way round (Qwen Scope); where both have a row per feature, "
+                "--format circuit_tracer",
             )
         return bool(turned)
     if n_features in (a, b):

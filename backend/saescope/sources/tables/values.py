@@ -79,7 +79,7 @@ def _times(column: pa.Array) -> Iterator[str | None]:
         column = whole.cast(_in_microseconds(kind))
     for row, value in enumerate(column):
         text = _written(value)
-        if text is not None and fractions is not None and fractions[row] and not pa.types.is_duration(kind):
+        if text is not None and fractions is not None and fractions[row]:
             text = _with_nanoseconds(text, fractions[row] or 0)
         yield text
 
@@ -104,5 +104,5 @@ def _written(value: pa.Scalar) -> str | None:
 
 
 def _with_nanoseconds(text: str, nanoseconds: int) -> str:
-    """Three more digits behind the microseconds of a time of day, wherever it stands in the text."""
-    return re.sub(r"(\d\d:\d\d:\d\d)(\.\d{6})?", lambda m: f"{m[1]}{m[2] or '.000000'}{nanoseconds:03}", text, count=1)
+    """Three more digits behind the microseconds of a time of day or a duration, wherever it stands in the text."""
+    return re.sub(r"(\d+:\d\d:\d\d)(\.\d{6})?", lambda m: f"{m[1]}{m[2] or '.000000'}{nanoseconds:03}", text, count=1)

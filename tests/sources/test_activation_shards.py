@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from saescope.sources import SourceOptions, open_source
 from saescope.store.errors import UserError
+from tests.sources.told import Told
 
 MIB = 1 << 20
 
@@ -178,20 +179,12 @@ def test_memory_does_not_grow_with_shards(tmp_path: Path) -> None:
 
 
 def test_shards_of_sub_folders_are_named_with_them(tmp_path: Path) -> None:
-    told: list[str] = []
-
-    class Told:
-        def update(self, stage: str, done: int, total: int, note: str = "") -> None:
-            return None
-
-        def tell(self, text: str) -> None:
-            told.append(text)
-
+    told = Told()
     for part in ("test", "train"):
         (tmp_path / "x" / part).mkdir(parents=True)
         np.save(tmp_path / "x" / part / "0.npy", values(2, 3))
-    open_source(SourceOptions(activations=str(tmp_path / "x")), progress=Told())
-    assert any("from test/0.npy to train/0.npy" in line for line in told)
+    open_source(SourceOptions(activations=str(tmp_path / "x")), progress=told)
+    assert any("from test/0.npy to train/0.npy" in line for line in told.lines)
 
 
 def test_tables_of_tensors_keep_their_axes(tmp_path: Path) -> None:

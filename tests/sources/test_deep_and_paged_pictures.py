@@ -16,21 +16,9 @@ from PIL import Image
 
 from saescope.sources import SourceOptions, open_source
 from saescope.store.errors import UserError
+from tests.sources.told import Told
 
 RAMP = np.add.outer(np.arange(16), np.arange(16))
-
-
-class Told:
-    """Progress that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
-        return None
-
-    def tell(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def opened(path: Path, **given):

@@ -15,6 +15,7 @@ from PIL import Image
 
 from saescope.sources import SourceOptions, has_splits, open_source
 from saescope.store.errors import UserError
+from tests.sources.told import Told
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -168,10 +169,10 @@ def test_only_what_is_read_must_agree_between_shards(tmp_path: Path) -> None:
 
 def test_decimals_are_kept_and_what_is_not_is_told(tmp_path: Path) -> None:
     path = written(tmp_path / "a.parquet", 2, price=[Decimal("1.25"), None], boxes=[[1], [2]], nothing=pa.nulls(2))
-    told: list[str] = []
-    source = open_source(SourceOptions(images=str(path)), progress=Told(told))
+    told = Told()
+    source = open_source(SourceOptions(images=str(path)), progress=told)
     assert source.item_table(np.arange(2))["price"].to_pylist() == [1.25, None]
-    assert told == ["columns that hold no plain values are not kept: boxes, nothing"]
+    assert told.lines == ["columns that hold no plain values are not kept: boxes, nothing"]
 
 
 def test_columns_that_widening_would_break(tmp_path: Path) -> None:
@@ -198,9 +199,9 @@ def test_times_are_kept_as_text_and_label_nothing(tmp_path: Path) -> None:
         "late": pa.array([2**55, *range(9)], pa.int64()).cast(pa.timestamp("ms")),
     }
     path = written(tmp_path / "x.parquet", **columns)
-    told: list[str] = []
-    source = open_source(SourceOptions(images=str(path)), progress=Told(told))
-    assert [line for line in told if "outside the years" in line] == [
+    told = Told()
+    source = open_source(SourceOptions(images=str(path)), progress=told)
+    assert [line for line in told.lines if "outside the years" in line] == [
         "column 'late': 1 times lie outside the years 1 to 9999 and are left empty"
     ]
     assert list(source.metadata()) == []
@@ -217,16 +218,3 @@ def test_a_column_of_times_in_one_file_and_of_texts_in_another(tmp_path: Path) -
     written(tmp_path / "b.parquet", 2, when=pa.array(["noon", None]))
     table = opened(tmp_path).item_table(np.arange(4))
     assert table["when"].to_pylist() == ["1970-01-01 00:00:00", "1970-01-01 00:00:00.000000001", "noon", None]
-
-
-class Told:
-    """Progress that keeps what it is told."""
-
-    def __init__(self, lines: list[str]) -> None:
-        self.lines = lines
-
-    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
-        return None
-
-    def tell(self, text: str) -> None:
-        self.lines.append(text)

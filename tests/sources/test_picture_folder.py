@@ -11,6 +11,7 @@ from saescope.sources import SourceOptions, has_splits, open_source
 from saescope.sources.files import natural_key
 from saescope.sources.images.pictures import PictureStack
 from saescope.store.errors import UserError
+from tests.sources.told import Told
 
 
 def picture(path: Path, pixels: np.ndarray, **given) -> Path:
@@ -201,14 +202,6 @@ def test_files_that_are_no_pictures_are_named(tmp_path: Path) -> None:
     (tmp_path / "x" / "a" / "0.jp2").write_bytes(b"")
     (tmp_path / "x" / "notes.txt").write_text("")
     (tmp_path / "x" / ".hidden").write_text("")
-    told: list[str] = []
-
-    class Told:
-        def update(self, stage: str, done: int, total: int, note: str = "") -> None:
-            return None
-
-        def tell(self, text: str) -> None:
-            told.append(text)
-
-    open_source(SourceOptions(images=str(tmp_path / "x")), progress=Told())
-    assert told == [f"{tmp_path / 'x'}: not read, as they are no pictures by their names: a/0.jp2, notes.txt"]
+    told = Told()
+    open_source(SourceOptions(images=str(tmp_path / "x")), progress=told)
+    assert told.lines == [f"{tmp_path / 'x'}: not read, as they are no pictures by their names: a/0.jp2, notes.txt"]

@@ -15,19 +15,7 @@ from saescope.sources import SourceOptions, open_source
 from saescope.sources.splits import by_name
 from saescope.sources.texts.finding import find_texts
 from saescope.store.errors import UserError
-
-
-class Told:
-    """Progress that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
-        return None
-
-    def tell(self, text: str) -> None:
-        self.lines.append(text)
+from tests.sources.told import Told
 
 
 def counted(names: list[str], **given: bool) -> dict[str, int]:

@@ -15,6 +15,7 @@ from saescope.sources.texts.finding import find_texts
 from saescope.sources.texts.source import HookedTexts
 from saescope.store.errors import UserError
 from tests.sources.texts import small_model
+from tests.sources.told import Told
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}"
@@ -25,19 +26,6 @@ TURNS = [
     for i in range(6)
 ]
 WRITTEN = [f"[user]What is {i} plus {i}?\n[assistant]It is {2 * i}.\n" for i in range(6)]
-
-
-class Told:
-    """Progress that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def update(self, stage: str, done: int, total: int, note: str = "") -> None:
-        return None
-
-    def tell(self, text: str) -> None:
-        self.lines.append(text)
 
 
 @pytest.fixture(scope="session")

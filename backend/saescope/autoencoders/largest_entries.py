@@ -59,29 +59,6 @@ def groups_pay(n: int, k: int) -> bool:
     return n >= 16 * k * GROUP
 
 
-def largest_in_groups(
-    z: Float[Tensor, "batch n_features"], k: int, first: First | None = None
-) -> Int64[Tensor, "batch k"]:
-    """Indices of the k largest entries of each row, from the first on; of equal ones those with the lowest index.
-
-    Every row is read once: each group of neighbours gives its largest entry, and the k largest lie in the k groups
-    whose largest entries come first. All of it is exact, in a fixed order, and nothing waits for the device. `first`
-    may leave open which of equal ones are taken.
-    """
-    first = first or _first
-    n_rows, n = z.shape
-    n_groups = n // GROUP
-    groups = z[:, : n_groups * GROUP].view(n_rows, n_groups, GROUP)
-    chosen = first(groups.amax(2), torch.arange(n_groups, device=z.device).expand(n_rows, n_groups), k)
-    within = torch.arange(GROUP, device=z.device)
-    values = groups.gather(1, chosen.unsqueeze(2).expand(n_rows, k, GROUP)).flatten(1)
-    indices = (chosen.unsqueeze(2) * GROUP + within).flatten(1)
-    if n_groups * GROUP < n:  # what is left over is no group, and looked at as well
-        rest = torch.arange(n_groups * GROUP, n, device=z.device).expand(n_rows, -1)
-        values, indices = torch.cat([values, z[:, n_groups * GROUP :]], 1), torch.cat([indices, rest], 1)
-    return first(values, indices, k)
-
-
 def _any_first(values: Float[Tensor, "batch n"], indices: Int64[Tensor, "batch n"], k: int) -> Int64[Tensor, "batch k"]:
     """k indices with the largest values, in any order."""
     return indices.gather(1, torch.topk(values, k, dim=1, sorted=False).indices)
@@ -96,3 +73,23 @@ def _first(values: Float[Tensor, "batch n"], indices: Int64[Tensor, "batch n"], 
     ordered = torch.where(values.isnan(), 2**31 - 1, bits ^ ((bits >> 31) & (2**31 - 1)))
     keys = (ordered.long() << 32) | (2**32 - 1 - indices)
     return 2**32 - 1 - (torch.topk(keys, k, dim=1, sorted=True).values & (2**32 - 1))
+
+
+def largest_in_groups(z: Float[Tensor, "batch n_features"], k: int, first: First = _first) -> Int64[Tensor, "batch k"]:
+    """Indices of the k largest entries of each row, from the first on; of equal ones those with the lowest index.
+
+    Every row is read once: each group of neighbours gives its largest entry, and the k largest lie in the k groups
+    whose largest entries come first. All of it is exact, in a fixed order, and nothing waits for the device. `first`
+    may leave open which of equal ones are taken.
+    """
+    n_rows, n = z.shape
+    n_groups = n // GROUP
+    groups = z[:, : n_groups * GROUP].view(n_rows, n_groups, GROUP)
+    chosen = first(groups.amax(2), torch.arange(n_groups, device=z.device).expand(n_rows, n_groups), k)
+    within = torch.arange(GROUP, device=z.device)
+    values = groups.gather(1, chosen.unsqueeze(2).expand(n_rows, k, GROUP)).flatten(1)
+    indices = (chosen.unsqueeze(2) * GROUP + within).flatten(1)
+    if n_groups * GROUP < n:  # what is left over is no group, and looked at as well
+        rest = torch.arange(n_groups * GROUP, n, device=z.device).expand(n_rows, -1)
+        values, indices = torch.cat([values, z[:, n_groups * GROUP :]], 1), torch.cat([indices, rest], 1)
+    return first(values, indices, k)

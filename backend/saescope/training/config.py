@@ -84,7 +84,7 @@ class ResolvedConfig:
 
     def deciding(self) -> dict[str, Any]:
         """What of `to_dict` makes a run another one."""
-        return {name: value for name, value in self.to_dict().items() if LATER.get(name, self) != value}
+        return {name: v for name, v in self.to_dict().items() if name not in LATER or LATER[name] != v}
 
 
 LATER: dict[str, Any] = {"first_atoms": "random"}

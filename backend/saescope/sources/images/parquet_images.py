@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from saescope.progress import SILENT, Progress
-from saescope.sources.files import all_files, files_of, listed
+from saescope.sources.files import all_files, files_of
 from saescope.sources.images.image_data import ImageSet
 from saescope.sources.images.options import ImageOptions
 from saescope.sources.images.pictures import Fit, load_pictures
@@ -24,7 +24,7 @@ from saescope.sources.options import Split
 from saescope.sources.splits import parts_of, splits_of
 from saescope.sources.tables.agreement import agreed, refuse_column
 from saescope.sources.tables.files import PARQUET, guarded, unambiguous
-from saescope.sources.tables.values import bare, outside_calendar, python_values
+from saescope.sources.tables.values import bare, not_plain, outside_calendar, python_values
 from saescope.store.errors import DataError
 
 MAGIC = b"PAR1"
@@ -118,7 +118,7 @@ class ParquetData:
             progress.tell(note)
         passed_over = [f.name for f in schema if not _is_scalar(f.type) and f.name not in (image, *common.columns)]
         if passed_over:
-            progress.tell(f"columns that hold no plain values are not kept: {listed(passed_over)}")
+            progress.tell(not_plain(passed_over))
         times = {f.name for other in schemas.values() for f in other if pa.types.is_temporal(f.type)}
         wanted = self.options.label_key
         usable = pa.schema([(name, kind) for name, kind in common.columns.items() if name not in times])

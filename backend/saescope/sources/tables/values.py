@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
+
+from saescope.sources.files import listed
 
 
 def bare(kind: pa.DataType) -> pa.DataType:
@@ -61,6 +63,11 @@ def python_values(column: pa.Array) -> list[object]:
     if pa.types.is_temporal(kind):
         return list(_times(column))
     return list(column.to_pylist())
+
+
+def not_plain(columns: Sequence[str]) -> str:
+    """A note on columns whose values are no metadata."""
+    return f"columns that hold no plain values are not kept: {listed(columns)}"
 
 
 def outside_calendar(column: str, n: int) -> str:

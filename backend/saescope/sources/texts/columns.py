@@ -119,6 +119,7 @@ def text_column(forms: Mapping[str, Form | None], wanted: str | None, subject: s
 
 
 def named_column(forms: Mapping[str, Form | None]) -> str | None:
+    """The column that is called as documents usually are, if there is one."""
     # Prompts beside whole conversations are a part of them; other texts are usually the conversations, written out.
     texts = [name for name in TEXT_NAMES if name != "prompt"]
     by_kind: tuple[tuple[Form, Sequence[str]], ...] = (

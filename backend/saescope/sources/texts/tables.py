@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from saescope.progress import SILENT, Progress
-from saescope.sources.files import Files, listed
+from saescope.sources.files import Files
 from saescope.sources.options import Split
 from saescope.sources.tables.agreement import Agreement, agreed, refuse_column
 from saescope.sources.tables.files import TableFile
@@ -23,6 +23,7 @@ from saescope.sources.tables.values import (
     is_plain,
     is_text,
     kept_type,
+    not_plain,
     outside_calendar,
     python_values,
 )
@@ -93,7 +94,7 @@ class TableTexts:
         passed_over = [
             f.name for f in self._tables[self.files.all[0]].schema if not is_plain(f.type) and f.name not in kept
         ]
-        notes = [f"columns that hold no plain values are not kept: {listed(passed_over)}"] if passed_over else []
+        notes = [not_plain(passed_over)] if passed_over else []
         return [*self.files.notes(), *self.text.notes(), *self._others.left_out, *notes]
 
     def fingerprint(self, split: Split | None) -> str:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("backend", "store", "dashboard")
 FLOORS = (
     ("store", "progress", "options"),
-    ("autoencoders", "models"),
+    ("autoencoders", "models", "denoising"),
     ("checkpoints", "sources"),
     ("metrics",),
     ("training", "precompute", "baselines"),

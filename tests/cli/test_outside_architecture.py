@@ -170,7 +170,7 @@ def test_its_settings_are_options_with_help_checks_and_owners(said: dict[str, di
     text = " ".join(said["help"]["out"].split())
     assert "--softness X shrunk: Added under the roots. [default: by the width]" in text
     assert "--pressure X shrunk: Weight of the sum of the codes' roots." in text
-    assert "--pressure" not in said["sweep help"]["out"]
+    assert "--pressure X shrunk" in " ".join(said["sweep help"]["out"].split())
     assert "pressure is -1.0, expected a number of at least 0" in said["wrong"]["err"]
     assert "--softness is a setting of shrunk; topk has no use for it" in said["other"]["err"]
     assert "shrunk takes one sparsity setting, --pressure; none given" in said["none"]["err"]

@@ -67,7 +67,7 @@ def test_resolved_settings_leave_nothing_open_and_keep_what_was_given(name: str)
     assert not [
         k
         for k, v in resolved.to_dict().items()
-        if v is None and k not in (*sparsity_settings(), "recipe", "group_sizes")
+        if v is None and k not in (*sparsity_settings(), "recipe", "group_sizes", "noise", "noise_range")
     ]
 
 

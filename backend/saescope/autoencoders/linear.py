@@ -13,7 +13,7 @@ An architecture adds the activation function f(z). Three options of the config c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -43,17 +43,26 @@ class LinearConfig(AutoencoderConfig):
     rescale_by_decoder_norm: bool = False
     """Whether codes are pre-activations times the norm of their atom, divided out again by the decoder."""
 
+    def exported(self) -> LinearConfig:
+        """Untied: the two matrices fold differently."""
+        return replace(self, tied=False)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.tied and self.transcoder:
             raise OptionError("a transcoder's encoder and decoder are in different spaces, so they cannot be tied")
+        if self.noise_input and (self.tied or self.skip or self.input_normalization != "none"):
+            raise OptionError(
+                "a noise input goes with no tied weights, no skip term and no normalisation of each input",
+                "leave those out, or the noise input",
+            )
         if self.input_normalization == "layer_norm" and self.d_in < 2:
             raise OptionError("layer_norm divides by the spread over the dimensions of an input, and d_in is 1")
 
 
 class LinearAutoencoder(Autoencoder):
-    """Holds `W_enc` [d_in, n_features], `W_dec` [n_features, d_out], `b_enc` [n_features], `b_dec` [d_out] and, with
-    `skip`, `W_skip` [d_in, d_out].
+    """Holds `W_enc` [input_width, n_features], `W_dec` [n_features, d_out], `b_enc` [n_features], `b_dec` [d_out] and,
+    with `skip`, `W_skip` [d_in, d_out].
 
     A new module is all zeros: training or a checkpoint fills it. With tied weights only `W_dec` is a parameter.
     """
@@ -68,7 +77,7 @@ class LinearAutoencoder(Autoencoder):
         super().__init__()
         self.config = config
         if not config.tied:
-            self.encoder = nn.Parameter(torch.zeros(config.n_features, config.d_in))
+            self.encoder = nn.Parameter(torch.zeros(config.n_features, config.input_width))
         self.W_dec = nn.Parameter(torch.zeros(config.n_features, config.d_out))
         self.b_enc = nn.Parameter(torch.zeros(config.n_features))
         self.b_dec = nn.Parameter(torch.zeros(config.d_out))
@@ -76,12 +85,12 @@ class LinearAutoencoder(Autoencoder):
             self.W_skip = nn.Parameter(torch.zeros(config.d_in, config.d_out))
 
     @property
-    def encoder_rows(self) -> Float[Tensor, "n_features d_in"]:
+    def encoder_rows(self) -> Float[Tensor, "n_features input_width"]:
         """W_enc transposed: one contiguous row per feature, as matrix products and sparse gradients like it."""
         return self.W_dec if self.config.tied else self.encoder
 
     @property
-    def W_enc(self) -> Float[Tensor, "d_in n_features"]:
+    def W_enc(self) -> Float[Tensor, "input_width n_features"]:
         return self.encoder_rows.T
 
     @property
@@ -126,8 +135,11 @@ class LinearAutoencoder(Autoencoder):
         z = functional.linear(self.centred(x), self.encoder_rows, self.b_enc)
         return z * self.decoder_norms if self.config.rescale_by_decoder_norm else z
 
-    def centred(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_in"]:
-        """What the encoder's matrix is applied to: x, normalised and less b_dec where the config says so."""
+    def centred(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch input_width"]:
+        """What the encoder's matrix is applied to: x, normalised and less b_dec where the config says so, the noise
+        level behind where it is taken."""
+        if self.config.noise_input:
+            return self.with_noise_level(x)
         if self.config.input_normalization != "none":
             x = spread_of(x, self.config.input_normalization).normalise(x)
         return x - self.b_dec if self.config.apply_b_dec_to_input else x

@@ -1,7 +1,8 @@
 """The one protocol of every sparse autoencoder.
 
-Shape symbols: `batch` positions, `d_in` width of the input, `d_out` width of the output (= d_in unless a transcoder),
-`n_features` width of the code, `k` most features that may fire at one position.
+Shape symbols: `batch` positions, `d_in` width of the input, `input_width` the same and one more where the noise level
+is an input too, `d_out` width of the output (= d_in unless a transcoder), `n_features` width of the code, `k` most
+features that may fire at one position.
 
 An architecture is a frozen config that derives from `AutoencoderConfig` and a module that derives from `Autoencoder`;
 to be trained it has settings and an objective too. A record of all four makes it known (see `registry`): nothing else
@@ -41,6 +42,8 @@ class AutoencoderConfig:
     """Width of the output. 0 on construction stands for d_in; afterwards it is the true width."""
     transcoder: bool = False
     """Whether the output stands for other activations (the target) than the input. Always so where d_out != d_in."""
+    noise_input: bool = False
+    """Whether the encoder takes the level of the noise in its input as one more input, behind the others."""
 
     architecture: ClassVar[str] = ""
 
@@ -58,10 +61,27 @@ class AutoencoderConfig:
                 "a transcoder's b_dec belongs to its target, so it cannot be subtracted from the input",
                 "set apply_b_dec_to_input to false; an offset of the input goes into b_enc",
             )
+        if self.noise_input and self.apply_b_dec_to_input:
+            raise OptionError(
+                "with a noise input the encoder sees more than b_dec could be subtracted from",
+                "set apply_b_dec_to_input to false",
+            )
+
+    @property
+    def input_width(self) -> int:
+        """Values that the encoder takes: d_in, and the noise level where there is a noise input."""
+        return self.d_in + self.noise_input
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready fields, `architecture` included."""
-        return {"architecture": self.architecture, **asdict(self)}
+        """JSON-ready fields, `architecture` included. Without a noise input nothing is said of it."""
+        values = {"architecture": self.architecture, **asdict(self)}
+        if not self.noise_input:
+            del values["noise_input"]
+        return values
+
+    def exported(self) -> AutoencoderConfig:
+        """The config of the same SAE once its space of training is folded into its weights."""
+        return self
 
 
 class Output(NamedTuple):
@@ -85,6 +105,14 @@ class Autoencoder(nn.Module, ABC):
     """Takes raw activations (whatever was centred, scaled or whitened in training is folded into the weights)."""
 
     config: AutoencoderConfig
+    noise_level: float = 0.0
+    """With a noise input: the level that is assumed of inputs that come without one, in the data's units."""
+
+    def with_noise_level(self, x: Float[Tensor, "batch width"]) -> Float[Tensor, "batch input_width"]:
+        """What the encoder takes: `x`, with `noise_level` behind where there is a noise input and `x` lacks it."""
+        if not self.config.noise_input or x.shape[1] == self.config.input_width:
+            return x
+        return torch.cat([x, x.new_full((len(x), 1), self.noise_level)], dim=1)
 
     @property
     def d_in(self) -> int:

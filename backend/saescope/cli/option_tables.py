@@ -16,7 +16,7 @@ from saescope.options.documentation import rows, with_tables
 
 def tables() -> dict[str, str]:
     """The rows of each table, by its name in the page."""
-    every = options(sparsity=True)
+    every = options()
     return {
         "build": rows(build_flags()),
         "source": rows(source_flags()),

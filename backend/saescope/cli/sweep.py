@@ -25,20 +25,21 @@ def _numbers(context: click.Context, parameter: click.Parameter, text: str) -> l
 
 @click.command()
 @source_options
-@training_options(sparsity=False)
+@training_options(width_required=False)
 @click.option(
     "--values",
     required=True,
     callback=_numbers,
     metavar="V1,V2,...",
-    help="Sparsities: of the architecture's own setting, or target L0s.",
+    help="Values of the setting that varies: sparsities, if --parameter names no other.",
 )
 @click.option(
     "--parameter",
-    type=click.Choice(["own", "target-l0"]),
     default="own",
     show_default=True,
-    help="What the values are: k, l1, l0-weight or rho, by architecture; or the L0 to arrive at, for any.",
+    metavar="SETTING",
+    help="What varies: own (k, l1, l0-weight or rho, by architecture; the width of those without), target-l0 (the L0 "
+    "to arrive at), or any other option that takes a number: n-features, noise, beta, contraction, lr, ...",
 )
 @store_option
 @click.option("--name", required=True, metavar="SWEEP", help="Name of the sweep, e.g. mnist.")
@@ -56,7 +57,8 @@ def command(
 ) -> None:
     """Train one SAE per value and build each into a store, with PCA as the reference.
 
-    Entries are named after the sweep: mnist-topk-k16, mnist-relu-l1-0.5, mnist-relu-target-l0-16. Run again, it
+    Entries are named after the sweep: mnist-topk-k16, mnist-relu-l1-0.5, mnist-relu-target-l0-16. What varies is not
+    given by its own option. Run again, it
     skips what the store holds with the same settings and goes on with what was cut.
     """
     options = parsed(source, device)
@@ -67,7 +69,8 @@ def command(
     from saescope.workflows import SweepPlan, sweep
 
     with terminal_progress() as progress:
-        plan = SweepPlan(name, options, training, values, by_target=parameter == "target-l0")
+        vary = "" if parameter == "own" else parameter.removeprefix("--").replace("-", "_")
+        plan = SweepPlan(name, options, training, values, vary=vary)
         done = sweep(plan, store, device=device, note=progress.tell, progress=progress)
     if as_json:
         opened = open_store(store)

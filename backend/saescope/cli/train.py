@@ -14,7 +14,7 @@ from saescope.cli.training_options import configured, device_option, training_op
 
 @click.command()
 @source_options
-@training_options(sparsity=True)
+@training_options()
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of the checkpoint.")
 @device_option
 @json_option

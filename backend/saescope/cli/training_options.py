@@ -35,18 +35,19 @@ def sparsity_settings() -> frozenset[str]:
     return frozenset({"target_l0", *(name for each in trainable().values() for name in each.sparsity)})
 
 
-def options(sparsity: bool) -> dict[str, Option]:
-    """By name: the architecture, what every run takes, what architectures take. `sparsity` False leaves out the
-    settings that decide how sparse a code is."""
+def options() -> dict[str, Option]:
+    """By name: the architecture, what every run takes, what architectures take."""
     found = {**collected({"": Kind}), **collected({"": RunSettings}), **collected(trainable())}
     listed = f"Architecture: {', '.join(trainable())}."
     found["architecture"] = replace(found["architecture"], text=listed)
-    return {name: each for name, each in found.items() if sparsity or name not in sparsity_settings()}
+    return found
 
 
-def training_options(sparsity: bool) -> Callable[[F], F]:
+def training_options(width_required: bool = True) -> Callable[[F], F]:
     """Adds the options; the command gets those that were given as one `training: dict`."""
-    return option_flags(options(sparsity), into="training")
+    found = options()
+    found["n_features"] = replace(found["n_features"], required=width_required)
+    return option_flags(found, into="training")
 
 
 def configured(training: dict[str, Any]) -> TrainingConfig:

@@ -8,6 +8,7 @@ from typing import Any, Never
 from saescope.autoencoders.objectives.protocol import Objective
 from saescope.autoencoders.registry import architecture, settings_of, trainable
 from saescope.autoencoders.settings.architecture import ArchitectureSettings
+from saescope.autoencoders.settings.corruption import CorruptionSettings
 from saescope.autoencoders.settings.run import DataSize, RunSettings
 from saescope.options.fields import flag_of
 from saescope.options.flags import owners_in_words
@@ -52,7 +53,8 @@ class TrainingConfig:
 
     @property
     def sparsity(self) -> tuple[str, float]:
-        """Name and value of the setting that decides how sparse the code is: the target L0, where there is one."""
+        """Name and value of the setting that decides how sparse the code is: the target L0, where there is one, or the
+        width where nothing else does."""
         return _sparsity(self.run, self.own)
 
     def resolve(self, size: DataSize) -> ResolvedConfig:
@@ -70,7 +72,8 @@ class ResolvedConfig:
 
     @property
     def sparsity(self) -> tuple[str, float]:
-        """Name and value of the setting that decides how sparse the code is: the target L0, where there is one."""
+        """Name and value of the setting that decides how sparse the code is: the target L0, where there is one, or the
+        width where nothing else does."""
         return _sparsity(self.run, self.own)
 
     def objective(self, d_target: int | None = None) -> Objective[Any, Any]:
@@ -87,7 +90,10 @@ class ResolvedConfig:
         return {name: v for name, v in self.to_dict().items() if name not in LATER or LATER[name] != v}
 
 
-LATER: dict[str, Any] = {"first_atoms": "random"}
+LATER: dict[str, Any] = {
+    "first_atoms": "random",
+    **{field.name: field.default for field in fields(CorruptionSettings)},
+}
 """Settings that came after runs had been kept, as those runs had them: keys of older runs and sweeps stay what they
 are."""
 ABSENT: dict[str, Any] = {
@@ -130,7 +136,8 @@ taken up by theirs, so this list stays as it is, and settings of new architectur
 def _sparsity(run: RunSettings[Any], own: ArchitectureSettings[Any]) -> tuple[str, float]:
     if run.target_l0 is not None:
         return "target_l0", run.target_l0
-    return own.sparsity_setting, getattr(own, own.sparsity_setting)
+    name = own.sparsity_setting
+    return ("n_features", run.n_features) if name is None else (name, getattr(own, name))
 
 
 def _names(settings: type) -> set[str]:
@@ -140,7 +147,14 @@ def _names(settings: type) -> set[str]:
 def _check_sparsity(architecture: str, kind: type[ArchitectureSettings[Any]], settings: dict[str, Any]) -> None:
     known = dict.fromkeys(name for each in trainable().values() for name in each.sparsity)
     given = [name for name in (*known, "target_l0") if settings.get(name) is not None]
-    if given in [[name] for name in (*kind.sparsity, "target_l0")]:
+    if given in [[name] for name in (*kind.sparsity, "target_l0")] and kind.sparsity:
+        return
+    if not kind.sparsity:
+        if given:
+            raise OptionError(
+                f"{_flag(given[0])} is given, but nothing makes the code of {architecture} sparse",
+                "leave it out; --n-features decides how much the code holds",
+            )
         return
     got = " and ".join(map(_flag, given)) if given else "none"
     raise OptionError(

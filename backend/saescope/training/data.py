@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from saescope.autoencoders.settings.run import DataSize
+from saescope.denoising.corruption import shape_of
 from saescope.sources.protocol import ActivationTable
 from saescope.sources.targets import PairedTable
+from saescope.training.config import TrainingConfig
 from saescope.training.input_transform import InputTransform
 
 CACHE_VALUES = 2**26
@@ -18,6 +22,21 @@ CACHE_VALUES = 2**26
 
 
 MOST_HELD_OUT, FEWEST_TO_HOLD_OUT_FROM, HELD_OUT_SEED = 1_024, 400, 20_240_711
+
+
+def data_size(
+    table: ActivationTable, description: Mapping[str, Any], configs: Sequence[TrainingConfig] = ()
+) -> DataSize:
+    """What of the data `table`, from a source of that description, defaults and checks of `configs` look at."""
+    values = None
+    if any(config.own.needs_values for config in configs):
+        seen = representative(table)
+        step = max(1, 2**24 // seen.d_in)
+        parts = [
+            seen.rows(np.arange(i, min(i + step, seen.n_rows), dtype=np.int64)) for i in range(0, seen.n_rows, step)
+        ]
+        values = (min(float(part.min()) for part in parts), max(float(part.max()) for part in parts))
+    return DataSize(table.n_rows, table.d_in, shape_of(description), values)
 
 
 class Order(Protocol):
@@ -130,9 +149,12 @@ class TrainingData:
         device: torch.device,
         target_transform: InputTransform | None = None,
         held_out: ActivationTable | None = None,
+        shape: tuple[int, int, int] | None = None,
     ) -> None:
+        """`shape` is the height, width and channels of activations that are images."""
         self.table, self.transform, self.device, self.target_transform = table, transform, device, target_transform
         assert (target_transform is not None) == isinstance(table, PairedTable)
+        self.shape = shape
         self.held_out: Tensor | None = None
         """Inputs of rows that are not trained on, in the space of training."""
         if held_out is not None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
+from saescope.autoencoders.folding import WithNoiseLevel
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints.formats import native
 from saescope.training.input_transform import InputTransform
@@ -20,14 +20,11 @@ def folded(
 ) -> AnyAutoencoder:
     """The same SAE for raw activations: equal codes, reconstructions back in raw units.
 
-    `target_transform` is that of the target, where it is not the input's. Tied weights come out untied, since the two
-    matrices fold differently.
+    `target_transform` is that of the target, where it is not the input's.
     """
-    config = model.config
-    if getattr(config, "tied", False):
-        config = dataclasses.replace(config, tied=False)  # type: ignore[call-arg]
-    result = type(model)(config)
-    tensors = model.folded_tensors(transform, target_transform or transform)
+    result = type(model)(model.config.exported())
+    inputs = WithNoiseLevel(transform) if model.config.noise_input else transform
+    tensors = model.folded_tensors(inputs, target_transform or transform)
     result.load_tensors(tensors)
     return result
 

@@ -57,6 +57,13 @@ class InputTransform:
         centred = x - self.mean.to(x)
         return centred * self.scale if self.matrix is None else centred @ self.matrix.to(x)
 
+    def invert(self, t: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_in"]:
+        """Raw activations from those in the space of training, float32."""
+        if self.kind == "none":
+            return t
+        raw = t / self.scale if self.inverse is None else t @ self.inverse.to(t)
+        return raw + self.mean.to(t)
+
     def fold_encoder(
         self, W_enc: Float[Tensor, "d_in n_features"], subtracts_b_dec: bool
     ) -> tuple[Float[Tensor, "d_in n_features"], Float[Tensor, " n_features"]]:

@@ -103,6 +103,7 @@ class L0Controller:
         """What a checkpoint records."""
         settings = self.objective.settings_at(math.exp(self._integral))
         name = self.objective.setting
+        assert name is not None
         value = settings.pop(name)
         return {"target_l0": self.target, "setting": name, "value": value, "l0": self._mean, **settings}
 

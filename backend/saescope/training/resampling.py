@@ -39,7 +39,7 @@ def resample(
         drawn = torch.multinomial(loss, len(dead), replacement=len(dead) > len(loss), generator=generator)
         chosen = drawn.to(inputs.device)
         directions = unit_rows(error[chosen])
-        read = directions if targets is None else unit_rows(inputs[chosen] - inputs.mean(0))
+        read = unit_rows(inputs[chosen] - inputs.mean(0)) if model.config.transcoder else directions
         living = torch.ones(model.n_features, dtype=torch.bool, device=dead.device)
         living[dead] = False
         norms = torch.linalg.vector_norm(model.encoder_rows, dim=1)
@@ -48,7 +48,8 @@ def resample(
         atom_norm = atom_norms[living].mean() if bool(living.any()) else atom_norms.mean()
         model.W_dec[dead] = directions * atom_norm
         if not model.config.tied:
-            model.encoder[dead] = read * (objective.resampled_norm * typical)
+            model.encoder[dead] = 0.0
+            model.encoder[dead, : model.d_in] = read * (objective.resampled_norm * typical)
         model.b_enc[dead] = objective.resampled_bias
         fires = (output.codes != 0).sum(0)[living]
         rate = float(fires.double().mean()) / len(inputs) if len(fires) else 1.0

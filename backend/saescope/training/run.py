@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.objectives.linear import LinearObjective
 from saescope.autoencoders.objectives.processes import ALONE, Processes
-from saescope.autoencoders.objectives.protocol import StepInputs, StepLoss
+from saescope.autoencoders.objectives.protocol import StepInputs, StepLoss, step_generator
+from saescope.denoising.corruption import Corruption
 from saescope.store.errors import OptionError
 from saescope.training.adam import Adam
 from saescope.training.config import ResolvedConfig
@@ -29,6 +31,9 @@ SAMPLE_ROWS = 8192
 HELD_OUT_EVERY = 10
 """Steps between two looks at the held-out rows."""
 
+HELD_OUT_DRAW = 2**40
+"""What stands for a step in the corruption of held-out rows."""
+
 
 class Run:
     """State of one run and how a step changes it."""
@@ -39,6 +44,7 @@ class Run:
         self.settings = settings = config.run
         self.objective = config.objective(data.d_target)
         self.objective.processes = processes
+        self.corruption = Corruption.of(settings, data.shape)
         self.model = self.objective.new_model(data.table.d_in)
         first = self._sample(0)
         self.objective.initialise(self.model, first.x.cpu(), settings.seed)
@@ -67,15 +73,22 @@ class Run:
 
     @property
     def sparsity(self) -> float:
-        """Value of the setting that decides how sparse the code is."""
+        """Value of the setting that decides how sparse the code is; 0 where none does."""
         if self.l0_controller is not None:
             return self.l0_controller.value
-        return float(getattr(self.config.own, self.objective.setting))
+        return 0.0 if self.objective.setting is None else float(getattr(self.config.own, self.objective.setting))
+
+    @cached_property
+    def held_out(self) -> Float[Tensor, "row input_width"] | None:
+        """Inputs of rows that are not trained on, as the model sees inputs in training."""
+        rows = self.data.held_out
+        return None if rows is None else self._corrupted(Batch(rows), HELD_OUT_DRAW).x
 
     def finish(self) -> None:
         """The last change to the model."""
-        held_out = self.data.held_out
-        self.objective.finish(self.model, self._sample(self.steps).x if held_out is None else held_out)
+        held_out = self.held_out
+        sample = self._corrupted(self._sample(self.steps), self.steps).x if held_out is None else held_out
+        self.objective.finish(self.model, sample)
         if self.l0_controller is not None and held_out is not None:
             self.l0_controller.end(self._l0_of(held_out))
 
@@ -87,7 +100,7 @@ class Run:
         Raises `OptionError` where the loss is no number any more.
         """
         rate = learning_rate(self.settings, self.step, self.objective.refit)
-        loss = self._optimise(x, targets, rate)
+        loss = self._optimise(*self._corrupted(Batch(x, targets), self.step), rate)
         self.curve.add(loss, self.data.variance, self._batch(x))
         if self.step % self.curve.every and self.step != self.steps:
             return None
@@ -127,10 +140,10 @@ class Run:
     def _control_l0(self, controller: L0Controller, loss: StepLoss, batch: int) -> None:
         settings = self.objective.settings_at(controller.value)
         loss.terms.update((name, torch.tensor(value)) for name, value in settings.items())
-        if self.data.held_out is None:
+        if self.held_out is None:
             controller.update(float(loss.firing.sum()) / batch, self._cost(loss), self.step)
         elif self.step % HELD_OUT_EVERY == 0:
-            controller.update(self._l0_of(self.data.held_out), self._cost(loss), self.step, HELD_OUT_EVERY)
+            controller.update(self._l0_of(self.held_out), self._cost(loss), self.step, HELD_OUT_EVERY)
 
     def _l0_of(self, rows: Tensor) -> float:
         with torch.no_grad():
@@ -141,6 +154,19 @@ class Run:
         """The loss over what it would be if no feature ever fired."""
         nothing = self.objective.n_reconstructions * self.data.variance / self.model.d_out
         return float(loss.total.detach()) / nothing
+
+    def _corrupted(self, batch: Batch, step: int) -> Batch:
+        """What the model is given to rebuild the batch from, in the space of training: the batch itself without
+        corruption. Draws follow from the run's seed and the step."""
+        if self.corruption is None:
+            return batch
+        generator = step_generator(self.settings, step, batch.x.device, self.processes.rank)
+        transform = self.data.transform
+        noisy, levels = self.corruption.draw(transform.invert(batch.x), generator)
+        x = transform.apply(noisy)
+        if self.settings.noise_conditioning:
+            x = torch.cat([x, levels.to(x).unsqueeze(1)], dim=1)
+        return Batch(x, batch.x if batch.targets is None else batch.targets)
 
     def _sample(self, step: int) -> Batch:
         table = self.data.table
@@ -161,7 +187,7 @@ class Run:
         if len(dead) > most:  # the longest silent first
             dead = dead[torch.argsort(self.silent[dead], descending=True, stable=True)[:most]]
         generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.step)
-        drawn_from = self._sample(self.step)
+        drawn_from = self._corrupted(self._sample(self.step), self.step)
         resample(self.model, self.optimiser, dead, drawn_from.x, generator, self.objective, drawn_from.targets)
         self.silent[dead] = 0
         self.share()

@@ -13,13 +13,13 @@ import torch
 
 from saescope.autoencoders.device import choose_device
 from saescope.autoencoders.objectives.processes import ALONE, Processes
-from saescope.autoencoders.settings.run import DataSize, TransformKind
+from saescope.autoencoders.settings.run import TransformKind
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import ActivationTable
 from saescope.sources.targets import PairedTable, Targets
 from saescope.store.errors import DataError, DeviceError, OptionError, StorageError
 from saescope.training.config import ResolvedConfig, TrainingConfig
-from saescope.training.data import Shuffle, TrainingData, hold_out, representative
+from saescope.training.data import Shuffle, TrainingData, data_size, hold_out, representative
 from saescope.training.input_transform import InputTransform, fit
 from saescope.training.run import Run
 from saescope.training.run_folder import RunFolder
@@ -79,7 +79,7 @@ def train_sweep(
         check_autocast(where)
     for config in configs:
         config.own.check_targets(isinstance(table, PairedTable))
-    size = DataSize(table.n_rows, table.d_in)
+    size = data_size(table, description, configs)
     resolved = [c.resolve(size) for c in configs]
     folders = [RunFolder(Path(out), c, description) for c, out in zip(resolved, outs, strict=True)]
     open_folders = [folder for folder in folders if not folder.finished()]
@@ -91,7 +91,7 @@ def train_sweep(
         progress.update("measuring the data", 0, 1)
         inputs, targets = kept[0] if kept else _fitted(table, kind, epsilon)
         trained_on, held_out = hold_out(table) if holds_out else (table, None)
-        data = TrainingData(trained_on, inputs, where, targets, held_out)
+        data = TrainingData(trained_on, inputs, where, targets, held_out, size.shape)
         for together in _groups(members, data):
             _advance_together(together, data, processes, progress)
     processes.wait()

@@ -9,23 +9,25 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 from saescope.autoencoders.registry import settings_of
-from saescope.autoencoders.settings.run import DataSize
+from saescope.autoencoders.settings.run import RunSettings
 from saescope.baselines.pca import pca_baseline
 from saescope.checkpoints.formats import native
+from saescope.options.fields import value_types
 from saescope.precompute import BuildOptions, build_entry
 from saescope.progress import SILENT, Progress
 from saescope.sources import DataOptions, Source, has_splits, open_source
 from saescope.sources.targets import target_width
 from saescope.store import FeatureStore
 from saescope.store.errors import OptionError
+from saescope.store.format.expectation import bare
 from saescope.store.format.paths import StorePaths, validate_sae_id
 from saescope.store.format.version import program_version
 from saescope.store.write.writer import create_store
 from saescope.training import TrainingConfig, train_sweep
-from saescope.training.data import representative
+from saescope.training.data import data_size, representative
 from saescope.workflows.divided_source import DividedSource, open_to_train
 from saescope.workflows.notes import Note, warn
 from saescope.workflows.target_l0 import missed_target
@@ -40,26 +42,61 @@ _OF_MODELS = ("activations_key", "streamed")
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """One architecture at several sparsities on one source."""
+    """One architecture at several values of one setting, its sparsity most of all, on one source."""
 
     name: str
     """Name of the sweep, and beginning of its entries' names."""
     source: DataOptions
     """Where the activations come from."""
     training: dict[str, Any]
-    """Settings as `TrainingConfig` takes them, the sparsity left out."""
+    """Settings as `TrainingConfig` takes them, the one that varies left out."""
     values: Sequence[float]
-    """The sparsities: of the architecture's own setting (k, l1, ...), or target L0s."""
+    """Of the setting that varies: the architecture's own sparsity (k, l1, ...), target L0s, or what `vary` names."""
     build: BuildOptions = field(default_factory=BuildOptions)
     """What the entries hold."""
     by_target: bool = False
     """Whether the values are target L0s."""
+    vary: str = ""
+    """Another setting that the values are of: n_features, noise, beta, ..."""
 
     @property
     def parameter(self) -> str:
-        """Setting that the values are of. `OptionError` for an architecture that cannot be trained."""
-        own = settings_of(self.training["architecture"]).sparsity[0]
-        return "target_l0" if self.by_target else own
+        """Setting that the values are of. `OptionError` for an architecture that cannot be trained or has no such
+        setting, or one that takes no number."""
+        settings: Any = settings_of(self.training["architecture"])
+        if not self.vary:
+            own = settings.sparsity[0] if settings.sparsity else "n_features"
+            return "target_l0" if self.by_target else own
+        if not numeric(settings, self.vary):
+            names = [name for name in (*value_types(RunSettings), *value_types(settings)) if numeric(settings, name)]
+            raise OptionError(
+                f"{self.vary} is no setting of {self.training['architecture']} that takes numbers",
+                f"these are: {', '.join(dict.fromkeys(names))}",
+            )
+        return self.vary
+
+    def value(self, number: float) -> Any:
+        """A value as the setting takes it."""
+        settings: Any = settings_of(self.training["architecture"])
+        kind = _kind(settings, self.parameter)
+        if kind is int and number != int(number):
+            counts = "features" if self.parameter in ("k", "n_features") else "whole things"
+            raise OptionError(
+                f"{self.parameter} is {number}, but it counts {counts}", "give whole numbers, e.g. --values 8,16,32"
+            )
+        return int(number) if kind is int else (float(number),) if get_origin(kind) is tuple else float(number)
+
+
+def numeric(settings: type, name: str) -> bool:
+    """Whether a setting of a run of that architecture takes a number, or a list of them that may have one alone."""
+    kind = _kind(settings, name)
+    return kind in (int, float) or kind == tuple[float, ...]
+
+
+def _kind(settings: type, name: str) -> Any:
+    """What a setting takes, without its bounds; None where there is none of that name."""
+    types = {**value_types(settings), **value_types(RunSettings)}
+    return bare(types[name]) if name in types else None
 
 
 @dataclass(frozen=True)
@@ -165,6 +202,11 @@ def entry_name(name: str, architecture: str, parameter: str, value: float) -> st
 
 def _configs(plan: SweepPlan) -> list[tuple[str, float, TrainingConfig]]:
     parameter = plan.parameter
+    if plan.training.get(parameter) is not None:
+        flag = "--" + parameter.replace("_", "-")
+        raise OptionError(f"{flag} is given, but it is what --values vary", "leave it out, or vary another --parameter")
+    if parameter != "n_features" and plan.training.get("n_features") is None:
+        raise OptionError("--n-features is missing", "give the width of the code")
     if not plan.values:
         raise OptionError("no values are given", f"give {parameter} values, e.g. --values 8,16,32")
     made = []
@@ -173,11 +215,10 @@ def _configs(plan: SweepPlan) -> list[tuple[str, float, TrainingConfig]]:
             raise OptionError(
                 f"{parameter} is {value}; expected finite numbers", "give values such as --values 8,16,32"
             )
-        if parameter == "k" and value != int(value):
-            raise OptionError(f"k is {value}, but it counts features", "give whole numbers, e.g. --values 8,16,32")
-        exact = int(value) if parameter == "k" else float(value)
+        exact = plan.value(value)
         config = TrainingConfig(**{**plan.training, parameter: exact})
-        made.append((entry_name(plan.name, config.architecture, parameter, exact), exact, config))
+        number = int(value) if isinstance(exact, int) else float(value)
+        made.append((entry_name(plan.name, config.architecture, parameter, number), number, config))
     names = [sae_id for sae_id, _, _ in made]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
@@ -187,7 +228,7 @@ def _configs(plan: SweepPlan) -> list[tuple[str, float, TrainingConfig]]:
 
 def _settings(plan: SweepPlan, config: TrainingConfig, data: DividedSource, judge: Source) -> str:
     """Hash of all that decides an entry: the settings with their defaults, the data and the build's options."""
-    resolved = config.resolve(DataSize(data.table.n_rows, data.table.d_in))
+    resolved = config.resolve(data_size(data.table, data.description, [config]))
     parts = {
         "program": program_version(),
         "training": resolved.deciding(),

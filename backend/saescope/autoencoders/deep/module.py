@@ -74,7 +74,7 @@ class DeepAutoencoder(Autoencoder):
     def __init__(self, config: DeepConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder_layers = _layers((config.d_in, *config.encoder_widths, config.n_features))
+        self.encoder_layers = _layers((config.input_width, *config.encoder_widths, config.n_features))
         self.decoder_layers = _layers((config.n_features, *config.decoder_widths, config.d_out))
 
     def tensors(self) -> dict[str, Tensor]:
@@ -97,7 +97,7 @@ class DeepAutoencoder(Autoencoder):
 
     def pre_activations(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch n_features"]:
         """z, before the code's activation function."""
-        return _through(self.encoder_layers, x)
+        return _through(self.encoder_layers, self.with_noise_level(x))
 
     def select(self, x: Float[Tensor, "batch d_in"]) -> Selection | None:
         return largest(self.pre_activations(x), self.config.k) if self.config.k else None

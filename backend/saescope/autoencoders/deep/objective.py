@@ -38,6 +38,7 @@ class DeepObjective(Objective[DeepAutoencoder, DeepSettings[Never]]):
                 n_features=self.run.n_features,
                 d_out=self.d_target or d_in,
                 transcoder=self.d_target is not None,
+                noise_input=self.run.noise_conditioning,
                 encoder_widths=c.encoder_widths,
                 decoder_widths=c.decoder_widths,
                 k=c.k or 0,

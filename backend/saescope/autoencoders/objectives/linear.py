@@ -38,6 +38,7 @@ class LinearObjective(Objective[LinearModel, LinearOwn]):
             "d_out": self.d_target or d_in,
             "transcoder": self.d_target is not None,
             "skip": c.skip,
+            "noise_input": self.run.noise_conditioning,
         }
 
     def initialise(self, model: LinearModel, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
@@ -61,7 +62,8 @@ class LinearObjective(Objective[LinearModel, LinearOwn]):
         with torch.no_grad():
             model.W_dec.copy_(atoms)
             if not model.config.tied:
-                model.encoder.copy_(rows)
+                model.encoder.zero_()  # the noise level, if it is taken, says nothing at first
+                model.encoder[:, : model.d_in].copy_(rows)
             model.b_enc.zero_()
             model.b_dec.copy_(b_dec)
 

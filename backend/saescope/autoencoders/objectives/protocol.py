@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Never, TypeVar
 
+import numpy as np
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -26,8 +28,8 @@ Own = TypeVar("Own", bound=ArchitectureSettings[Any])
 class StepInputs:
     """One step's data and place in the run."""
 
-    x: Float[Tensor, "batch d_in"]
-    """Activations in the space of training."""
+    x: Float[Tensor, "batch input_width"]
+    """Activations in the space of training; with a noise input its level in the data's units behind them."""
     step: int
     """0-based."""
     variance: float
@@ -35,9 +37,11 @@ class StepInputs:
     silent: Int64[Tensor, " n_features"]
     """Positions seen since each feature last fired."""
     sparsity: float
-    """Value of the field that `Objective.setting` names: the one given, or what a target L0 has brought it to."""
+    """Value of the field that `Objective.setting` names: the one given, or what a target L0 has brought it to; 0 where
+    there is none."""
     targets: Float[Tensor, "batch d_out"] | None = None
-    """What a transcoder's output stands for, in its own space of training. None: x itself."""
+    """What is to be reconstructed where that is not x itself: a transcoder's targets, in their own space of training,
+    or the clean inputs of corrupted ones."""
 
     @property
     def target(self) -> Float[Tensor, "batch d_out"]:
@@ -80,13 +84,14 @@ class Objective(ABC, Generic[Model, Own]):
         self.run, self.own, self.d_target = run, own, d_target
 
     @property
-    def setting(self) -> str:
-        """Of the fields that decide how sparse the code is, the one that this run goes by."""
+    def setting(self) -> str | None:
+        """Of the fields that decide how sparse the code is, the one that this run goes by; None where none does."""
         return self.own.sparsity_setting
 
     @abstractmethod
     def new_model(self, d_in: int) -> Model:
-        """A module of the architecture, all zeros."""
+        """A module of the architecture, all zeros, for activations of width `d_in`. Where
+        `run.noise_conditioning` is set, its config has a noise input."""
 
     @abstractmethod
     def loss(self, model: Model, inputs: StepInputs) -> StepLoss:
@@ -107,7 +112,7 @@ class Objective(ABC, Generic[Model, Own]):
 
     def settings_at(self, value: float) -> dict[str, float]:
         """What the settings are where a target L0 has brought the one that `setting` names to `value`."""
-        return {self.setting: value}
+        return {} if self.setting is None else {self.setting: value}
 
     @property
     def anneals(self) -> bool:
@@ -146,6 +151,13 @@ class Objective(ABC, Generic[Model, Own]):
     def finish(self, model: Model, sample: Float[Tensor, "batch d_in"]) -> None:
         """Last change to a trained model, before it is folded; `sample` is of the data, in the space of training."""
         return None
+
+
+def step_generator(run: RunSettings[Never], step: int, device: torch.device, rank: int = 0) -> torch.Generator:
+    """For draws of one step's loss: a function of the run's seed and the step, so that a resumed run repeats them.
+    `rank` is the process's."""
+    mixed = np.random.SeedSequence([run.seed, 2, step, rank]).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(mixed >> 1))
 
 
 def warmed(warmup: float, steps: int, step: int) -> float:

@@ -19,9 +19,15 @@ class ArchitectureSettings(Generic[Open]):
     and annotation are its help, its check and its documentation."""
 
     sparsity: ClassVar[tuple[str, ...]] = ()
-    """Fields that decide how sparse a code is, of which a run has one; the first is the one that a sweep varies."""
+    """Fields that decide how sparse a code is, of which a run has one; the first is the one that a sweep varies. None
+    where nothing makes the code sparse: a sweep then varies the width, and there is no target L0."""
     keeps_k: ClassVar[bool] = False
     """Whether a target L0 is this architecture's k, and so a whole number."""
+
+    @property
+    def needs_values(self) -> bool:
+        """Whether these settings go with some ranges of the data's values only: `DataSize.values` is measured then."""
+        return False
 
     revival: Revival | Open = OPEN
     """What brings dead features back: `auxk` (the largest codes of dead features rebuild the error), `resample` (a new
@@ -59,9 +65,11 @@ class ArchitectureSettings(Generic[Open]):
         return run_filled, own_filled
 
     @property
-    def sparsity_setting(self) -> str:
-        """Of the fields that decide how sparse the code is, the one that is given; the first where none is."""
-        return next((name for name in self.sparsity if getattr(self, name) is not None), self.sparsity[0])
+    def sparsity_setting(self) -> str | None:
+        """Of the fields that decide how sparse the code is, the one that is given; the first where none is, None where
+        there are no such fields."""
+        given = (name for name in self.sparsity if getattr(self, name) is not None)
+        return next(given, self.sparsity[0] if self.sparsity else None)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Generic, Literal
 
 from msgspec import Meta
 
+from saescope.autoencoders.settings.corruption import CorruptionSettings
 from saescope.options import OPEN, Open, check_fields, flag
 from saescope.store.errors import OptionError
 
@@ -19,7 +20,7 @@ BY_SIZE = flag(default="by the size of the data")
 
 
 @dataclass(frozen=True)
-class RunSettings(Generic[Open]):
+class RunSettings(CorruptionSettings, Generic[Open]):
     """Settings of one run beside those of its architecture. What is left open follows the architecture and the size of
     the data."""
 
@@ -64,6 +65,7 @@ class RunSettings(Generic[Open]):
 
     def __post_init__(self) -> None:
         check_fields(self)
+        self.check_corruption()
         if (self.lr_warmup or 0) + (self.lr_decay or 0) > 1:
             raise OptionError(
                 f"lr_warmup {self.lr_warmup} and lr_decay {self.lr_decay} together exceed the whole training",
@@ -77,9 +79,13 @@ class RunSettings(Generic[Open]):
 
 @dataclass(frozen=True)
 class DataSize:
-    """What defaults may depend on."""
+    """What defaults may depend on, and what settings may not go with."""
 
     n_rows: int
     """Positions to train on."""
     d_in: int
     """Width of an activation."""
+    shape: tuple[int, int, int] | None = None
+    """Height, width and channels of an activation that is an image or a patch of one: rows of pixels, channels last."""
+    values: tuple[float, float] | None = None
+    """Least and greatest value, where the settings need them."""

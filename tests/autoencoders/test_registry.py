@@ -29,6 +29,14 @@ def test_all_of_ours_are_there_and_whole() -> None:
         assert each.settings is None or each.objective is not None
 
 
+def test_what_each_forbids_its_code_is_said_in_a_line_and_documented() -> None:
+    text = (ROOT / "docs" / "autoencoders.md").read_text(encoding="utf-8")
+    for name, each in architectures().items():
+        words, colon, formula = each.constraint.partition(": ")
+        assert words and colon and formula and "\n" not in each.constraint
+        assert f"| `{name}` | {each.constraint.replace('|', chr(92) + '|')} |\n" in text
+
+
 def test_what_is_unknown_or_not_trained_is_told() -> None:
     with pytest.raises(OptionError, match="unknown architecture 'topkk'\nknown: abstopk"):
         architecture("topkk")

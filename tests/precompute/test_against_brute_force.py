@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from saescope.autoencoders import architecture
 from saescope.precompute import BuildOptions, build_entry
 from saescope.store import FeatureStore
 from saescope.store.errors import StoreError
@@ -57,6 +58,10 @@ def test_signed_codes_are_there(built: Built) -> None:
     signed = built.sae.config.architecture == "abstopk" or getattr(built.sae.config, "signed", False)
     assert (built.codes < 0).any() == signed
     assert (built.codes > 0).any()
+
+
+def test_the_manifest_says_what_the_code_may_not_do(built: Built) -> None:
+    assert built.entry.manifest.constraint == architecture(built.sae.config.architecture).constraint != ""
 
 
 def test_features(built: Built) -> None:

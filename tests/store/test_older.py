@@ -48,6 +48,7 @@ def test_it_holds_its_entries_sweep_and_curves(older_store: Path) -> None:
         assert entry.training_curve().num_rows > 0
         assert entry.baselines().num_rows > 0
         assert entry.atoms([0, 1]).shape == (2, 64)
+        assert entry.manifest.constraint == ""  # it was not said
 
 
 @pytest.mark.parametrize("sae_id", [DIGITS, PHOTOS, TEXTS])

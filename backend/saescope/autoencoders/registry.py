@@ -46,6 +46,8 @@ class Architecture:
     """Where the class of its module is."""
     objective_at: str | None = None
     """Where the class of how it is trained is."""
+    constraint: str = ""
+    """What it forbids its code: a line of words, a colon, and the formula in plain text. Entries keep it."""
 
     @property
     def config(self) -> type[AutoencoderConfig]:

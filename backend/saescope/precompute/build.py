@@ -20,6 +20,7 @@ import torch
 
 from saescope.autoencoders.device import choose_device
 from saescope.autoencoders.protocol import Autoencoder
+from saescope.autoencoders.registry import architecture
 from saescope.checkpoints.conversion import NativeCheckpoint, as_native
 from saescope.checkpoints.formats import native
 from saescope.metrics.evaluation import Evaluation, metric_items
@@ -168,6 +169,7 @@ class _Build:
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             saescope_version=program_version(),
             architecture=sae.config.architecture,
+            constraint=architecture(sae.config.architecture).constraint,
             d_in=sae.d_in,
             d_out=sae.d_out,
             n_features=sae.n_features,

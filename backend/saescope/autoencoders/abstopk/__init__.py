@@ -11,4 +11,5 @@ ARCHITECTURE = Architecture(
     config_at=f"{__name__}.module:AbstopkConfig",
     module_at=f"{__name__}.module:AbstopkAutoencoder",
     objective_at=f"{__name__}.objective:AbstopkObjective",
+    constraint="at most k features fire, with either sign: ||f||_0 <= k",
 )

@@ -11,4 +11,5 @@ ARCHITECTURE = Architecture(
     config_at=f"{__name__}.module:BatchtopkConfig",
     module_at=f"{__name__}.module:BatchtopkAutoencoder",
     objective_at=f"{__name__}.objective:BatchtopkObjective",
+    constraint="k features fire on average: mean ||f||_0 <= k",
 )

@@ -54,4 +54,5 @@ ARCHITECTURE = Architecture(
     config_at=f"{__name__}.module:DeepConfig",
     module_at=f"{__name__}.module:DeepAutoencoder",
     objective_at=f"{__name__}.objective:DeepObjective",
+    constraint="at most k features fire: ||f||_0 <= k; or firing costs: + l1 sum_j |f_j|",
 )

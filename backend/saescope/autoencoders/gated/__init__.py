@@ -30,4 +30,5 @@ ARCHITECTURE = Architecture(
     config_at=f"{__name__}.module:GatedConfig",
     module_at=f"{__name__}.module:GatedAutoencoder",
     objective_at=f"{__name__}.objective:GatedObjective",
+    constraint="an open gate costs: + l1 sum_j max(g_j, 0)",
 )

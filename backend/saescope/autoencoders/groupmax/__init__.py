@@ -32,4 +32,5 @@ ARCHITECTURE = Architecture(
     config_at=f"{__name__}.module:GroupmaxConfig",
     module_at=f"{__name__}.module:GroupmaxAutoencoder",
     objective_at=f"{__name__}.objective:GroupmaxObjective",
+    constraint="at most one feature of each of k groups fires: ||f_g||_0 <= 1",
 )

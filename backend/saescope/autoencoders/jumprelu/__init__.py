@@ -64,4 +64,5 @@ ARCHITECTURE = Architecture(
     config_at=f"{__name__}.module:JumpreluConfig",
     module_at=f"{__name__}.module:JumpreluAutoencoder",
     objective_at=f"{__name__}.objective:JumpreluObjective",
+    constraint="every feature that fires costs the same: + l0_weight sum_j H(z_j - theta_j)",
 )

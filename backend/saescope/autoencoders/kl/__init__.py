@@ -37,4 +37,5 @@ ARCHITECTURE = Architecture(
     config_at=f"{__name__}.module:KlConfig",
     module_at=f"{__name__}.module:KlAutoencoder",
     objective_at=f"{__name__}.objective:KlObjective",
+    constraint="mean activations near a small rho cost least: + kl_weight sum_j KL(rho || mean f_j)",
 )

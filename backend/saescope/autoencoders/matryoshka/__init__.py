@@ -39,4 +39,5 @@ ARCHITECTURE = Architecture(
     config_at=f"{__name__}.module:MatryoshkaConfig",
     module_at=f"{__name__}.module:MatryoshkaAutoencoder",
     objective_at=f"{__name__}.objective:MatryoshkaObjective",
+    constraint="k features fire on average, and every first group rebuilds alone: mean ||f||_0 <= k",
 )

@@ -108,4 +108,5 @@ ARCHITECTURE = Architecture(
     config_at=f"{__name__}.module:ReluConfig",
     module_at=f"{__name__}.module:ReluAutoencoder",
     objective_at=f"{__name__}.objective:ReluObjective",
+    constraint="firing costs: + l1 sum_j |f_j|",
 )

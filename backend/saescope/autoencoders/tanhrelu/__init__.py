@@ -9,4 +9,5 @@ ARCHITECTURE = Architecture(
     settings=None,
     config_at=f"{__name__}.module:TanhreluConfig",
     module_at=f"{__name__}.module:TanhreluAutoencoder",
+    constraint="codes stay between 0 and 1: 0 <= f_j < 1",
 )

@@ -11,4 +11,5 @@ ARCHITECTURE = Architecture(
     config_at=f"{__name__}.module:TopkConfig",
     module_at=f"{__name__}.module:TopkAutoencoder",
     objective_at=f"{__name__}.objective:TopkObjective",
+    constraint="at most k features fire: ||f||_0 <= k",
 )

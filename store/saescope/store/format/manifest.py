@@ -89,6 +89,8 @@ class Manifest:
     """Name -> value of every metric; null where undefined."""
     config: dict[str, Any] = field(default_factory=dict)
     """Every option used."""
+    constraint: str = ""
+    """What the architecture forbids its code, in one line with its formula; empty where it is not said."""
     sweep: dict[str, Any] | None = None
     """`SweepPlace` and more where the SAE is one of a sweep."""
     seed: int | None = None

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from saescope.store.check import columns, token_consistency
+from saescope.store.check import columns, denoising_consistency, token_consistency
 from saescope.store.check.columns import Array, Problems
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.schema import TABLES
@@ -294,5 +294,7 @@ _CHECKS: dict[str, Callable[[Mapping[str, pa.Table], Manifest], Problems]] = {
     "coactivations": _pairs("coactivations", "other_id", "jaccard"),
     "item_codes": _item_codes,
     "reconstructions": _reconstructions,
+    "denoising": denoising_consistency.items,
+    "denoising_metrics": denoising_consistency.means,
     "metrics": _metrics,
 }

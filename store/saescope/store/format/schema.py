@@ -181,6 +181,30 @@ TABLES: dict[str, Table] = {
             ("item_id",),
         ),
         Table(
+            "denoising",
+            (
+                Column("item_id", _i64, "the item"),
+                Column("level", _f64, "of the corruption, in the training's units; 0 = the item as it is"),
+                Column("method", pa.string(), "'corrupted', 'model', or a classical denoiser's name"),
+                Column("values", pa.list_(_f32), "what became of the item, raw units, in the source's input_shape"),
+                Column("psnr", _f64, "against the clean item, dB; null where they are equal", True),
+                Column("ssim", _f64, "against the clean item; null for items under 7 x 7 pixels", True),
+            ),
+            ("item_id", "level", "method"),
+        ),
+        Table(
+            "denoising_metrics",
+            (
+                Column("level", _f64, "of the corruption, in the training's units"),
+                Column("method", pa.string(), "as in `denoising`"),
+                Column("parameters", pa.string(), "the method's, e.g. sigma=1.0; empty where it has none"),
+                Column("psnr", _f64, "mean over the items, dB; null where one of them is equal to the clean one", True),
+                Column("ssim", _f64, "mean over the items; null for items under 7 x 7 pixels", True),
+                Column("n_items", _i64, "items behind both means, none of them trained on"),
+            ),
+            ("level", "method"),
+        ),
+        Table(
             "baselines",
             (
                 Column("name", pa.string(), "the method, e.g. pca"),

@@ -12,6 +12,7 @@ from saescope.store.format.paths import VersionPaths
 from saescope.store.format.source import SourceDescription, read_source
 from saescope.store.numbers import significant
 from saescope.store.read.connection import Connection
+from saescope.store.read.denoising import DenoisingReader
 from saescope.store.read.features import FeatureReader
 from saescope.store.read.index import IndexPool
 from saescope.store.read.items import ItemReader
@@ -25,7 +26,8 @@ class Entry:
 
     An entry keeps showing the version that it was opened with; `store[sae_id]` gives the live one. Any number of
     threads may share an entry. Its calls are those of the readers below it: one feature (`FeatureReader`), all of them
-    (`FeatureQueries`), items (`ItemReader`), weights (`WeightReader`), and what people said (`FeatureNotes`).
+    (`FeatureQueries`), items (`ItemReader`), what denoisers make of them (`DenoisingReader`), weights
+    (`WeightReader`), and what people said (`FeatureNotes`).
     """
 
     def __init__(self, paths: VersionPaths, manifest: Manifest, indexes: IndexPool, annotations: Annotations) -> None:
@@ -71,6 +73,12 @@ class Entry:
         self.sample_item_ids = items.sample_item_ids
         self.item_codes = items.item_codes
         self.reconstruction = items.reconstruction
+
+        denoising = DenoisingReader(connection)
+        self.denoised = denoising.denoised
+        self.denoised_item_ids = denoising.denoised_item_ids
+        self.noise_levels = denoising.noise_levels
+        self.denoising_metrics = denoising.denoising_metrics
 
         self._weights = WeightReader(connection)
         self.atoms = self._weights.atoms

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Self
 
 from saescope.autoencoders.registry import Architecture
 from saescope.autoencoders.settings.architecture import AuxiliaryLoss, KeepsK, L1Penalty
 from saescope.autoencoders.settings.defaults import default_rate, steps_of
-from saescope.autoencoders.settings.run import Count, DataSize, RunSettings
-from saescope.options import OPEN, Open, filled, flag
+from saescope.autoencoders.settings.layered import HiddenLayers
+from saescope.autoencoders.settings.run import DataSize, RunSettings
+from saescope.options import OPEN, Open, filled
 
 HIDDEN = 2
 """Width of the one hidden layer each way that is the default, over d_in."""
 RATE = 0.25
 """Learning rate over that of the linear architectures: with theirs, held-out error on digits is a sixth larger."""
-ONE_LAYER = flag(default="one of twice the input's width")
 
 
 @dataclass(frozen=True)
-class DeepSettings(AuxiliaryLoss[Open], KeepsK[Open], L1Penalty[Open]):
-    """How wide its hidden layers are."""
+class DeepSettings(HiddenLayers[Open], AuxiliaryLoss[Open], KeepsK[Open], L1Penalty[Open]):
+    """Of a deep SAE."""
 
     sparsity = ("k", "l1")
     keeps_k = True
 
     revival: Literal["auxk", "none"] | Open = OPEN
-    encoder_widths: tuple[Count, ...] | Open = field(default=OPEN, metadata=ONE_LAYER)
-    """Widths of the hidden layers between input and code, in that order; none where empty (on the command line 0)."""
-    decoder_widths: tuple[Count, ...] | Open = field(default=OPEN, metadata=ONE_LAYER)
-    """Widths of the hidden layers between code and output, likewise."""
 
     def with_own_defaults(self, run: RunSettings[None], size: DataSize) -> tuple[RunSettings[None], Self]:
         own = self

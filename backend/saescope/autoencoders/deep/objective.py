@@ -23,46 +23,26 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saescope.autoencoders.deep import DeepSettings
-from saescope.autoencoders.deep.module import DeepAutoencoder, DeepConfig, Layer
-from saescope.autoencoders.objectives.protocol import Objective, StepInputs, StepLoss, warmed
+from saescope.autoencoders.deep.module import DeepAutoencoder, DeepConfig
+from saescope.autoencoders.objectives.layered import LayeredObjective
+from saescope.autoencoders.objectives.protocol import StepInputs, StepLoss, warmed
 
 
-class DeepObjective(Objective[DeepAutoencoder, DeepSettings[Never]]):
+class DeepObjective(LayeredObjective[DeepAutoencoder, DeepSettings[Never]]):
     """See the module."""
 
     def new_model(self, d_in: int) -> DeepAutoencoder:
-        c = self.own
-        return DeepAutoencoder(
-            DeepConfig(
-                d_in=d_in,
-                n_features=self.run.n_features,
-                d_out=self.d_target or d_in,
-                transcoder=self.d_target is not None,
-                noise_input=self.run.noise_conditioning,
-                encoder_widths=c.encoder_widths,
-                decoder_widths=c.decoder_widths,
-                k=c.k or 0,
-            )
-        )
+        return DeepAutoencoder(DeepConfig(**self.fields(d_in), k=self.own.k or 0))
 
     def initialise(self, model: DeepAutoencoder, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
+        code, first = model.code_layer, model.layers[len(model.encoder_layers)]
         with torch.no_grad():
-            for layer in layers_of(model):
+            for layer in model.layers:
                 layer.rows.normal_(std=(2 / layer.rows.shape[1]) ** 0.5, generator=generator)
                 layer.bias.zero_()
-            code, first = layers_of(model)[len(model.encoder_layers) - 1 :][:2]
             code.rows.div_(torch.linalg.vector_norm(code.rows, dim=1, keepdim=True))
             first.rows.div_(torch.linalg.vector_norm(first.rows, dim=0))
-
-    def set_target_mean(self, model: DeepAutoencoder, mean: Float[Tensor, " d_out"]) -> None:
-        layers_of(model)[-1].bias.copy_(mean)
-
-    def matrices(self, model: DeepAutoencoder) -> list[Tensor]:
-        return [layer.rows for layer in layers_of(model)]
-
-    def bias_parameters(self, model: DeepAutoencoder) -> list[Tensor]:
-        return [layers_of(model)[len(model.encoder_layers) - 1].bias]
 
     def loss(self, model: DeepAutoencoder, inputs: StepInputs) -> StepLoss:
         c, x = self.own, inputs.x
@@ -91,7 +71,7 @@ class DeepObjective(Objective[DeepAutoencoder, DeepSettings[Never]]):
         """Keeps the decoder's norms where codes are penalised by their size."""
         if self.own.k is not None:
             return
-        first, *later = layers_of(model)[len(model.encoder_layers) :]
+        first, *later = model.layers[len(model.encoder_layers) :]
         with torch.no_grad():
             first.rows.div_(torch.linalg.vector_norm(first.rows, dim=0).clamp(min=1e-12))
             for layer in later:  # of the first weights' norm, on average over draws
@@ -115,12 +95,6 @@ class DeepObjective(Objective[DeepAutoencoder, DeepSettings[Never]]):
         scale = min(len(dead) / c.aux_k, 1.0)
         centred = error - self.processes.mean(error.mean(0))
         return scale * missed / self.processes.mean(centred.square().sum(1).mean()).clamp(min=1e-12)
-
-
-def layers_of(model: DeepAutoencoder) -> list[Layer]:
-    """All layers, from the input to the output."""
-    found = [*model.encoder_layers, *model.decoder_layers]
-    return [layer for layer in found if isinstance(layer, Layer)]
 
 
 def kept(values: Float[Tensor, "batch n"], k: int) -> tuple[Tensor, Tensor]:

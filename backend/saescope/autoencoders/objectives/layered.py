@@ -1,0 +1,106 @@
+"""How autoencoders of several layers are trained: first weights, and what is rebuilt."""
+
+from __future__ import annotations
+
+from typing import Any, Never, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from saescope.autoencoders.layered import LayeredAutoencoder, Regularisation
+from saescope.autoencoders.objectives.protocol import Objective, StepInputs, step_generator
+from saescope.autoencoders.settings.layered import DenseSettings, HiddenLayers
+from saescope.store.errors import OptionError
+
+LayeredModel = TypeVar("LayeredModel", bound=LayeredAutoencoder)
+LayeredOwn = TypeVar("LayeredOwn", bound=HiddenLayers[Never])
+DenseOwn = TypeVar("DenseOwn", bound=DenseSettings[Never])
+
+EXTREME_MEAN = 1e-3
+"""How far from 0 and 1 the mean lies that a sigmoid's first bias gives."""
+
+
+class LayeredObjective(Objective[LayeredModel, LayeredOwn]):
+    """How an autoencoder of several layers is trained."""
+
+    def fields(self, d_in: int) -> dict[str, Any]:
+        """The config fields that each takes from the settings."""
+        return {
+            "d_in": d_in,
+            "n_features": self.run.n_features,
+            "d_out": self.d_target or d_in,
+            "transcoder": self.d_target is not None,
+            "noise_input": self.run.noise_conditioning,
+            "encoder_widths": self.own.encoder_widths,
+            "decoder_widths": self.own.decoder_widths,
+        }
+
+    def set_target_mean(self, model: LayeredModel, mean: Float[Tensor, " d_out"]) -> None:
+        model.output_layer.bias.copy_(mean)
+
+    def matrices(self, model: LayeredModel) -> list[Tensor]:
+        return [layer.rows for layer in model.layers]
+
+    def bias_parameters(self, model: LayeredModel) -> list[Tensor]:
+        return [model.code_layer.bias]
+
+
+class DenseObjective(LayeredObjective[LayeredModel, DenseOwn]):
+    """Of autoencoders without sparsity, with `DenseSettings`.
+
+    Weights begin as He et al. 2015 advise, W_ij ~ N(0, g / fan-in), with g = 2 where an activation function follows and
+    1 where none does; biases at 0, the output's such that it is the data's mean.
+    """
+
+    def fields(self, d_in: int) -> dict[str, Any]:
+        c = self.own
+        return {**super().fields(d_in), "activation": c.activation, "sigmoid_output": c.loss == "bce"}
+
+    def with_batch_norm(self, model: LayeredModel) -> LayeredModel:
+        """The new model with what the settings add to it in training."""
+        if self.own.batch_norm:
+            if self.processes.size > 1:
+                raise OptionError(
+                    f"batch normalisation takes its statistics from a whole batch, which {self.processes.size} "
+                    "processes share",
+                    "leave --batch-norm out, or train with one process",
+                )
+            model.add_batch_norm()
+        return model
+
+    def initialise(self, model: LayeredModel, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        linear = (model.code_layer, model.output_layer)
+        with torch.no_grad():
+            for layer in model.layers:
+                gain = 1 if any(layer is each for each in linear) else 2
+                layer.rows.normal_(std=(gain / layer.rows.shape[1]) ** 0.5, generator=generator)
+                layer.bias.zero_()
+            if not model.config.transcoder:
+                mean = sample[:, : model.d_in].mean(0)
+                if model.config.has_sigmoid_output:
+                    mean = torch.logit(mean, EXTREME_MEAN)
+                model.output_layer.bias.copy_(mean)
+
+    def regularisation(self, inputs: StepInputs) -> Regularisation:
+        """That of a step."""
+        dropout = self.own.dropout
+        generator = step_generator(self.run, inputs.step, inputs.x.device, self.processes.rank) if dropout else None
+        return Regularisation(dropout, generator)
+
+    def rebuilding(
+        self, outputs: Float[Tensor, "batch d_out"], target: Float[Tensor, "batch d_out"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """The loss of the reconstruction, summed over dimensions, and ||x - x_hat||^2 without gradient; both means over
+        the batch. `outputs` are the last layer's, before a sigmoid.
+
+            mse    sum_i (x_i - x_hat_i)^2
+            bce    - sum_i [x_i log x_hat_i + (1 - x_i) log(1 - x_hat_i)],  x_hat = sigmoid(outputs)
+        """
+        if self.own.loss == "mse":
+            squared = (target - outputs).square().sum() / len(target)
+            return squared, squared.detach()
+        entropy = functional.binary_cross_entropy_with_logits(outputs, target, reduction="sum") / len(target)
+        return entropy, (target - torch.sigmoid(outputs.detach())).square().sum() / len(target)

@@ -21,7 +21,8 @@ class HiddenLayers(ArchitectureSettings[Open]):
     """Widths of the hidden layers between input and code, in that order; none where empty (on the command line 0).
     By the size of the data if left out; deep: one of twice the input's width."""
     decoder_widths: tuple[Count, ...] | Open = OPEN
-    """Widths of the hidden layers between code and output, likewise. The encoder's mirrored if left out; deep: one of twice the input's width."""
+    """Widths of the hidden layers between code and output, likewise. The encoder's mirrored if left out; deep: one
+    of twice the input's width."""
 
 
 @dataclass(frozen=True)

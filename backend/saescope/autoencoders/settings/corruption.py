@@ -60,7 +60,7 @@ class CorruptionSettings:
             raise OptionError(f"noise_range is {list(self.noise_range)}; the least value comes first", "e.g. 0 1")
         if self.corruption == "salt_and_pepper" and self.noise_range is None:
             raise OptionError("salt_and_pepper needs the least and greatest value", "e.g. --noise-range 0 1")
-        if self.noise_conditioning and len(self.noise) == 1:
+        if self.noise_conditioning and self.noise[0] == self.noise[-1]:
             raise OptionError(
                 "one noise level is given, which needs no telling",
                 "give a range, e.g. --noise 0,0.8, or no conditioning",

@@ -174,6 +174,36 @@ def test_neighbours(built: Built) -> None:
         assert all(r["cosine"] == pytest.approx(dict(every)[r["neighbour_id"]], abs=1e-6) for r in rows)
 
 
+def test_effects(built: Built) -> None:
+    assert ("effects" in built.tables) != has_atoms(built)
+    if has_atoms(built):
+        with pytest.raises(StoreError, match="has no effects"):
+            built.entry.effects([0])
+        return
+    weights = {name: t.numpy().astype(np.float64) for name, t in built.sae.tensors().items()}
+    W_0, b_0, W_1, b_1 = (weights[name] for name in ("W_dec_0", "b_dec_0", "W_dec_1", "b_dec_1"))
+
+    def decode(z: np.ndarray) -> np.ndarray:
+        return np.maximum(z @ W_0 + b_0, 0) @ W_1 + b_1
+
+    ids, mean = np.arange(built.codes.shape[1]), built.codes.mean(0, dtype=np.float64)
+    unit = np.eye(len(ids))
+    effects = {kind: {e.feature_id: e for e in built.entry.effects(ids, kind)} for kind in ("mean", "item", "jacobian")}
+    strongest = {r["feature_id"]: r for r in built.tables["examples"] if r["kind"] == "top" and r["rank"] == 0}
+    assert effects["item"].keys() == strongest.keys()
+    assert len(strongest) < len(ids)  # one is dead
+    for i in ids:
+        slope = (W_0[i] * (mean @ W_0 + b_0 > 0)) @ W_1
+        np.testing.assert_allclose(effects["jacobian"][i].values, slope, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(effects["mean"][i].values, decode(mean + unit[i]) - decode(mean), atol=1e-4)
+        assert (effects["mean"][i].step, effects["mean"][i].item_id, effects["jacobian"][i].step) == (1, None, None)
+    for i, row in strongest.items():
+        place = (built.items == row["item_id"]) & (built.positions == row["position"])
+        f = built.codes[place][0].astype(np.float64)
+        np.testing.assert_allclose(effects["item"][i].values, decode(f + unit[i]) - decode(f), atol=1e-4)
+        assert (effects["item"][i].item_id, effects["item"][i].position) == (row["item_id"], row["position"])
+
+
 def test_metrics(built: Built) -> None:
     rebuilt = built.sae.reconstruct(torch.from_numpy(built.x), torch.from_numpy(built.codes)).numpy()
     expected = reference.metrics(built.codes, built.x, rebuilt, built.threshold)

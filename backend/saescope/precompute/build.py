@@ -38,7 +38,7 @@ from saescope.store.format.source import SourceDescription
 from saescope.store.format.version import program_version
 from saescope.store.write.writer import EntryWriter
 
-BUILD_FORMAT = 4
+BUILD_FORMAT = 5
 """Raised when the same inputs would give other tables."""
 
 

@@ -15,6 +15,7 @@ from saescope.precompute.one_pass.run import PassFolder, PassResult
 from saescope.precompute.one_pass.spill import Spill
 from saescope.precompute.options import BuildOptions
 from saescope.precompute.tables.coactivations import coactivations
+from saescope.precompute.tables.effects import effect_batches
 from saescope.precompute.tables.examples import Examples, choose_examples, example_batches
 from saescope.precompute.tables.features import feature_table
 from saescope.precompute.tables.intervals import Intervals, choose_intervals
@@ -108,6 +109,9 @@ class PassTables:
         atoms = self.sae.atoms.detach() if self.sae.has_linear_decoder else None
         if not has("neighbours") and atoms is not None:
             write("neighbours", neighbours(atoms, self.options.n_neighbours, self.progress))
+        if not has("effects") and atoms is None:
+            state, n_positions = self.result.state, self.result.n_positions
+            write("effects", effect_batches(self.sae, state, n_positions, self.spill, self.progress))
         if not has("top_logits") and atoms is not None and tokens is not None and can_reach_logits(tokens):
             kept, vocabulary = self.options.n_top_logits, tokens.vocabulary
             effects = logit_effects(atoms, tokens.hooked_out.unembedding(), len(vocabulary), kept, self.progress)

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from saescope.store.labels import label_sentence
 
 
@@ -38,7 +41,7 @@ class Record:
                 shown.append(f"{name}={value:.4g}")
             elif isinstance(value, bytes):
                 shown.append(f"{name}=<{len(value):,} bytes>")
-            elif isinstance(value, (list, dict)):
+            elif isinstance(value, (list, dict, np.ndarray)):
                 shown.append(f"{name}=<{len(value)} values>" if value else f"{name}=<none>")
             else:
                 shown.append(f"{name}={value!r}")
@@ -129,6 +132,18 @@ class Neighbour(Record):
     cosine: float
     auto_label: str | None
     is_dead: bool
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Effect(Record):
+    """One row of table `effects`: what a feature does to the output at one code."""
+
+    feature_id: int
+    kind: str
+    item_id: int | None
+    position: int | None
+    step: float | None
+    values: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, repr=False)

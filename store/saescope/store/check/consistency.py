@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from saescope.store.check import columns, denoising_consistency, token_consistency
+from saescope.store.check import columns, denoising_consistency, effect_consistency, token_consistency
 from saescope.store.check.columns import Array, Problems
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.schema import TABLES
@@ -291,6 +291,7 @@ _CHECKS: dict[str, Callable[[Mapping[str, pa.Table], Manifest], Problems]] = {
     "top_logits": token_consistency.top_logits,
     "top_tokens": token_consistency.top_tokens,
     "neighbours": _pairs("neighbours", "neighbour_id", "cosine"),
+    "effects": effect_consistency.effects,
     "coactivations": _pairs("coactivations", "other_id", "jaccard"),
     "item_codes": _item_codes,
     "reconstructions": _reconstructions,

@@ -18,6 +18,10 @@ TABLES_VERSION = 2
 """Raised when a column of the same name and type means something else: see `read.older_tables`."""
 
 
+EFFECT_KINDS = ("item", "jacobian", "mean")
+"""What `kind` of table `effects` may be, in the order of its rows."""
+
+
 @dataclass(frozen=True)
 class Column:
     """One column: `nullable` says whether a null can occur, `doc` what a value means (with its unit)."""
@@ -149,6 +153,18 @@ TABLES: dict[str, Table] = {
                 Column("cosine", _f32, "cosine of the two atoms in exported space"),
             ),
             ("feature_id", "rank"),
+        ),
+        Table(
+            "effects",
+            (
+                Column("feature_id", _i32, "the feature"),
+                Column("kind", pa.string(), "'item', 'jacobian' or 'mean': at which code, and whether by a step"),
+                Column("item_id", _i64, "kind item: the item of the feature's strongest example; else null", True),
+                Column("position", _i32, "kind item: the position of that example; else null", True),
+                Column("step", _f32, "s, in units of the activation; null for the Jacobian", True),
+                Column("values", pa.list_(_f32), "change of the output, raw units; the Jacobian's per unit activation"),
+            ),
+            ("feature_id", "kind"),
         ),
         Table(
             "coactivations",

@@ -54,6 +54,7 @@ class Entry:
         self.examples = features.examples
         self.neighbours = features.neighbours
         self.coactivations = features.coactivations
+        self.effects = features.effects
         self.top_tokens = features.top_tokens
         self.first_tokens = features.first_tokens
         self.top_logits = features.top_logits

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from saescope.store.annotations import Annotation
-from saescope.store.errors import OptionError
-from saescope.store.format.schema import TABLES
+from saescope.store.errors import OptionError, StoreError
+from saescope.store.format.schema import EFFECT_KINDS, TABLES
 from saescope.store.read.connection import Connection, among
 from saescope.store.read.notes import FeatureNotes
-from saescope.store.records import Coactivation, Example, Feature, Neighbour, TopLogit, TopToken
+from saescope.store.records import Coactivation, Effect, Example, Feature, Neighbour, TopLogit, TopToken
 
 
 class FeatureReader:
@@ -94,6 +94,28 @@ class FeatureReader:
         )
         return [Neighbour(*row) for row in rows]
 
+    def effects(self, feature_ids: Sequence[int] | npt.NDArray[np.integer], kind: str = "mean") -> list[Effect]:
+        """What the given features of a decoder that is not linear do to the output, in that order.
+
+        `kind` is 'mean', 'item' (features that never fired have none and are left out) or 'jacobian'. Raises
+        `UnknownFeature`, `OptionError` for another kind, `StoreError` where the entry has no such table.
+        """
+        if kind not in EFFECT_KINDS:
+            raise OptionError(f"no kind of effects {kind!r}", f"use {', '.join(EFFECT_KINDS)}")
+        if not self._connection.has_table("effects"):
+            raise StoreError(
+                f"{self._connection.sae_id} has no effects", "its decoder is linear, or it was built without them"
+            )
+        ids = [self._connection.check_feature(i) for i in dict.fromkeys(int(i) for i in feature_ids)]
+        table = self._connection.sql(
+            f"SELECT {_EFFECT_COLUMNS} FROM effects WHERE kind = ? AND {among('feature_id', len(ids))}",  # noqa: S608
+            [kind, *ids],
+        )
+        pieces = [chunk[i].values.to_numpy() for chunk in table["values"].chunks for i in range(len(chunk))]
+        rows = table.drop_columns(["values"]).to_pylist()
+        found = {row["feature_id"]: Effect(**row, values=piece) for row, piece in zip(rows, pieces, strict=True)}
+        return [found[i] for i in (int(i) for i in feature_ids) if i in found]
+
     def coactivations(self, feature_id: int) -> list[Coactivation]:
         """Features that fire at the same positions, largest Jaccard index first. Empty without such a table."""
         i = self._connection.check_feature(feature_id)
@@ -145,5 +167,6 @@ class FeatureReader:
 _FEATURE_NAMES = [c.name for c in TABLES["features"].columns]
 _FEATURE_COLUMNS = ", ".join(_FEATURE_NAMES)
 _EXAMPLE_COLUMNS = ", ".join(f'"{c.name}"' for c in TABLES["examples"].columns)
+_EFFECT_COLUMNS = ", ".join(f'"{c.name}"' for c in TABLES["effects"].columns)
 _TOKEN_COLUMNS = ", ".join(c.name for c in TABLES["top_tokens"].columns)
 _LOGIT_COLUMNS = ", ".join(c.name for c in TABLES["top_logits"].columns)

@@ -10,6 +10,7 @@ from saescope.sources.activations.options import ActivationOptions
 from saescope.sources.hooked.options import VisionOptions
 from saescope.sources.images.options import PatchOptions, PixelOptions
 from saescope.sources.options import DataOptions
+from saescope.sources.tables.options import TableOptions
 from saescope.sources.texts.options import TextOptions
 from saescope.sources.toy.options import ToyOptions
 from saescope.store.errors import OptionError
@@ -20,6 +21,7 @@ KINDS: dict[type[DataOptions], str] = {
     PixelOptions: "saescope.sources.images.opening",
     TextOptions: "saescope.sources.texts.opening",
     ActivationOptions: "saescope.sources.activations.source",
+    TableOptions: "saescope.sources.tables.source",
     ToyOptions: "saescope.sources.toy.source",
 }
 """Options -> the module that opens their data (see `opening`). A new kind of source is a line in here."""
@@ -31,9 +33,9 @@ _EVERYWHERE = ("device",)
 def SourceOptions(**given: Any) -> DataOptions:
     """The options of the kind of source that `given` is about: `SourceOptions(images="mnist/", patch=8)`.
 
-    Exactly one of `images`, `texts`, `activations` and `toy` is given. Texts are read through a model's hook point,
-    images too where a `model` is named. Raises `OptionError` for what means nothing for the kind, unless it is None or
-    the default where it means something.
+    Exactly one of `images`, `texts`, `activations`, `table` and `toy` is given. Texts are read through a model's hook
+    point, images too where a `model` is named. Raises `OptionError` for what means nothing for the kind, unless it is
+    None or the default where it means something.
     """
     cls = _chosen(given)
     own = {f.name for f in fields(cls)}
@@ -58,7 +60,7 @@ def _chosen(given: Mapping[str, Any]) -> type[DataOptions]:
         raise OptionError(
             "no source is given",
             "name one: --images PATH (or embedded:digits, embedded:photos), --texts PATH (or embedded:python) "
-            "with --model and --hook, --activations PATH, or --toy 256x64:p=0.02",
+            "with --model and --hook, --activations PATH, --table PATH (or embedded:wine), or --toy 256x64:p=0.02",
         )
 
     return next(cls for cls in KINDS if cls.data == named[0] and given.get(cls.chosen_by or cls.data) is not None)

@@ -14,6 +14,7 @@ from saescope.store import FeatureStore
 from saescope.store.errors import OptionError, StoreError
 from saescope.store.format.paths import validate_sae_id
 from saescope.workflows.notes import Note, warn
+from saescope.workflows.trained_columns import as_trained
 
 IN_SAMPLE = "the metrics are over positions that the SAE was trained on: its training held nothing out"
 
@@ -49,7 +50,7 @@ def build(
     name = validate_sae_id(sae_id) if sae_id is not None else entry_name_of(checkpoint)
     version = build_entry(
         checkpoint,
-        open_source(source, "evaluate", progress),
+        open_source(as_trained(source, checkpoint), "evaluate", progress),
         Path(store),
         sae_id=name,
         options=options,

@@ -17,6 +17,7 @@ from saescope.progress import SILENT, Progress
 from saescope.sources import DataOptions, open_source
 from saescope.sources.hooked.provenance import differences, remarks
 from saescope.workflows.notes import Note, warn
+from saescope.workflows.trained_columns import as_trained
 
 
 def evaluate(
@@ -46,7 +47,7 @@ def evaluate(
     for text in (*(other.notes if other is not None else ()), *loaded.notes):
         note(text)
     config, whitening = training_space(loaded, str(checkpoint))
-    opened = open_source(source, "evaluate", progress)
+    opened = open_source(as_trained(source, checkpoint), "evaluate", progress)
     different = differences(loaded.metadata, opened)
     for text in (*different, *remarks(opened)):
         note(text)

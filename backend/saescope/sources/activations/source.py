@@ -25,7 +25,7 @@ from saescope.sources.protocol import ActivationBatch, ActivationTable
 from saescope.sources.streams import printable
 from saescope.sources.targets import SideBySide
 from saescope.store.errors import DataError, OptionError
-from saescope.store.format.source import ActivationDescription
+from saescope.store.format.source import ActivationDescription, SourceDescription
 
 
 class ActivationSource:
@@ -138,7 +138,7 @@ class ActivationSource:
     def metadata(self) -> Mapping[str, Any]:
         return {} if self._labels is None else {LABEL: self._labels}
 
-    def describe(self) -> ActivationDescription:
+    def describe(self) -> SourceDescription:
         targets = self._targets
         return ActivationDescription(
             path=self._path,

@@ -21,6 +21,7 @@ from saescope.sources.hooked.options import VisionOptions
 from saescope.sources.hooked.picture_inputs import PictureInputs
 from saescope.sources.hooked.source import HookedSource, shared_model
 from saescope.sources.images.image_data import ImageData
+from saescope.sources.images.opening import load_images
 from saescope.sources.images.parquet_images import ParquetData
 from saescope.sources.images.picture_folder import PictureData
 from saescope.sources.images.pixels import PixelSource
@@ -51,8 +52,8 @@ def open_vision(
     inputs = PictureInputs.of(model, progress)
     if isinstance(data, PictureData | ParquetData):
         data = replace(data, fit=inputs.fit)
-    images = data.load(split, progress)
-    pixels = PixelSource(images, path=options.path, format=data.format, split=split, progress=progress)
+    images = load_images(data, split, options, progress)
+    pixels = PixelSource(images, path=options.path, format=data.format, split=split, labels=options, progress=progress)
     return HookedImages(pixels, hooked, inputs, options, is_fitted=images.is_fitted, progress=progress)
 
 
@@ -137,6 +138,8 @@ class HookedImages(HookedSource):
             split=stored.split,
             label_words=stored.label_words,
             n_files=stored.n_files,
+            only_labels=stored.only_labels,
+            without_labels=stored.without_labels,
             stored_shape=None if self._is_fitted else stored.input_shape,
             excluded=excluded,
             input_shape=self.input_shape,

@@ -11,7 +11,7 @@ import pyarrow as pa
 from jaxtyping import Int64
 
 from saescope.progress import SILENT, Progress
-from saescope.sources.images.image_stack import ImageStack
+from saescope.sources.images.image_stack import ChosenStack, ImageStack
 from saescope.sources.options import Split
 from saescope.store.errors import DataError
 
@@ -35,6 +35,17 @@ class ImageSet:
     """Files of pictures, where several pages of them are items."""
     is_fitted: bool = False
     """Whether pictures of unequal size were brought to one on being read."""
+
+    def taken(self, items: Int64[np.ndarray, " chosen"]) -> ImageSet:
+        """The set of some of its items."""
+        place = pa.array(items)
+        return replace(
+            self,
+            stack=ChosenStack(self.stack, items),
+            labels=None if self.labels is None else self.labels.take(place),
+            metadata={name: values.take(place) for name, values in self.metadata.items()},
+            details={name: values.take(place) for name, values in self.details.items()},
+        )
 
     def by_page(
         self, files: Int64[np.ndarray, " n_items"] | None, pages: Int64[np.ndarray, " n_items"] | None

@@ -16,6 +16,7 @@ from saescope.sources.hashing import scan
 from saescope.sources.images.image_data import LABEL, ImageSet
 from saescope.sources.images.image_stack import BLOCK_VALUES, blocks, mode_of, to_display
 from saescope.sources.images.png import encode_png
+from saescope.sources.labels import LabelChoice
 from saescope.sources.protocol import ActivationBatch, ActivationTable
 from saescope.store.errors import OptionError
 from saescope.store.format.source import PixelDescription
@@ -27,9 +28,18 @@ class ImageSource(ABC):
     """Images as items. Opening one reads every value once: to hash them and to refuse what is not finite."""
 
     def __init__(
-        self, images: ImageSet, *, path: str, format: str, split: str | None, progress: Progress = SILENT
+        self,
+        images: ImageSet,
+        *,
+        path: str,
+        format: str,
+        split: str | None,
+        labels: LabelChoice | None = None,
+        progress: Progress = SILENT,
     ) -> None:
+        """`labels`, that chose the images, are recorded."""
         self._images = images
+        self._choice = {} if labels is None else labels.choice
         self._stack = images.stack
         self._path, self._format, self._split = path, format, split
 
@@ -170,6 +180,7 @@ class ImageSource(ABC):
             "value_range": (0.0, 1.0) if self._stack.value_range is not None else self._shown,
             "stored_range": self._stack.value_range,
             "n_files": self._images.n_files,
+            **self._choice,
         }
 
 

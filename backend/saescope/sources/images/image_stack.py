@@ -101,6 +101,31 @@ class ArrayStack:
         return np.ascontiguousarray(convert(values, self._mode))
 
 
+class ChosenStack:
+    """Some images of another stack."""
+
+    resident = None
+
+    def __init__(self, stack: ImageStack, items: Int64[np.ndarray, " chosen"]) -> None:
+        """`items` ascend."""
+        self._stack, self._items = stack, items
+        self.input_shape, self.value_range = stack.input_shape, stack.value_range
+
+    @property
+    def n_items(self) -> int:
+        return len(self._items)
+
+    def read(self, start: int, stop: int) -> Num[np.ndarray, "item height width channels"]:
+        return self._stack.gather(self._items[start:stop])
+
+    def gather(self, indices: Int64[np.ndarray, " item"]) -> Num[np.ndarray, "item height width channels"]:
+        return self._stack.gather(self._items[indices])
+
+    def let_go(self, start: int, stop: int) -> None:
+        if start < stop:
+            self._stack.let_go(int(self._items[start]), int(self._items[stop - 1]) + 1)
+
+
 def mode_of(channels: int) -> ImageMode:
     return "grey" if channels == 1 else "colour"
 

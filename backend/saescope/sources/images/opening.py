@@ -6,12 +6,13 @@ from pathlib import Path
 
 from saescope.progress import SILENT, Progress
 from saescope.sources.images import arrays, embedded_images, idx, parquet_images, picture_folder
-from saescope.sources.images.image_data import ImageData
+from saescope.sources.images.image_data import ImageData, ImageSet
 from saescope.sources.images.image_source import ImageSource
 from saescope.sources.images.options import ImageOptions, PatchOptions
 from saescope.sources.images.patches import PatchSource
 from saescope.sources.images.pixels import PixelSource
-from saescope.sources.options import Purpose
+from saescope.sources.labels import chosen_items
+from saescope.sources.options import Purpose, Split
 from saescope.sources.splits import chosen_split
 from saescope.sources.streams import compression_of, head_of, reading_errors
 from saescope.store.errors import DataError, OptionError
@@ -26,7 +27,7 @@ def open_data(options: ImageOptions, purpose: Purpose, progress: Progress = SILE
     """The images that `options` name, as pixels or patches."""
     data = find_images(options)
     split = chosen_split(data.splits, options, purpose, progress)
-    images = data.load(split, progress)
+    images = load_images(data, split, options, progress)
     if isinstance(options, PatchOptions):
         return PatchSource(
             images,
@@ -35,9 +36,20 @@ def open_data(options: ImageOptions, purpose: Purpose, progress: Progress = SILE
             path=options.path,
             format=data.format,
             split=split,
+            labels=options,
             progress=progress,
         )
-    return PixelSource(images, path=options.path, format=data.format, split=split, progress=progress)
+    return PixelSource(images, path=options.path, format=data.format, split=split, labels=options, progress=progress)
+
+
+def load_images(data: ImageData, split: Split | None, options: ImageOptions, progress: Progress = SILENT) -> ImageSet:
+    """The images of a split, those alone that `options` choose by their label."""
+    images = data.load(split, progress)
+    if not options.chooses:
+        return images
+    items = chosen_items(images.labels, options, options.path)
+    progress.tell(f"{options.path}: {len(items):,} of {images.stack.n_items:,} images are read, by their label")
+    return images.taken(items)
 
 
 def has_splits(options: ImageOptions) -> bool:

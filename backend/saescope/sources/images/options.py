@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from saescope.options import flag
+from saescope.sources.labels import LabelChoice
 from saescope.sources.options import DataOptions
 from saescope.store.errors import OptionError
 
@@ -29,7 +30,7 @@ class ArrayOptions(DataOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageOptions(ArrayOptions):
+class ImageOptions(ArrayOptions, LabelChoice):
     """What all that begins with images has in common."""
 
     images: str = field(metadata=flag(metavar="PATH"))

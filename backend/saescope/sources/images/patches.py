@@ -11,6 +11,7 @@ from saescope.progress import SILENT, Progress
 from saescope.sources.images.image_data import ImageSet
 from saescope.sources.images.image_source import ImageSource
 from saescope.sources.images.image_stack import to_float
+from saescope.sources.labels import LabelChoice
 from saescope.store.errors import OptionError
 from saescope.store.format.source import PatchDescription
 
@@ -31,6 +32,7 @@ class PatchSource(ImageSource):
         path: str,
         format: str,
         split: str | None,
+        labels: LabelChoice | None = None,
         progress: Progress = SILENT,
     ) -> None:
         height, width, _ = images.stack.input_shape
@@ -41,7 +43,7 @@ class PatchSource(ImageSource):
             )
         self.patch, self.stride = patch, stride or patch
         self.grid = ((height - patch) // self.stride + 1, (width - patch) // self.stride + 1)
-        super().__init__(images, path=path, format=format, split=split, progress=progress)
+        super().__init__(images, path=path, format=format, split=split, labels=labels, progress=progress)
 
     @property
     def kind(self) -> str:

@@ -16,6 +16,7 @@ import msgspec
 from saescope.store.errors import StoreFaults
 from saescope.store.format.expectation import MOST
 from saescope.store.format.fields import NOT_IN_FILE, Count, field_faults, field_types, shown
+from saescope.store.format.table_columns import TableColumn
 
 Pixels = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 Shape = tuple[Pixels, Pixels, Pixels]
@@ -50,6 +51,10 @@ class SourceDescription(dict[str, Any]):
     """Reason in words -> positions that do not count."""
     label_words: dict[str, str] = field(default_factory=dict)
     """Metadata column -> what its values are called before people: {"label": "digit"}."""
+    only_labels: str | None = field(default=None, metadata=_LEFT_OUT)
+    """Labels whose items alone were read."""
+    without_labels: str | None = field(default=None, metadata=_LEFT_OUT)
+    """Labels whose items were not read."""
     further: dict[str, Any] = field(default_factory=dict, metadata=NOT_IN_FILE)
     """Keys that this class does not know, kept as they are."""
 
@@ -126,6 +131,32 @@ class ActivationDescription(SourceDescription):
     """Smallest and largest value."""
 
     nulls: ClassVar[tuple[str, ...]] = _OF_PICTURES
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TableDescription(SourceDescription):
+    """Rows of a table: a position is a row, a dimension a number, a category or whether a value is missing."""
+
+    kind: str = "table"
+    columns: tuple[TableColumn, ...] = ()
+    """The columns that are inputs, in order, each with what its values were encoded by."""
+    scale_columns: str = "standard"
+    """standard, robust or none."""
+    fitted_on: str | None = None
+    """Rows that `columns` were fitted on, in words."""
+    missing: dict[str, int] = field(default_factory=dict)
+    """Column -> values that are missing in the rows that were read."""
+    unseen: dict[str, int] = field(default_factory=dict)
+    """Column -> values in the rows that were read that are none of its categories."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Column that is no input -> why."""
+
+    nulls: ClassVar[tuple[str, ...]] = _OF_PICTURES
+
+    @property
+    def dimensions(self) -> list[str]:
+        """What each dimension of an activation is called."""
+        return [name for column in self.columns for name in column.dimensions]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -273,5 +304,7 @@ def _class_of(content: Mapping[str, Any]) -> type[SourceDescription]:
 
 def _json_ready(value: Any) -> Any:
     if isinstance(value, tuple):
-        return list(value)
+        return [_json_ready(each) for each in value]
+    if isinstance(value, TableColumn):
+        return value.to_dict()
     return asdict(value) if isinstance(value, ExcludedNorm) else value

@@ -17,7 +17,8 @@ from saescope.store.errors import OptionError
 
 ROOT = Path(__file__).parents[2]
 TRAINED = {"abstopk", "batchtopk", "deep", "gated", "groupmax", "jumprelu", "kl", "matryoshka", "relu", "topk"}
-NAMES = TRAINED | {"tanhrelu"}
+FITTED = {"ica", "kmeans", "lars", "neurons", "nmf", "omp", "pca", "random"}
+NAMES = TRAINED | FITTED | {"tanhrelu"}
 
 
 def test_all_of_ours_are_there_and_whole() -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
@@ -12,24 +11,7 @@ from saescope.sources.moments import measure_moments
 from saescope.sources.whitening import whitening_of
 from saescope.store.errors import UserError
 from saescope.store.format.schema import schema_of
-
-
-class Rows:
-    """A table over an array in memory."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self._values = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
-
-    @property
-    def n_rows(self) -> int:
-        return len(self._values)
-
-    @property
-    def d_in(self) -> int:
-        return self._values.shape[1]
-
-    def rows(self, indices: np.ndarray) -> torch.Tensor:
-        return self._values[torch.from_numpy(indices)]
+from tests.baselines.rows_in_memory import Rows
 
 
 def reference(train: np.ndarray, test: np.ndarray, n: int) -> tuple[float, float]:

@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Float64
 
+from saescope.baselines.method import Atoms, signs
+from saescope.baselines.settings import PcaSettings
 from saescope.progress import SILENT, Progress
 from saescope.sources.moments import Moments, measure_moments
 from saescope.sources.protocol import ActivationTable
@@ -60,6 +62,19 @@ def pca_baseline(
     residual, variance = _residuals(_transformed(fitted, matrix), _transformed(measured, matrix))
     columns[FVU_TRANSFORMED] = _fractions(residual[counts], variance)
     return pa.table(columns, schema=schema_of("baselines", (pa.field(FVU_TRANSFORMED, pa.float64()),)))
+
+
+def fit(table: ActivationTable, settings: PcaSettings, progress: Progress = SILENT) -> Atoms:
+    """The leading eigenvectors of the covariance of all rows, the largest eigenvalue first."""
+    moments = measure_moments(table, progress)
+    if not np.isfinite(moments.covariance).all():
+        raise DataError("the activations hold NaN or infinite values", "remove or mask those positions")
+    if float(np.trace(moments.covariance)) <= 0.0:
+        raise DataError(f"all {table.n_rows} activations are equal, so there is nothing to fit", "give data that vary")
+    _, vectors = np.linalg.eigh(moments.covariance)  # ascending
+    leading = vectors.T[::-1][: settings.n_components]
+    leading = leading * signs(leading)
+    return Atoms(leading, moments.mean, table.n_rows, filters=leading)
 
 
 def _residuals(fitted: Moments, measured: Moments) -> tuple[Float64[np.ndarray, " kept"], float]:

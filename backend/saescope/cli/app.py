@@ -11,6 +11,7 @@ COMMANDS: dict[str, str] = {
     "demo": "Train a sweep on embedded images, build its store, open the dashboard.",
     "train": "Train one SAE.",
     "sweep": "Train one SAE per sparsity and build each into a store.",
+    "baseline": "Fit a classical dictionary: PCA, ICA, NMF, k-means, ...",
     "build": "Precompute a store entry for a trained SAE.",
     "evaluate": "Print every metric of a trained SAE.",
     "convert": "Write a checkpoint in another format.",

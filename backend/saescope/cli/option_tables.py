@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from saescope.cli.baseline import baseline_flags
 from saescope.cli.build import build_flags
 from saescope.cli.source_options import source_flags
 from saescope.cli.training_options import options, sparsity_settings
@@ -18,6 +19,7 @@ def tables() -> dict[str, str]:
     """The rows of each table, by its name in the page."""
     every = options()
     return {
+        "baseline": rows(baseline_flags()),
         "build": rows(build_flags()),
         "source": rows(source_flags()),
         "training": rows({name: each for name, each in every.items() if name not in sparsity_settings()}),

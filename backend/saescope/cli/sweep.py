@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from saescope.baselines.registry import METHODS, chosen
 from saescope.cli.report import json_object, json_option, number, percent, table
 from saescope.cli.source_options import parsed, source_options
 from saescope.cli.store_option import open_store, store_option
@@ -21,6 +22,11 @@ def _numbers(context: click.Context, parameter: click.Parameter, text: str) -> l
         return [float(word) for word in text.split(",") if word.strip()]
     except ValueError:
         raise click.BadParameter(f"{text!r} is no list of numbers such as 8,16,32", context, parameter) from None
+
+
+def _names(context: click.Context, parameter: click.Parameter, text: str) -> list[str]:
+    names = [word.strip() for word in text.split(",") if word.strip()]
+    return [] if names == ["none"] else [each.name for each in chosen(names)]
 
 
 @click.command()
@@ -41,6 +47,14 @@ def _numbers(context: click.Context, parameter: click.Parameter, text: str) -> l
     help="What varies: own (k, l1, l0-weight or rho, by architecture; the width of those without), target-l0 (the L0 "
     "to arrive at), or any other option that takes a number: n-features, noise, beta, contraction, lr, ...",
 )
+@click.option(
+    "--baselines",
+    default="pca",
+    show_default=True,
+    callback=_names,
+    metavar="M1,M2,...",
+    help=f"Classical methods to draw beside the SAEs, or none: {', '.join(METHODS)}.",
+)
 @store_option
 @click.option("--name", required=True, metavar="SWEEP", help="Name of the sweep, e.g. mnist.")
 @device_option
@@ -50,12 +64,13 @@ def command(
     training: dict[str, Any],
     values: list[float],
     parameter: str,
+    baselines: list[str],
     store: Path,
     name: str,
     device: str,
     as_json: bool,
 ) -> None:
-    """Train one SAE per value and build each into a store, with PCA as the reference.
+    """Train one SAE per value and build each into a store, with classical methods as references.
 
     Entries are named after the sweep: mnist-topk-k16, mnist-relu-l1-0.5, mnist-relu-target-l0-16. What varies is not
     given by its own option. Run again, it
@@ -70,7 +85,7 @@ def command(
 
     with terminal_progress() as progress:
         vary = "" if parameter == "own" else parameter.removeprefix("--").replace("-", "_")
-        plan = SweepPlan(name, options, training, values, vary=vary)
+        plan = SweepPlan(name, options, training, values, vary=vary, baselines=baselines)
         done = sweep(plan, store, device=device, note=progress.tell, progress=progress)
     if as_json:
         opened = open_store(store)

@@ -122,7 +122,7 @@ class _Build:
             "source": self.about,
             "options": self.options.deciding(),
             "sweep": self.sweep,
-            "baselines": None if self.baselines is None else self.baselines.to_pydict(),
+            "baselines": None if self.baselines is None else _timeless(self.baselines),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -189,6 +189,11 @@ class _Build:
             sweep=None if self.sweep is None else dict(self.sweep),
             seed=training.get("seed"),
         )
+
+
+def _timeless(baselines: pa.Table) -> dict[str, Any]:
+    """Columns without the time that fitting took, which is another one each time."""
+    return baselines.drop_columns([name for name in ("seconds",) if name in baselines.column_names]).to_pydict()
 
 
 def histogram_for(sae: Autoencoder) -> HistogramSpec:

@@ -35,16 +35,17 @@ STATE_VERSION = "3"
 
 def run_key(config: ResolvedConfig, description: Mapping[str, Any]) -> str:
     """Hash of everything that decides a run's result: its resolved settings and its data."""
-    decides = {
-        "config": config.deciding(),
-        "data_sha256": description.get("data_sha256"),
-        "held_out": description.get("held_out"),
-    }
+    decides = {"config": config.deciding(), **data_of(description)}
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+def data_of(description: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a source's description decides the rows that are trained on."""
     # A model's activations are decided by more than the data, streamed ones are shuffled in another way, and a
     # transcoder is decided by its targets too.
     further = ("activations_key", "streamed", "targets_sha256")
-    decides |= {name: description[name] for name in further if name in description}
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+    found = {name: description.get(name) for name in ("data_sha256", "held_out")}
+    return found | {name: description[name] for name in further if name in description}
 
 
 class RunFolder:

@@ -4,6 +4,7 @@ They take the words of the command line (`SourceOptions`, `TrainingConfig`, `Bui
 judged by what its training did not see.
 """
 
+from saescope.workflows.baseline import FittedBaseline, baseline
 from saescope.workflows.build import Built, build
 from saescope.workflows.demo import demo
 from saescope.workflows.evaluate import evaluate
@@ -13,10 +14,12 @@ from saescope.workflows.train import Trained, train
 
 __all__ = [
     "Built",
+    "FittedBaseline",
     "SweepEntry",
     "SweepPlan",
     "Trained",
     "WorkflowNote",
+    "baseline",
     "build",
     "demo",
     "evaluate",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from saescope.autoencoders.device import choose_device
+from saescope.baselines.registry import METHODS
 from saescope.checkpoints import load_checkpoint
 from saescope.checkpoints.conversion import training_space
 from saescope.evaluation import Evaluation, judge
@@ -66,7 +67,9 @@ def evaluate(
     )
     found = evaluation.metrics
     # elsewhere than where it was trained any SAE looks wrong, and other readings of it would mend nothing
-    doubtful = not different and looks_wrong(found.get("fvu"), found.get("l0"), loaded.sae.n_features)
+    # and a classical dictionary may be dense by its nature
+    classical = loaded.sae.config.architecture in METHODS
+    doubtful = not different and not classical and looks_wrong(found.get("fvu"), found.get("l0"), loaded.sae.n_features)
     for remark in (
         check_on_source(loaded.sae, opened, chosen).warning if doubtful else None,
         unmeasured_letters(found),

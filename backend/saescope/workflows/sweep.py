@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, get_origin
 from saescope.autoencoders.registry import settings_of
 from saescope.autoencoders.settings.run import RunSettings
 from saescope.baselines.pca import pca_baseline
+from saescope.baselines.registry import Method, chosen
+from saescope.baselines.rows import baseline_rows
+from saescope.baselines.settings import doubling
 from saescope.checkpoints.formats import native
 from saescope.options.fields import value_types
 from saescope.precompute import BuildOptions, build_entry
@@ -58,6 +61,8 @@ class SweepPlan:
     """Whether the values are target L0s."""
     vary: str = ""
     """Another setting that the values are of: n_features, noise, beta, ..."""
+    baselines: Sequence[str] = ("pca",)
+    """Classical methods that are drawn beside the SAEs, by name (see `saescope.baselines.registry`)."""
 
     @property
     def parameter(self) -> str:
@@ -131,15 +136,16 @@ def sweep(
     note: Note = warn,
     progress: Progress = SILENT,
 ) -> list[SweepEntry]:
-    """Trains and builds every value of `plan` that the store does not hold yet, in the order of `plan.values`, with PCA
-    as the reference.
+    """Trains and builds every value of `plan` that the store does not hold yet, in the order of `plan.values`, with the
+    plan's baselines as references.
 
     Training and judging see different items, as in `train` and `build`. A run that was killed goes on where it stopped.
-    `note` hears of each entry whose L0 is not its target. Raises `OptionError` before any training for what is wrong
-    with the plan, the data or the store.
+    `note` hears of each entry whose L0 is not its target, and of baselines that do not go with the data. Raises
+    `OptionError` before any training for what is wrong with the plan, the data or the store.
     """
     store_root = Path(store)
     configs = _configs(plan)
+    methods = chosen(plan.baselines)
     paths = create_store(store_root)
     data = open_to_train(plan.source, progress)
     divided = has_splits(plan.source) and plan.source.split is None
@@ -158,9 +164,10 @@ def sweep(
             device=device,
             progress=progress,
         )
-        transcodes = target_width(data.source) is not None
-        # PCA rebuilds its input: it is no reference for a transcoder.
-        baselines = None if transcodes else pca_reference(data, judge, folders[0], progress)
+        baselines = None
+        if methods and target_width(data.source) is None:  # they rebuild their input: a transcoder does something else
+            n_features = max(config.n_features for _, _, config in configs)
+            baselines = references(methods, data, judge, folders[0], n_features, note, progress)
         for run, folder in zip(missing, folders, strict=True):
             published[run.sae_id] = build_entry(
                 folder,
@@ -179,18 +186,26 @@ def sweep(
     return [SweepEntry(run.sae_id, str(published[run.sae_id]), run.sae_id in done) for run in runs]
 
 
-def pca_reference(data: DividedSource, judge: Source, checkpoint: Path, progress: Progress = SILENT) -> pa.Table:
-    """PCA fitted on the training rows, measured where the metrics are taken; whitened too where training was.
+def references(
+    methods: Sequence[Method],
+    data: DividedSource,
+    judge: Source,
+    checkpoint: Path,
+    n_features: int,
+    note: Note = warn,
+    progress: Progress = SILENT,
+) -> pa.Table:
+    """Baselines fitted on the training rows, measured where the metrics are taken; whitened too where training was.
 
     Of activations that are computed as they are read, a sample stands for all.
     """
     train = representative(data.table)
     evaluated = representative(judge.table() if data.judged_by is None else data.judged_by)
-    most = min(train.d_in, train.n_rows)
-    counts = [1 << i for i in range(most.bit_length()) if 1 << i <= most]
     whitening = native.read_whitening(checkpoint)
     matrix = None if whitening is None else whitening.matrix.numpy()
-    return pca_baseline(train, evaluated, counts, matrix, progress)
+    if [method.name for method in methods] == ["pca"]:
+        return pca_baseline(train, evaluated, doubling(min(train.d_in, train.n_rows)), matrix, progress)
+    return baseline_rows(methods, train, evaluated, n_features, whitening=matrix, skipped=note, progress=progress)
 
 
 def entry_name(name: str, architecture: str, parameter: str, value: float) -> str:
@@ -238,6 +253,8 @@ def _settings(plan: SweepPlan, config: TrainingConfig, data: DividedSource, judg
         "build": plan.build.deciding(),
         "sweep": plan.name,
     }
+    methods = [method.name for method in chosen(plan.baselines)]
+    parts |= {} if methods == ["pca"] else {"baselines": ",".join(methods)}
     described = (data.description, judge.describe())
     parts |= {f"{name} {i}": d[name] for i, d in enumerate(described) for name in _OF_MODELS if name in d}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

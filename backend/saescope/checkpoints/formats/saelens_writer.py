@@ -5,6 +5,7 @@
 | relu | standard, or transcoder and skip_transcoder |
 | jumprelu | jumprelu, or jumprelu_transcoder and jumprelu_skip_transcoder |
 | topk, abstopk, gated | the same |
+| pca, ica, neurons | abstopk |
 | batchtopk, matryoshka | jumprelu with one threshold for all, as SAELens exports its own; uncalibrated ones topk |
 
 All tensors stay as they are, so codes are bitwise the same; only where features are judged by the norms of their atoms
@@ -24,6 +25,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from saescope.autoencoders.abstopk.module import AbstopkAutoencoder
 from saescope.autoencoders.batchtopk.module import BatchtopkAutoencoder
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.protocol import Autoencoder
@@ -111,6 +113,8 @@ def _translated(sae: Autoencoder) -> tuple[str, dict[str, Tensor], dict[str, Any
         raise _impossible(kind, "its features compete by what they add, with codes that leave it out")
     rescaled = config.rescale_by_decoder_norm
     fields: dict[str, Any] = {}
+    if isinstance(sae, AbstopkAutoencoder):
+        kind = "abstopk"  # of whatever name: pca, ica and neurons too
     if isinstance(sae, BatchtopkAutoencoder):
         threshold = tensors.pop("threshold")
         kind = "jumprelu" if sae.is_calibrated else "topk"

@@ -224,7 +224,7 @@ TABLES: dict[str, Table] = {
             "baselines",
             (
                 Column("name", pa.string(), "the method, e.g. pca"),
-                Column("n_components", _i32, "components kept"),
+                Column("n_components", _i32, "atoms that a position may use"),
                 Column("l0", _f64, "mean non-zero coefficients per position"),
                 Column("mse", _f64, "mean squared error, raw units"),
                 Column("fvu", _f64, "fraction of variance unexplained, raw space", True),

@@ -1,0 +1,12 @@
+"""Independent components: signed codes, all of them or the k of largest magnitude. Fitted, not trained."""
+
+from __future__ import annotations
+
+from saescope.autoencoders.registry import Architecture
+
+ARCHITECTURE = Architecture(
+    "ica",
+    settings=None,
+    config_at=f"{__name__}.config:IcaConfig",
+    module_at="saescope.autoencoders.abstopk.module:AbstopkAutoencoder",
+)

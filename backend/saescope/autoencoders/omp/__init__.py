@@ -1,0 +1,12 @@
+"""A learned dictionary, coded by orthogonal matching pursuit. Fitted, not trained."""
+
+from __future__ import annotations
+
+from saescope.autoencoders.registry import Architecture
+
+ARCHITECTURE = Architecture(
+    "omp",
+    settings=None,
+    config_at=f"{__name__}.module:OmpConfig",
+    module_at=f"{__name__}.module:OmpDictionary",
+)

@@ -14,6 +14,7 @@ COMMANDS: dict[str, str] = {
     "baseline": "Fit a classical dictionary: PCA, ICA, NMF, k-means, ...",
     "build": "Precompute a store entry for a trained SAE.",
     "evaluate": "Print every metric of a trained SAE.",
+    "denoise": "Take noise out of pictures with a trained model.",
     "convert": "Write a checkpoint in another format.",
     "serve": "Open the dashboard on a store.",
     "ls": "List the entries of a store.",

@@ -7,6 +7,7 @@ judged by what its training did not see.
 from saescope.workflows.baseline import FittedBaseline, baseline
 from saescope.workflows.build import Built, build
 from saescope.workflows.demo import demo
+from saescope.workflows.denoise import Denoised, denoise
 from saescope.workflows.evaluate import evaluate
 from saescope.workflows.notes import WorkflowNote
 from saescope.workflows.sweep import SweepEntry, SweepPlan, sweep
@@ -14,6 +15,7 @@ from saescope.workflows.train import Trained, train
 
 __all__ = [
     "Built",
+    "Denoised",
     "FittedBaseline",
     "SweepEntry",
     "SweepPlan",
@@ -22,6 +24,7 @@ __all__ = [
     "baseline",
     "build",
     "demo",
+    "denoise",
     "evaluate",
     "sweep",
     "train",

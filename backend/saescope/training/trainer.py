@@ -27,7 +27,8 @@ from saescope.training.run_folder import RunFolder
 STATE_SECONDS = 10.0
 """A state is saved about this often, and less often where saving takes more than a fiftieth of the time."""
 SMALL_PRODUCT = 2**25
-"""Steps whose encoder product (batch x d_in x n_features) is below this run on one thread: waking others costs more."""
+"""Steps whose encoder multiplies less often than this (batch x d_in x n_features) run on one thread: waking others
+costs more."""
 
 
 def train(
@@ -152,8 +153,10 @@ def _groups(folders: list[RunFolder], data: TrainingData) -> list[list[RunFolder
 def _advance_together(folders: list[RunFolder], data: TrainingData, processes: Processes, progress: Progress) -> None:
     configs = [folder.config for folder in folders]
     batch_size, seed = configs[0].run.batch_size, configs[0].run.seed
-    widest = max(batch_size // processes.size * data.table.d_in * c.run.n_features for c in configs)
-    with _threads(1 if data.device.type == "cpu" and widest < SMALL_PRODUCT else None):
+    widest = max(batch_size // processes.size * c.own.products(c.run, data.table.d_in) for c in configs)
+    threads = _threads(1 if data.device.type == "cpu" and widest < SMALL_PRODUCT else None)
+    # cuDNN may choose among algorithms for convolutions by their speed, and some of them add in any order
+    with threads, torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         runs = [Run(config, data, processes) for config in configs]
         for folder, run in zip(folders, runs, strict=True):
             folder.restore_state(run)

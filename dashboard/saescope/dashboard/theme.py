@@ -43,6 +43,7 @@ _FAMILY: dict[str, tuple[str, str, str]] = {
     "abstopk": ("#6a51a3", "#a98fe0", "hexagon"),
     "groupmax": ("#555b61", "#b3b9bf", "pentagon"),
     "deep": ("#a8324a", "#ef7f93", "x"),
+    "convolutional": ("#3b6d3a", "#86c584", "triangle-left"),
     "tanhrelu": ("#4f7a00", "#a7cf4b", "hourglass"),
 }
 _OTHERS = (("#8c510a", "#c98d4e", "bowtie"), ("#2f6f73", "#6fb6ba", "star-triangle-up"))

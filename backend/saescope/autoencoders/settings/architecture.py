@@ -37,6 +37,10 @@ class ArchitectureSettings(Generic[Open]):
     def __post_init__(self) -> None:
         check_fields(self)
 
+    def products(self, run: RunSettings[Never], d_in: int) -> int:
+        """Multiplications of an encoder's pass over one position, about: few of them are not worth several threads."""
+        return d_in * run.n_features
+
     def check(self, architecture: str, run: RunSettings[Any]) -> None:
         """`OptionError` where settings do not go together. Subclasses add to it."""
         target = run.target_l0

@@ -9,7 +9,7 @@ import pytest
 from saescope.store import FeatureStore, numbers
 from tests.dashboard.pages import components, run_page, tables, texts
 
-PAGES = ("library", "sparsity", "features", "feature", "atoms", "probe", "health", "reconstructions")
+PAGES = ("library", "sparsity", "family", "features", "feature", "atoms", "probe", "health", "reconstructions")
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -33,9 +33,10 @@ class PageSpec:
 PAGES: tuple[PageSpec, ...] = (
     PageSpec("library", "Library", "Every SAE of this store", per_sae=False),
     PageSpec("sparsity", "Sparsity vs. reconstruction", "The curve of each sweep, with baselines", per_sae=False),
+    PageSpec("family", "Family", "The same items and units through each member, with its constraint", per_sae=False),
     PageSpec("features", "Features", "All features of one SAE as a table and a scatter plot"),
     PageSpec("feature", "Feature", "One feature: numbers, histogram, examples, neighbours, labels"),
-    PageSpec("atoms", "Atoms", "Decoder atoms as a grid of pictures"),
+    PageSpec("atoms", "Atoms", "Decoder atoms as a grid of pictures; effects where the decoder is not linear"),
     PageSpec("reconstructions", "Reconstructions", "Input, reconstruction and residual; codes by position"),
     PageSpec("probe", "Probe", "Your own text or picture: which features fire, and where"),
     PageSpec("health", "Health", "Dead, dense and near-duplicate features; training curves"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from saescope.dashboard import theme
 from saescope.dashboard.components.table import Cell, Column, Row, Sort, table
-from saescope.dashboard.presentation import atoms
+from saescope.dashboard.presentation import atoms, effects
 from saescope.dashboard.state import links
 from saescope.store.format.thresholds import DENSE_DENSITY
 from saescope.store.labels import label_sentence
@@ -91,6 +91,7 @@ def feature_table(
     if look is not None and look.shape is not None and rows:
         sprite = atoms.sprite(entry, [row["feature_id"] for row in rows])
         scale = look.scale(_TILE)
-        columns.insert(0, Column("atom", "decoder direction; blue negative, red positive", "left"))
+        about = "decoder direction" if look.word == "atom" else effects.explanation(entry, "mean")
+        columns.insert(0, Column(look.word, f"{about}; blue negative, red positive", "left"))
     drawn = [_row(row, entry, i if sprite else None, tokens) for i, row in enumerate(rows)]
     return table(columns, drawn, key, sort=sort, sprite=sprite, scale=scale, height=height, page=page)

@@ -1,6 +1,8 @@
-"""Decoder atoms as a grid of pictures, sorted and filtered; a click opens the feature.
+"""Decoder atoms as a grid of pictures, sorted and filtered; a click opens the feature. Where the decoder is not linear,
+the effects of its units.
 
-Address: `sae`, `q` (the store's query language), `show`, `sort`, `colour`, `size`, `page`.
+Address: `sae`, `q` (the store's query language), `show`, `sort`, `colour`, `size`, `page`; `effect` for the kind of
+effects ('mean', 'item' or 'jacobian').
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from saescope.dashboard import panels
 from saescope.dashboard.components.picture_tiles import Tile, Tone, picture_tiles
 from saescope.dashboard.components.pictures import AtomMode
 from saescope.dashboard.formats import plain
-from saescope.dashboard.presentation import atoms, sources
+from saescope.dashboard.presentation import atoms, effects, sources
 from saescope.dashboard.presentation.similarity import chained_order, spread_order
 from saescope.dashboard.state import controls, links
 from saescope.dashboard.views.features import compose
@@ -60,14 +62,16 @@ SHOW = {name: name for name in ("all", "live", "dead", "dense", "starred")}
 def render(store: FeatureStore) -> None:
     """Draw the page. Raises `UnknownEntry`."""
     entry = links.current_entry(store)
-    st.title("Atoms")
-    st.caption(plain(sources.entry_line(entry)))
     look = atoms.look(entry)
+    are_effects = look is not None and look.word == "effect"
+    st.title("Effects" if are_effects else "Atoms")
+    st.caption(plain(sources.entry_line(entry)))
     if look is None:
         panels.empty(
             "The decoder of this SAE is not linear: its features have no atoms.", "The page Features lists them."
         )
         return
+    effect = _effect(entry) if are_effects else "mean"
     query, order, mode, size = _controls(look, entry.n_features)
     try:
         page, total = _features(store, entry, query, order, PAGE_SIZES[size])
@@ -75,12 +79,23 @@ def render(store: FeatureStore) -> None:
         panels.show(error)
         return
     if look.shape is None:
-        panels.empty("The output of this SAE is no picture: each atom is drawn as a strip, one bar per dimension.")
+        panels.empty(f"The output of this SAE is no picture: each {look.word} is drawn as a strip of bars, in order.")
     if not total:
         panels.empty("No feature matches.", "Change the search or show all features.")
         return
-    _grid(entry, page, look, mode, size)
+    _grid(entry, page, look, mode, size, effect)
     _pages(total, PAGE_SIZES[size])
+
+
+def _effect(entry: Entry) -> str:
+    """The choice of the kind of effects, and what is shown in words."""
+    places = {kind: about.place for kind, about in effects.KINDS.items()}
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        kind = controls.choice("Effect", "effect", places, style="segmented", show_label=False)
+    st.caption(
+        plain(f"The decoder is not linear, so these are no atoms but effects: {effects.explanation(entry, kind)}.")
+    )
+    return kind
 
 
 def _controls(look: atoms.AtomLook, n_features: int) -> tuple[str, str, AtomMode, str]:
@@ -91,6 +106,8 @@ def _controls(look: atoms.AtomLook, n_features: int) -> tuple[str, str, AtomMode
         q = controls.search("Search", "q", placeholder="digit 7, density > 0.01", help=SEARCH_HELP, also_clear=page)
     with sort:
         orders = {name: title for name, title in ORDERS.items() if name != "similar" or n_features <= MOST_SIMILAR}
+        if look.word == "effect":  # both are of atoms
+            orders = {name: title for name, title in orders.items() if name not in ("similar", "decoder_norm")}
         order = controls.choice("Order", "sort", orders, help=ORDER_HELP, also_clear=page)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         shown = controls.choice("Show", "show", SHOW, style="segmented", also_clear=page, show_label=False)
@@ -102,7 +119,7 @@ def _controls(look: atoms.AtomLook, n_features: int) -> tuple[str, str, AtomMode
         chosen = controls.choice(
             "Size", "size", sizes, style="segmented", default="medium", also_clear=page, show_label=False
         )
-        st.caption(LEGEND[mode], width="content")
+        st.caption(LEGEND[mode].replace("atom", look.word), width="content")
     return compose(q, shown, None, "", ""), order, mode, chosen
 
 
@@ -157,13 +174,13 @@ def _similar(sae_id: str, version: str, _entry: Any) -> np.ndarray:
 # the grid
 
 
-def _grid(entry: Entry, rows: list[dict[str, Any]], look: atoms.AtomLook, mode: Any, size: str) -> None:
+def _grid(entry: Entry, rows: list[dict[str, Any]], look: atoms.AtomLook, mode: Any, size: str, effect: str) -> None:
     ids = [int(row["feature_id"]) for row in rows]
     picture_tiles(
         [_tile(row) for row in rows],
-        atoms.sprite(entry, ids, mode),
+        atoms.sprite(entry, ids, mode, effect),
         key="_atoms_grid",
-        label="Atoms",
+        label="Effects" if look.word == "effect" else "Atoms",
         layout="grid",
         scale=look.scale(SIDES[size]),
         href=links.href("feature", sae=entry.sae_id) + "&feature=",

@@ -18,7 +18,7 @@ from saescope.dashboard.components.activation_histogram import activation_histog
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.table import Cell, Column, Row, table
 from saescope.dashboard.formats import plain
-from saescope.dashboard.presentation import atoms
+from saescope.dashboard.presentation import atoms, effects
 from saescope.dashboard.presentation.choice import presenter
 from saescope.dashboard.state import controls, links
 from saescope.store.errors import UserError
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from saescope.store.records import Feature
 
 ATOM_SIDE = 168
+EFFECT_SIDE = 112
+EFFECTS_WIDTH = 3 * EFFECT_SIDE + 20
 CHIP_SIDE = 32
 N_CHIPS = 12
 CONTEXTS = {"near": "near", "whole": "whole context"}
@@ -176,11 +178,14 @@ def _overview(entry: Entry, feature: Feature) -> None:
             shown.show_lists(feature.feature_id, feature.n_firing, key="_feature_tokens")
         return
     look = atoms.look(entry)
+    is_effect = look is not None and look.word == "effect"
     with st.container(key="feature-overview", horizontal=True, gap="medium"):
-        left, right = st.container(width=ATOM_SIDE + 6), st.container()
+        left, right = st.container(width=(EFFECTS_WIDTH if is_effect else ATOM_SIDE) + 6), st.container()
     with left:
         if look is None:
             panels.empty("This decoder is not linear: its features have no atoms.")
+        elif is_effect:
+            _effects(entry, feature, look)
         else:
             picture_tiles(
                 [Tile(None, f"atom of feature {feature.feature_id}\nnorm {significant(feature.decoder_norm)}")],
@@ -192,6 +197,27 @@ def _overview(entry: Entry, feature: Feature) -> None:
     with right:
         st.html(_numbers(entry, feature))
         _histogram(entry, feature, height=130)
+
+
+def _effects(entry: Entry, feature: Feature, look: atoms.AtomLook) -> None:
+    """What the unit does, in place of an atom: at the mean code, at its strongest example, and the Jacobian."""
+    st.caption(
+        plain(f"Effect: {effects.formula(entry, 'mean')}"),
+        help=plain(
+            "The decoder is not linear, so the feature has no atom: what it adds depends on the rest of the code. "
+            + ". ".join(f"{about.place}: {effects.explanation(entry, kind)}" for kind, about in effects.KINDS.items())
+        ),
+    )
+    found = {kind: effects.by_feature(entry, [feature.feature_id], kind) for kind in effects.KINDS}
+    tips = {kind: effects.tip(of[feature.feature_id]) if of else "never fired" for kind, of in found.items()}
+    picture_tiles(
+        [Tile(None, tips[kind], about.short) for kind, about in effects.KINDS.items()],
+        atoms.effect_sprite(entry, feature.feature_id),
+        key="_feature_effects",
+        label="Effects",
+        layout="strip",
+        scale=look.scale(EFFECT_SIDE),
+    )
 
 
 def _histogram(entry: Entry, feature: Feature, height: int) -> None:

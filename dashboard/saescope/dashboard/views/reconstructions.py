@@ -185,7 +185,7 @@ def _single(store: FeatureStore, entry: Entry, item_id: int, sample: list[int]) 
 
 def _rows(store: FeatureStore, entry: Entry, rebuilt: list[Rebuilt], side: int) -> None:
     look = atoms.look(entry)
-    features = sorted({int(i) for r in rebuilt for i in r.features[:N_BUILDERS]}) if look is not None else []
+    features = sorted({int(i) for r in rebuilt for i in r.features[:N_BUILDERS]}) if entry.has_atoms else []
     named = labels(store, entry, features)
     inputs, reconstructions, residuals, limit = _pictures(rebuilt)
     if inputs is None and reconstructions is None:

@@ -16,19 +16,8 @@ from saescope.autoencoders.settings.run import RunSettings
 from saescope.store.errors import OptionError
 
 ROOT = Path(__file__).parents[2]
-TRAINED = {
-    "abstopk",
-    "batchtopk",
-    "convolutional",
-    "deep",
-    "gated",
-    "groupmax",
-    "jumprelu",
-    "kl",
-    "matryoshka",
-    "relu",
-    "topk",
-}
+SPARSE = {"abstopk", "batchtopk", "deep", "gated", "groupmax", "jumprelu", "kl", "matryoshka", "relu", "topk"}
+TRAINED = SPARSE | {"convolutional", "undercomplete"}
 FITTED = {"ica", "kmeans", "lars", "neurons", "nmf", "omp", "pca", "random"}
 NAMES = TRAINED | FITTED | {"tanhrelu"}
 

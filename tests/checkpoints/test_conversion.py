@@ -45,6 +45,8 @@ NATIVE_ALONE: list[tuple[str, dict[str, Any]]] = [
     ("topk", {"k": 3, "selects_by_contribution": True}),
     ("topk", {"k": 3, "skip": True}),
     ("deep", {"encoder_widths": (8,), "decoder_widths": (8,)}),
+    ("undercomplete", {"encoder_widths": (8,), "decoder_widths": (8,), "activation": "leaky_relu"}),
+    ("undercomplete", {"decoder_widths": (8,), "sigmoid_output": True}),
 ]
 
 

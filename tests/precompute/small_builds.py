@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from saescope.autoencoders import architecture
-from saescope.autoencoders.deep.module import DeepAutoencoder
 from saescope.autoencoders.jumprelu.module import JumpreluAutoencoder
+from saescope.autoencoders.layered import LayeredAutoencoder
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints.formats import native
 from saescope.precompute.one_pass.blocks import Encoder, block_rows, rows_of
@@ -29,6 +29,7 @@ SAES: dict[str, dict[str, Any]] = {
     "abstopk": {"k": 5},
     "groupmax": {"k": 6},
     "deep": {"encoder_widths": (40,), "decoder_widths": (32,)},
+    "undercomplete": {"encoder_widths": (40,), "decoder_widths": (32,), "activation": "leaky_relu"},
     "relu-skipping": {"skip": True},
     "relu-rescaled": {"rescale_by_decoder_norm": True},
 }
@@ -52,8 +53,8 @@ def make_sae(name: str, source: Source, seed: int = 0) -> Autoencoder:
     atoms[1] = atoms[0]  # equal codes at every position: ties
     kind = architecture(name.split("-")[0])
     sae = kind.module(kind.config(d_in=source.d_in, n_features=N_FEATURES, **SAES[name]))
-    if isinstance(sae, DeepAutoencoder):
-        return _filled_deep(sae, x)
+    if isinstance(sae, LayeredAutoencoder):
+        return _filled_layers(sae, x)
     offset = ((x - mean) @ atoms.T).quantile(0.5 if name == "abstopk" else 0.9, dim=0)
     with torch.no_grad():
         sae.W_dec.copy_(atoms)
@@ -75,16 +76,18 @@ def make_sae(name: str, source: Source, seed: int = 0) -> Autoencoder:
     return sae.eval().requires_grad_(False)
 
 
-def _filled_deep(sae: DeepAutoencoder, x: torch.Tensor) -> Autoencoder:
-    """Random layers; biases leave some features silent, and the last feature is dead."""
+def _filled_layers(sae: LayeredAutoencoder, x: torch.Tensor) -> Autoencoder:
+    """Random layers; biases leave some features of a sparse code silent, and the last feature is dead."""
     with torch.no_grad():
         for name, tensor in sae.tensors().items():
             if name.startswith("W"):
                 tensor.copy_(torch.randn(tensor.shape) / tensor.shape[0] ** 0.5)
-        bias = sae.tensors()["b_enc_1"]
-        bias.copy_(-sae.pre_activations(x).quantile(0.9, dim=0))
-        bias[-1] = -1e3
-        sae.tensors()["b_dec_1"].copy_(x.mean(0))
+        sae.output_layer.bias.copy_(x.mean(0))
+        if sae.config.has_sparse_code:
+            sae.code_layer.bias.copy_(-sae.pre_activations(x).quantile(0.9, dim=0))
+            sae.code_layer.bias[-1] = -1e3
+        else:
+            sae.code_layer.rows[-1] = 0
     return sae.eval().requires_grad_(False)
 
 

@@ -51,11 +51,11 @@ def test_codes_equal_a_direct_encode(built: Built) -> None:
 
 
 def has_atoms(built: Built) -> bool:
-    return built.sae.config.architecture != "deep"
+    return built.sae.has_linear_decoder
 
 
 def test_signed_codes_are_there(built: Built) -> None:
-    signed = built.sae.config.architecture == "abstopk" or getattr(built.sae.config, "signed", False)
+    signed = built.sae.config.architecture in ("abstopk", "undercomplete") or getattr(built.sae.config, "signed", False)
     assert (built.codes < 0).any() == signed
     assert (built.codes > 0).any()
 

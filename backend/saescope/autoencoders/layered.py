@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -66,12 +66,14 @@ class LayeredConfig(AutoencoderConfig):
 
 @dataclass(frozen=True)
 class DenseConfig(LayeredConfig):
-    """Of autoencoders that leave the activation function and the output to choose."""
+    """Of autoencoders without a sparse code, which leave the activation function and the output to choose."""
 
     activation: Activation = "relu"
     """Activation function of the hidden layers; leaky_relu has slope 0.01 below 0."""
     sigmoid_output: bool = False
     """Whether a sigmoid follows the last layer."""
+
+    has_sparse_code: ClassVar[bool] = False
 
     @property
     def hidden_activation(self) -> Activation:

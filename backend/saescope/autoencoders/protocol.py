@@ -46,6 +46,8 @@ class AutoencoderConfig:
     """Whether the encoder takes the level of the noise in its input as one more input, behind the others."""
 
     architecture: ClassVar[str] = ""
+    has_sparse_code: ClassVar[bool] = True
+    """Whether something keeps most of a code at 0: where nothing does, a high L0 is no fault."""
 
     def __post_init__(self) -> None:
         if self.d_in < 1:

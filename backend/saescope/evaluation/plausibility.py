@@ -64,6 +64,8 @@ class Plausibility:
     better: tuple[Reading, ...]
     n_positions: int
     n_features: int
+    sparse: bool = True
+    """Whether the code is meant to be."""
 
     @property
     def warning(self) -> str | None:
@@ -75,7 +77,7 @@ class Plausibility:
                 f"{_MISTAKES[_mistake(r)]}, {r.advice} (FVU {r.fvu:.3g}, L0 {r.l0:.3g})" for r in self.better
             )
             return f"{wrong}. It fits better when read otherwise. Likely mistakes: {tried}"
-        if fvu >= 1 or l0 > self.n_features / 2 or l0 == 0:
+        if fvu >= 1 or (self.sparse and l0 > self.n_features / 2) or l0 == 0:
             return (
                 f"{wrong}, which looks wrong. No other scale, subtraction of b_dec, transposition, threshold or "
                 "normalisation fits better: check the model, hook and layer, and the activation function"
@@ -120,11 +122,12 @@ def check_on_source(sae: Autoencoder, source: Source, device: torch.device | Non
     return check(sae, x, torch.cat(targets).to(x.device) if targets else None)
 
 
-def looks_wrong(fvu: float | None, l0: float | None, n_features: int) -> bool:
-    """Whether a closer look is worth while."""
+def looks_wrong(fvu: float | None, l0: float | None, n_features: int, sparse: bool = True) -> bool:
+    """Whether a closer look is worth while. `sparse` says whether the code is meant to be."""
     if fvu is None or l0 is None:
         return False
-    return not fvu < SUSPICIOUS_FVU or l0 > SUSPICIOUS_FRACTION * n_features or l0 < 1
+    many = sparse and l0 > SUSPICIOUS_FRACTION * n_features
+    return not fvu < SUSPICIOUS_FVU or many or l0 < 1
 
 
 @torch.inference_mode()
@@ -148,7 +151,7 @@ def check(
     best = min((reading.fvu for reading in better), default=0.0)
     # of equally good ones the simplest first, then in the order in which they were tried: the commonest mistakes first
     better.sort(key=lambda r: (r.fvu > 1.1 * best + 0.01, len(r.assume)))
-    return Plausibility(as_read, tuple(better[:3]), len(x), sae.n_features)
+    return Plausibility(as_read, tuple(better[:3]), len(x), sae.n_features, sae.config.has_sparse_code)
 
 
 def _read(sae: LinearAutoencoder, assume: dict[str, Any], x: Tensor, goal: Tensor) -> Reading | None:

@@ -68,10 +68,11 @@ def evaluate(
     found = evaluation.metrics
     # elsewhere than where it was trained any SAE looks wrong, and other readings of it would mend nothing
     # and a classical dictionary may be dense by its nature
-    classical = loaded.sae.config.architecture in METHODS
-    doubtful = not different and not classical and looks_wrong(found.get("fvu"), found.get("l0"), loaded.sae.n_features)
+    sae, classical = loaded.sae, loaded.sae.config.architecture in METHODS
+    fvu, l0, sparse = found.get("fvu"), found.get("l0"), sae.config.has_sparse_code
+    doubtful = not different and not classical and looks_wrong(fvu, l0, sae.n_features, sparse)
     for remark in (
-        check_on_source(loaded.sae, opened, chosen).warning if doubtful else None,
+        check_on_source(sae, opened, chosen).warning if doubtful else None,
         unmeasured_letters(found),
     ):
         if remark is not None:

@@ -140,8 +140,8 @@ def sweep(
     plan's baselines as references.
 
     Training and judging see different items, as in `train` and `build`. A run that was killed goes on where it stopped.
-    `note` hears of each entry whose L0 is not its target, and of baselines that do not go with the data. Raises
-    `OptionError` before any training for what is wrong with the plan, the data or the store.
+    `note` hears what an entry's settings call for, of each whose L0 is not its target, and of baselines that do not go
+    with the data. Raises `OptionError` before any training for what is wrong with the plan, the data or the store.
     """
     store_root = Path(store)
     configs = _configs(plan)
@@ -156,6 +156,9 @@ def sweep(
     missing = [run for run in runs if published[run.sae_id] is None]
     if missing:
         folders = [run.folder(paths) for run in missing]
+        for run in missing:
+            for remark in run.config.own.remarks(run.config.run, data.table.d_in):
+                note(f"{run.sae_id}: {remark}")
         train_sweep(
             data.table,
             [run.config for run in missing],

@@ -38,13 +38,17 @@ def train(
 
     It is trained on the training split, or, where the data has none, on nine tenths of the items; the checkpoint
     records which were held out, and metrics are taken over those alone. The model of `source`, if any, and the
-    training both run on `device`. `note` hears where a target L0 was missed. Started by torchrun, its processes share
-    every batch. Raises `UserError` for unusable data, a run that diverges, and an `out` with other contents.
+    training both run on `device`. `note` hears what the settings call for, and where a target L0 was missed. Started
+    by torchrun, its processes share every batch. Raises `UserError` for unusable data, a run that diverges, and an
+    `out` with other contents.
     """
     with started_processes(device) as (processes, own_device):
         shown = progress if processes.is_first else SILENT
         with processes.first_goes_ahead():
             data = open_to_train(source.on_device(own_device), shown)
+        if processes.is_first:
+            for remark in config.own.remarks(config.run, data.table.d_in):
+                note(remark)
         [folder] = train_sweep(
             data.table,
             [config],

@@ -44,6 +44,8 @@ _FAMILY: dict[str, tuple[str, str, str]] = {
     "groupmax": ("#555b61", "#b3b9bf", "pentagon"),
     "deep": ("#a8324a", "#ef7f93", "x"),
     "convolutional": ("#3b6d3a", "#86c584", "triangle-left"),
+    "undercomplete": ("#3c6e00", "#8fc64a", "diamond-tall"),
+    "contractive": ("#7d3c98", "#c18ad9", "hexagram"),
     "tanhrelu": ("#4f7a00", "#a7cf4b", "hourglass"),
 }
 _OTHERS = (("#8c510a", "#c98d4e", "bowtie"), ("#2f6f73", "#6fb6ba", "star-triangle-up"))

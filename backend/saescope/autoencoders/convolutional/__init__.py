@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Never, Self
 from msgspec import Meta
 
 from saescope.autoencoders.registry import Architecture
-from saescope.autoencoders.settings.layered import ReconstructionLoss
+from saescope.autoencoders.settings.layered import HiddenActivation, ReconstructionLoss
 from saescope.autoencoders.settings.run import BY_SIZE, Count, DataSize, RunSettings
 from saescope.options import OPEN, Open, filled, flag
 from saescope.store.errors import OptionError
@@ -24,11 +24,10 @@ FIRST, WIDEST = 32, 256
 
 
 @dataclass(frozen=True)
-class ConvolutionalSettings(ReconstructionLoss[Open]):
+class ConvolutionalSettings(HiddenActivation[Open], ReconstructionLoss[Open]):
     """Of a convolutional autoencoder."""
 
     revival: Literal["none"] | Open = OPEN
-    activation: Literal["relu", "leaky_relu"] = "relu"
     output: Literal["linear", "sigmoid"] | Open = field(
         default=OPEN, metadata=flag(default="sigmoid with bce, otherwise linear")
     )

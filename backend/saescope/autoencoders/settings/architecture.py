@@ -51,6 +51,10 @@ class ArchitectureSettings(Generic[Open]):
         """`OptionError` where settings do not go with the data's having targets or none."""
         return None
 
+    def remarks(self, run: RunSettings[Any], d_in: int) -> tuple[str, ...]:
+        """What is worth saying before a run on inputs of width `d_in`, a sentence each."""
+        return ()
+
     def with_own_defaults(self, run: RunSettings[None], size: DataSize) -> tuple[RunSettings[None], Self]:
         """Both with the defaults that the architecture chooses itself."""
         return run, self

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Never, Self
 
@@ -11,6 +13,9 @@ from saescope.autoencoders.settings.architecture import ArchitectureSettings
 from saescope.autoencoders.settings.run import Count, DataSize, RunSettings
 from saescope.options import OPEN, Open, filled
 from saescope.store.errors import OptionError
+
+WIDEST = 32
+"""Width of the hidden layers next to the input and the output, over sqrt(d_in); the ones inside are half as wide."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,11 @@ class HiddenLayers(ArchitectureSettings[Open]):
     decoder_widths: tuple[Count, ...] | Open = OPEN
     """Widths of the hidden layers between code and output, likewise. The encoder's mirrored if left out; deep: one
     of twice the input's width."""
+
+    def products(self, run: RunSettings[Never], d_in: int) -> int:
+        hidden: Any = self.encoder_widths or ()
+        widths: tuple[int, ...] = (d_in, *hidden, run.n_features)
+        return sum(before * after for before, after in itertools.pairwise(widths))
 
 
 @dataclass(frozen=True)
@@ -68,17 +78,30 @@ class ReconstructionLoss(ArchitectureSettings[Open]):
 
 
 @dataclass(frozen=True)
-class DenseSettings(HiddenLayers[Open], ReconstructionLoss[Open]):
+class HiddenActivation(ArchitectureSettings[Open]):
+    """What stands between the layers."""
+
+    activation: Literal["relu", "leaky_relu"] = "relu"
+    """Activation function of the hidden layers; `leaky_relu` has slope 0.01 below 0."""
+
+
+@dataclass(frozen=True)
+class DenseSettings(HiddenLayers[Open], HiddenActivation[Open], ReconstructionLoss[Open]):
     """Of autoencoders whose code nothing makes sparse."""
 
     revival: Literal["none"] | Open = OPEN
-    activation: Literal["relu", "leaky_relu"] = "leaky_relu"
-    """Activation function of the hidden layers; `leaky_relu` has slope 0.01 below 0."""
     batch_norm: bool = False
     """Whether hidden layers are normalised over each batch in training (Ioffe & Szegedy 2015); the checkpoint has the
     running statistics in its weights."""
     dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     """Probability with which a hidden unit is left out of a step."""
+
+    def with_own_defaults(self, run: RunSettings[None], size: DataSize) -> tuple[RunSettings[None], Self]:
+        run, own = super().with_own_defaults(run, size)
+        widest = 2 ** round(math.log2(WIDEST * math.sqrt(size.d_in)))
+        own = filled(own, encoder_widths=(widest, widest // 2))
+        hidden: Any = own.encoder_widths
+        return filled(run, bias_rate=1.0), filled(own, decoder_widths=hidden[::-1])
 
     def with_late_defaults(self, run: RunSettings[Never]) -> Self:
         if self.batch_norm and run.batch_size < 2:

@@ -24,6 +24,7 @@ from saescope.autoencoders.registry import architecture
 from saescope.checkpoints.conversion import NativeCheckpoint, as_native
 from saescope.checkpoints.formats import native
 from saescope.metrics.evaluation import Evaluation, metric_items
+from saescope.precompute.denoised_pictures import ClassicalReference, DenoisedPictures, denoises
 from saescope.precompute.one_pass.histogram import RECTIFIED, SIGMOID, HistogramSpec
 from saescope.precompute.one_pass.run import PassFolder, PassOptions, PassResult, check_source, run_pass
 from saescope.precompute.options import BuildOptions
@@ -40,6 +41,8 @@ from saescope.store.write.writer import EntryWriter
 
 BUILD_FORMAT = 5
 """Raised when the same inputs would give other tables."""
+DENOISING_FORMAT = 1
+"""Likewise, of those of denoised items."""
 
 
 def build_entry(
@@ -51,6 +54,7 @@ def build_entry(
     options: BuildOptions | None = None,
     sweep: Mapping[str, Any] | None = None,
     baselines: pa.Table | None = None,
+    reference: ClassicalReference | None = None,
     format: str | None = None,
     assume: Mapping[str, Any] | None = None,
     note: Callable[[str], None] | None = None,
@@ -60,9 +64,10 @@ def build_entry(
 
     The checkpoint may have any format (`format` None recognises it, `assume` says what it does not record: see
     `load_sae`); the entry keeps it in the native one. `note` hears what its reader should know, a sentence at a time,
-    before the work begins. Where a version made from the same weights, data and options is live already, it is returned
-    as it is. Raises `UserError` where the checkpoint and the source do not fit, or the disk refuses; what is published
-    stays.
+    before the work begins. With a `reference`, entries of models that denoise keep items at several levels of
+    corruption, beside classical denoisers. Where a version made from the same weights, data and options is live
+    already, it is returned as it is. Raises `UserError` where the checkpoint and the source do not fit, or the disk
+    refuses; what is published stays.
     """
     options = options or BuildOptions()
     device = choose_device(options.device)
@@ -70,7 +75,7 @@ def build_entry(
         if note is not None:
             for text in (*loaded.notes, *differences(loaded.metadata, source), *remarks(source)):
                 note(text)
-        build = _Build(loaded, source, source.describe(), options, sweep, baselines, device, progress)
+        build = _Build(loaded, source, source.describe(), options, sweep, baselines, reference, device, progress)
         return build.publish(store_root, sae_id)
 
 
@@ -85,6 +90,8 @@ class _Build:
     options: BuildOptions
     sweep: Mapping[str, Any] | None
     baselines: pa.Table | None
+    reference: ClassicalReference | None
+    """Given and used for models that denoise."""
     device: torch.device
     progress: Progress
 
@@ -99,7 +106,13 @@ class _Build:
                 writer.write_checkpoint(self.checkpoint.folder)
             folder = PassFolder(writer.state_path("pass"))
             result, evaluation = self._run_pass(sae, folder, writer.state_path("cross-entropy.json"))
-            PassTables(sae, self.source, self.about, self.options, result, folder, writer, self.progress).write()
+            denoised = self._denoised(sae)
+            shown = None if denoised is None else denoised.items
+            PassTables(sae, self.source, self.about, self.options, result, folder, writer, self.progress).write(shown)
+            if denoised is not None and not writer.has("denoising"):
+                writer.write_table("denoising", denoised.item_table(self.progress))
+            if denoised is not None and not writer.has("denoising_metrics"):
+                writer.write_table("denoising_metrics", denoised.metric_table(self.progress))
             if not writer.has("metrics"):
                 writer.write_table("metrics", metric_table(evaluation))
             curve = self.checkpoint.folder / "training.parquet"
@@ -124,7 +137,18 @@ class _Build:
             "sweep": self.sweep,
             "baselines": None if self.baselines is None else _timeless(self.baselines),
         }
+        if self._denoises:
+            parts["denoising"] = DENOISING_FORMAT
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    @property
+    def _denoises(self) -> bool:
+        return self.reference is not None and denoises(self.checkpoint.config, self.about)
+
+    def _denoised(self, sae: Autoencoder) -> DenoisedPictures | None:
+        if self.reference is None or not self._denoises:
+            return None
+        return DenoisedPictures.of(sae, self.checkpoint.config, self.source, self.reference)
 
     def _run_pass(self, sae: Autoencoder, folder: PassFolder, sums: Path) -> tuple[PassResult, Evaluation]:
         """The pass and its metrics; `sums` holds those of cross-entropy while they are made."""

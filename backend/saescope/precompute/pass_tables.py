@@ -51,14 +51,16 @@ class PassTables:
     def tokens(self) -> TokenSource | None:
         return as_tokens(self.source)
 
-    def write(self) -> None:
-        """Items and examples take one core for a while, so that they have threads of their own."""
+    def write(self, further: Int64[np.ndarray, " item"] | None = None) -> None:
+        """Items and examples take one core for a while, so that they have threads of their own. `further` are items
+        that other tables than these are about."""
         write, has = self.writer.write_table, self.writer.has
         intervals = choose_intervals(self.result.state, self.sae.config.firing_threshold)
         examples = choose_examples(self.result.state, intervals)
         sampled = sample_items(self.source.n_items, self.options.n_sample_items)
         with ThreadPoolExecutor(2) as pool:
-            jobs = [pool.submit(self._write_items, np.union1d(examples.item, sampled))]
+            about = np.union1d(examples.item, sampled if further is None else np.union1d(sampled, further))
+            jobs = [pool.submit(self._write_items, about)]
             postings = self.spill.postings(self.result.state.n_firing)
             self._write_features(intervals, postings)
             jobs.append(pool.submit(self._write_examples, examples))

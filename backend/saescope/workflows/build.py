@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from saescope.precompute import BuildOptions, build_entry
+from saescope.precompute.denoised_pictures import ClassicalReference
 from saescope.progress import SILENT, Progress
 from saescope.sources import DataOptions, open_source
 from saescope.store import FeatureStore
 from saescope.store.errors import OptionError, StoreError
 from saescope.store.format.paths import validate_sae_id
+from saescope.workflows.divided_source import open_to_train
 from saescope.workflows.notes import Note, warn
 from saescope.workflows.trained_columns import as_trained
 
@@ -48,12 +50,14 @@ def build(
     `UserError`; what is published stays.
     """
     name = validate_sae_id(sae_id) if sae_id is not None else entry_name_of(checkpoint)
+    trained_on = source if source.split == "all" else replace(source, split=None)
     version = build_entry(
         checkpoint,
         open_source(as_trained(source, checkpoint), "evaluate", progress),
         Path(store),
         sae_id=name,
         options=options,
+        reference=ClassicalReference(lambda: open_to_train(trained_on)),
         format=format,
         assume=assume,
         note=note,

@@ -20,6 +20,7 @@ from saescope.baselines.settings import doubling
 from saescope.checkpoints.formats import native
 from saescope.options.fields import value_types
 from saescope.precompute import BuildOptions, build_entry
+from saescope.precompute.denoised_pictures import ClassicalReference
 from saescope.progress import SILENT, Progress
 from saescope.sources import DataOptions, Source, has_splits, open_source
 from saescope.sources.targets import target_width
@@ -171,6 +172,7 @@ def sweep(
         if methods and target_width(data.source) is None:  # they rebuild their input: a transcoder does something else
             n_features = max(config.n_features for _, _, config in configs)
             baselines = references(methods, data, judge, folders[0], n_features, note, progress)
+        reference = ClassicalReference(lambda: data)
         for run, folder in zip(missing, folders, strict=True):
             published[run.sae_id] = build_entry(
                 folder,
@@ -180,6 +182,7 @@ def sweep(
                 options=plan.build,
                 sweep={"name": plan.name, "parameter": plan.parameter, "value": run.value, "settings": run.settings},
                 baselines=baselines,
+                reference=reference,
                 progress=progress,
             )
     for run in runs:  # published: the entry holds the checkpoint; a killed run may have left its folder behind

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -133,14 +134,21 @@ def _checkpoint_faults(version: VersionPaths, manifest: Manifest, sound: list[st
             yield file, "required, but not in the manifest"
     if weights in manifest.files and manifest.files[weights]["sha256"] != manifest.weights_sha256:
         yield "manifest.json", "weights_sha256 is not the sha256 of sae/sae.safetensors"
+    content: dict[str, Any] | None = None
+    if config in sound:
+        try:
+            content = parse_object(version.config.read_bytes())
+        except (OSError, ValueError) as error:
+            yield config, str(error)
     if weights in sound:
         try:
             header = read_weights_header(version.weights).tensors
         except StoreError as error:
             yield weights, error.message
         else:
+            told = content is not None and content.get("noise_input") is True  # the noise level is one more input
             shapes = {
-                "W_enc": (manifest.d_in, manifest.n_features),
+                "W_enc": (manifest.d_in + told, manifest.n_features),
                 "W_dec": (manifest.n_features, manifest.d_out),
                 "b_enc": (manifest.n_features,),
                 "b_dec": (manifest.d_out,),
@@ -148,12 +156,7 @@ def _checkpoint_faults(version: VersionPaths, manifest: Manifest, sound: list[st
             for name, shape in shapes.items():
                 if name in header and header[name].shape != shape:
                     yield weights, f"{name} has shape {list(header[name].shape)}, expected {list(shape)}"
-    if config in sound:
-        try:
-            content = parse_object(version.config.read_bytes())
-        except (OSError, ValueError) as error:
-            yield config, str(error)
-            return
+    if content is not None:
         for name in ("architecture", "d_in", "n_features"):
             if content.get(name) != getattr(manifest, name):
                 yield config, f"{name} is {shown(content.get(name))}, the manifest says {getattr(manifest, name)!r}"

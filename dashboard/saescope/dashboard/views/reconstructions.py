@@ -1,7 +1,8 @@
 """Input, reconstruction and residual of the sampled items, with the features that build each picture.
 
 Of texts, and of pictures inside a model, it shows what fires at each position. Address: `sae`, `page`, or `item` for a
-single one, and `feature` for the one that colours it. The sample is the same for every SAE of a sweep, so moving along
+single one, and `feature` for the one that colours it; of a denoiser also `view`, `noise` and `against` (see
+`presentation.denoising`). The sample is the same for every SAE of a sweep, so moving along
 the sweep keeps the items.
 """
 
@@ -16,7 +17,7 @@ from saescope.dashboard import panels, theme
 from saescope.dashboard.components.pictures import Sprite, colour_sprite, signed_sprite, value_sprite
 from saescope.dashboard.components.reconstruction_rows import Builder, Row, Title, reconstruction_rows
 from saescope.dashboard.formats import plain
-from saescope.dashboard.presentation import atoms, codes, sources
+from saescope.dashboard.presentation import atoms, codes, denoising, sources
 from saescope.dashboard.presentation.choice import presenter
 from saescope.dashboard.presentation.labels import labels
 from saescope.dashboard.presentation.metadata import metadata_lines
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore
     from saescope.store.read.reader import Sweep
 
+VIEWS = {"denoised": "corrupted and denoised", "rebuilt": "rebuilt from clean items"}
 ROWS = 8
 N_BUILDERS = 12
 SMALLEST_SHARE = 0.001
@@ -62,6 +64,8 @@ def render(store: FeatureStore) -> None:
     chosen = _chosen_item()
     if presenter(entry).by_position:
         _by_position(store, entry, chosen, sample)
+    elif chosen is None and entry.noise_levels() and _view() == "denoised":
+        denoising.show(entry)
     elif chosen is not None:
         _single(store, entry, chosen, sample)
     elif not sample:
@@ -70,6 +74,11 @@ def render(store: FeatureStore) -> None:
         )
     else:
         _page(store, entry, sample)
+
+
+def _view() -> str:
+    """What a denoiser's page shows."""
+    return controls.choice("View", "view", VIEWS, style="segmented", also_clear=("page",), show_label=False)
 
 
 def _chosen_item() -> int | None:

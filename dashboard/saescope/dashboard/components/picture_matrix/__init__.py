@@ -78,15 +78,16 @@ def picture_matrix(
 
     `label` names the whole for screen readers.
     """
+    names = {name: f"s{at}" for at, name in enumerate(sheets)}  # they become classes of a style sheet
     data = {
         "label": label,
         "columns": [_heading(column) for column in columns],
         "rows": [
-            {"heading": _heading(row.heading), "cells": [_cell(cell) for cell in row.cells]}
+            {"heading": _heading(row.heading), "cells": [_cell(cell, names) for cell in row.cells]}
             for row in rows
             if len(row.cells) == len(columns) - 1
         ],
-        "sheets": {name: sheet.sprite.payload() | {"scale": sheet.scale} for name, sheet in sheets.items()},
+        "sheets": {names[name]: sheet.sprite.payload() | {"scale": sheet.scale} for name, sheet in sheets.items()},
     }
     assert len(data["rows"]) == len(rows)
     _mount(key=key, data=data)
@@ -102,6 +103,6 @@ def _heading(heading: Heading) -> dict[str, Any]:
     }
 
 
-def _cell(cell: MatrixCell) -> dict[str, Any]:
-    pictures = [{"sheet": p.sheet, "tile": p.tile, "tip": p.tip, "href": p.href} for p in cell.pictures]
+def _cell(cell: MatrixCell, names: Mapping[str, str]) -> dict[str, Any]:
+    pictures = [{"sheet": names[p.sheet], "tile": p.tile, "tip": p.tip, "href": p.href} for p in cell.pictures]
     return {"pictures": pictures, "lines": list(cell.lines), "strong": cell.strong}

@@ -13,6 +13,7 @@ from scipy.optimize import nnls
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.datasets import load_digits
 from sklearn.decomposition import NMF, PCA, FastICA, MiniBatchDictionaryLearning, SparseCoder
+from sklearn.linear_model import lars_path
 
 from saescope.baselines import METHODS, baseline_rows, fitted
 from saescope.baselines.fitting import autoencoder
@@ -43,7 +44,15 @@ def by_largest_of_pca(x: np.ndarray) -> np.ndarray:
     return found.inverse_transform(codes)
 
 
-def by_coder(algorithm: str) -> Rebuilt:
+def by_omp(x: np.ndarray, atoms: np.ndarray) -> np.ndarray:
+    return SparseCoder(atoms, transform_algorithm="omp", transform_n_nonzero_coefs=3).transform(x)
+
+
+def by_lars(x: np.ndarray, atoms: np.ndarray) -> np.ndarray:
+    return np.stack([lars_path(atoms.T, row, method="lasso", max_iter=3)[2][:, -1] for row in x])
+
+
+def learned(code: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Rebuilt:
     def rebuilt(x: np.ndarray) -> np.ndarray:
         rows = TRAIN[:300].astype(np.float64)
         mean = rows.mean(0)
@@ -52,8 +61,7 @@ def by_coder(algorithm: str) -> Rebuilt:
         atoms = MiniBatchDictionaryLearning(12, alpha=1.2 / 8, batch_size=256, max_iter=5, random_state=0)
         unit = atoms.fit(rows).components_
         unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
-        coder = SparseCoder(unit, transform_algorithm=algorithm, transform_n_nonzero_coefs=3)
-        return coder.transform(x - mean) @ unit + mean
+        return code(x - mean, unit) @ unit + mean
 
     return rebuilt
 
@@ -79,8 +87,8 @@ CASES: list[tuple[str, dict[str, Any], Rebuilt]] = [
     ("pca", {"n_components": 7}, by_pca),
     ("pca", {"n_components": 7, "k": 3}, by_largest_of_pca),
     ("ica", {"n_components": 7}, by_pca),  # of all components it is the same plane
-    ("omp", {"n_components": 12, "k": 3}, by_coder("omp")),
-    ("lars", {"n_components": 12, "k": 3}, by_coder("lars")),
+    ("omp", {"n_components": 12, "k": 3}, learned(by_omp)),
+    ("lars", {"n_components": 12, "k": 3}, learned(by_lars)),
     ("nmf", {"n_components": 7}, by_nmf),
     ("kmeans", {"n_components": 7}, by_kmeans),
     ("neurons", {"k": 3}, by_neurons),
@@ -99,6 +107,18 @@ def test_reconstructions_equal_the_library_s(name: str, settings: dict[str, Any]
     assert sae.config.architecture == name
     if "k" in settings:
         assert int((out.codes != 0).sum(1).max()) <= settings["k"]
+
+
+def test_least_angle_regression_only_gets_closer_with_more_steps() -> None:
+    """With atoms that depend on each other too."""
+    kind = method("lars")
+    found = kind.fit(Rows(TRAIN[:300]), kind.settings(n_components=64), SILENT)
+    x, missed = torch.from_numpy(TEST), []
+    for k in (8, 16, 32, 48):
+        sae = autoencoder(kind, found, kind.settings(n_components=64, k=k))
+        missed.append(float((sae(x).reconstruction.detach() - x).square().sum()))
+        assert sae(x[:1]).codes.shape == (1, 64)
+    assert missed == sorted(missed, reverse=True)
 
 
 def test_nmf_codes_are_those_of_its_transform() -> None:

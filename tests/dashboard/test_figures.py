@@ -38,7 +38,7 @@ def test_pareto_front_is_what_no_other_beats(seed: int) -> None:
 def test_the_tradeoff_chart_is_valid_and_marks_picks() -> None:
     points = _points(5, 0)
     curves = [tradeoff.Curve("a <b>", "topk", points[:3]), tradeoff.Curve("c", "unheard-of", points[3:])]
-    references = [tradeoff.Reference("PCA", [(1.0, 3.0, 1), (2.0, 1e-12, 64)])]
+    references = [tradeoff.Reference("PCA", "pca", [(1.0, 3.0, "1 component"), (2.0, 1e-12, "64 components")])]
     chart = tradeoff.figure(curves, references, METRICS["l0"], METRICS["fvu"], picked=["s1"])
     go.Figure(chart)
     sizes = [size for trace in chart["data"] if "customdata" in trace for size in trace["marker"]["size"]]

@@ -3,14 +3,16 @@ with what is left, and after each the coefficients of all that were taken are th
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from jaxtyping import Float
+from sklearn.decomposition import sparse_encode
 from torch import Tensor
 
 from saescope.autoencoders.coded_dictionary import CodedDictionary, IndependentDictionaryConfig
-from saescope.autoencoders.pursuit import pursued
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,15 @@ class OmpConfig(IndependentDictionaryConfig):
 
 
 class OmpDictionary(CodedDictionary):
-    """Codes are signed."""
+    """Codes are signed: those of `sklearn.decomposition.SparseCoder`."""
 
     config: OmpConfig
 
     def code(
         self, x: Float[Tensor, "batch d_in"], atoms: Float[Tensor, "n_features d_in"]
     ) -> Float[Tensor, "batch n_features"]:
-        return pursued(x, atoms, "omp", self.config.k)
+        rows, directions = x.cpu().numpy(), atoms.cpu().numpy()
+        with warnings.catch_warnings():  # where fewer atoms rebuild a row already, or depend on each other
+            warnings.simplefilter("ignore")
+            codes = sparse_encode(rows, directions, algorithm="omp", n_nonzero_coefs=self.config.k)
+        return torch.from_numpy(codes)

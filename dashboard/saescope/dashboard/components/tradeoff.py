@@ -46,10 +46,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class Reference:
-    """A baseline's curve, e.g. PCA at a number of components, as (x, y, components)."""
+    """A baseline's curve, e.g. PCA at a number of components."""
 
     title: str
-    points: Sequence[tuple[float, float, int]]
+    architecture: str
+    """Whose colour and marker it has."""
+    points: Sequence[tuple[float, float, str]]
+    """x, y, and what a reader is told there, a line."""
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:
@@ -82,7 +85,10 @@ def _limits(values: Sequence[float], below: float, above: float) -> tuple[float,
 def _near(references: Sequence[Reference], points: Sequence[Point]) -> list[Reference]:
     """Baselines cut to the neighbourhood of the SAEs: a perfect reconstruction far below would flatten all else."""
     lowest, widest = min(p.y for p in points) / 3, max(p.x for p in points) * 3
-    cut = [Reference(r.title, [p for p in r.points if p[1] >= lowest and p[0] <= widest]) for r in references]
+    cut = [
+        Reference(r.title, r.architecture, [p for p in r.points if p[1] >= lowest and p[0] <= widest])
+        for r in references
+    ]
     return [r for r in cut if r.points]
 
 
@@ -94,14 +100,16 @@ def _front_trace(front: Sequence[Point]) -> charts.Trace:
     }  # fmt: skip
 
 
-def _reference_trace(reference: Reference, colour: str, y: Metric) -> charts.Trace:
+def _reference_trace(reference: Reference, y: Metric) -> charts.Trace:
+    colour, symbol = theme.family_colour(reference.architecture), theme.family_symbol(reference.architecture)
     return {
         "type": "scatter", "mode": "lines+markers", "name": reference.title, "showlegend": False,
         "x": [p[0] for p in reference.points], "y": [p[1] for p in reference.points],
-        "line": {"color": colour, "width": 1.2, "dash": "dash"}, "marker": {"size": 4, "color": colour},
+        "line": {"color": colour, "width": 1.2, "dash": "dash"},
+        "marker": {"size": 5, "color": colour, "symbol": symbol},
         "hovertext": [
-            f"<b>{escape(reference.title)}</b><br>{count(n)} components<br>{y.short}: {y.write(error)}"
-            for _, error, n in reference.points
+            f"<b>{escape(reference.title)}</b><br>{text}<br>{y.short}: {y.write(error)}"
+            for _, error, text in reference.points
         ],
         "hoverinfo": "text",
     }  # fmt: skip
@@ -143,10 +151,10 @@ def figure(
     lines += [[(px, py) for px, py, _ in reference.points] for reference in references]
     x_limits = _limits([px for line in lines for px, _ in line], 0.05, 0.05)
     y_limits = _limits([py for line in lines for _, py in line], 0.08, 0.08)
-    muted, drawn, front = theme.MUTED[theme.scheme()], Counter[str](), pareto_front(points)
+    drawn, front = Counter[str](), pareto_front(points)
     traces = [_front_trace(front)] if len(front) > 1 else []
-    traces += [_reference_trace(reference, muted, y) for reference in references]
-    ends = [End(reference.title, muted, *max(reference.points)[:2]) for reference in references]
+    traces += [_reference_trace(reference, y) for reference in references]
+    ends = [End(r.title, theme.family_colour(r.architecture), *max(r.points)[:2]) for r in references]
     for curve in curves:
         traces.append(_curve_trace(curve, drawn[curve.architecture], picked))
         drawn[curve.architecture] += 1

@@ -94,6 +94,32 @@ def several(label: str, name: str, options: Sequence[str], *, most: int, placeho
     return [value for value in links.listed(name) if value in options][:most]
 
 
+def toggles(label: str, name: str, options: Mapping[str, str], *, help: str | None = None) -> list[str]:
+    """Those of `options` (value in the URL -> text on the page) that are on; all of them unless the URL says which."""
+    key = _key(name)
+
+    def on() -> list[str]:
+        given = links.listed(name)
+        return [value for value in options if value in given] if given else list(options)
+
+    st.session_state[key] = on()
+
+    def changed() -> None:
+        picked = [value for value in options if value in st.session_state[key]]
+        links.move(**{name: None if picked == list(options) else picked or ["none"]})
+
+    st.pills(
+        label,
+        list(options),
+        selection_mode="multi",
+        format_func=options.__getitem__,
+        key=key,
+        on_change=changed,
+        help=help,
+    )
+    return on()
+
+
 def page_number(name: str, n_pages: int) -> int:
     """A page from 1 to `n_pages`; shows the pager only where there is more than one."""
     page = min(max(1, links.whole_number(name, 1)), max(1, n_pages))

@@ -1,11 +1,13 @@
 """Sparsity vs. reconstruction: the curve of each sweep with baselines, and how the atoms change along it.
 
-Address: `on` (which source), `x`, `y` (metrics), `click` (what a click on a point does), `picked` (SAEs), `order`.
+Address: `on` (which source), `x`, `y` (metrics), `baselines` (which are drawn), `click` (what a click on a point does),
+`picked` (SAEs), `order`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -29,8 +31,18 @@ if TYPE_CHECKING:
 
 N_ATOMS = 24
 _CHART = "_saescope_tradeoff"
+_ABOUT = (
+    "Classical methods on the same data, dashed: what an SAE should beat. OMP and LARS code a learned dictionary; PCA "
+    "and NMF keep as many components at every position; k-means mixes the k nearest centres; ICA, random directions "
+    "and neurons keep the k of largest magnitude."
+)
 _X = ("l0", "fraction_active", "l1")
 _Y = ("fvu", "mse", "fvu_transformed", "ce_lost", "kl")
+BASELINES = {
+    "pca": "PCA", "omp": "OMP", "lars": "LARS", "nmf": "NMF", "ica": "ICA", "kmeans": "k-means",
+    "random": "random directions", "neurons": "neurons",
+}  # fmt: skip
+"""Titles of the classical methods, in their order on the page."""
 _ORDERS = {
     "density": "most often firing",
     "max": "strongest",
@@ -56,25 +68,41 @@ def _curves(sweeps: Sequence[Sweep], x: Metric, y: Metric) -> list[tradeoff.Curv
     return curves
 
 
-def _references(sweeps: Sequence[Sweep], x: Metric, y: Metric) -> list[tradeoff.Reference]:
-    """Baselines where they mean the same as the axes: components beside L0, or beside it as a share of equal widths."""
-    widths = {entry.n_features for sweep in sweeps for entry in sweep.entries}
-    if x.name not in ("l0", "fraction_active") or (x.name == "fraction_active" and len(widths) > 1):
-        return []
+def _references(sweeps: Sequence[Sweep], x: Metric, y: Metric) -> dict[str, tradeoff.Reference]:
+    """Baselines by name where they mean the same as the axes: L0, or its share of equal widths. Of two dictionaries of
+    one method, fitted beside sweeps of different widths, the larger counts."""
+    widths = {e.n_features for sweep in sweeps for e in sweep.entries if sweep.architecture not in BASELINES}
+    if x.name not in ("l0", "fraction_active") or (x.name == "fraction_active" and len(widths) != 1):
+        return {}
     scale = 1.0 if x.name == "l0" else 1.0 / widths.pop()
-    points: dict[str, dict[int, tuple[float, float, int]]] = {}
+    kept: dict[tuple[str, int], dict[str, Any]] = {}
     for sweep in sweeps:
         table = sweep.baselines()
         if not isinstance(table, pa.Table) or y.name not in table.column_names:
             continue
-        for row in table.select(["name", "n_components", "l0", y.name]).to_pylist():
-            if row["l0"] and row[y.name] and row["l0"] > 0 and row[y.name] > 0:
-                known = points.setdefault(row["name"], {})
-                known[row["n_components"]] = (row["l0"] * scale, row[y.name], row["n_components"])
-    titles = {"pca": "PCA"}
-    return [
-        tradeoff.Reference(titles.get(name, name), sorted(known.values())) for name, known in sorted(points.items())
-    ]
+        for row in table.to_pylist():
+            key = (row["name"], row["n_components"])
+            drawable = row["l0"] and row[y.name] and row["l0"] > 0 and row[y.name] > 0
+            if drawable and _n_atoms(row) >= _n_atoms(kept.get(key, {})):
+                kept[key] = row
+    points: dict[str, list[tuple[float, float, str]]] = {}
+    for (name, _), row in kept.items():
+        points.setdefault(name, []).append((row["l0"] * scale, row[y.name], _told(row)))
+    names = [*(name for name in BASELINES if name in points), *sorted(set(points) - set(BASELINES))]
+    return {name: tradeoff.Reference(BASELINES.get(name, name), name, sorted(points[name])) for name in names}
+
+
+def _n_atoms(row: Mapping[str, Any]) -> int:
+    return int(row.get("n_atoms") or 0)
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    """What a baseline's point stands for."""
+    used, atoms = row["n_components"], _n_atoms(row)
+    parts = [f"{count(used)} components" if atoms in (0, used) else f"{count(used)} of {count(atoms)} atoms"]
+    if row.get("seconds") is not None:
+        parts.append(f"fitted in {significant(row['seconds'])} s")
+    return ", ".join(parts) + (f"<br>{escape(row['note'])}" if row.get("note") else "")
 
 
 def _clicked() -> list[str]:
@@ -222,7 +250,12 @@ def render(store: FeatureStore) -> None:
             )
         curves = _curves(here, x, y)
         if curves:
-            _chart(curves, _references(here, x, y), x, y)
+            references = _references(here, x, y)
+            titles = {name: reference.title for name, reference in references.items()}
+            shown_references = (
+                controls.toggles("Baselines", "baselines", titles, help=_ABOUT) if len(titles) > 1 else titles
+            )
+            _chart(curves, [references[name] for name in shown_references], x, y)
         else:
             panels.empty(f"No SAE here has both {x.short} and {y.short} above zero, as log axes need.")
             return

@@ -52,7 +52,8 @@ class Sweep:
         if not tables:
             return None
         rows = {(row["name"], row["n_components"]): row for table in tables for row in table.to_pylist()}
-        return pa.Table.from_pylist([rows[key] for key in sorted(rows)], schema=tables[0].schema)
+        schema = pa.unify_schemas([table.schema for table in tables])
+        return pa.Table.from_pylist([rows[key] for key in sorted(rows)], schema=schema)
 
 
 def source_key(source: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ FLOORS = (
     ("checkpoints", "sources"),
     ("metrics",),
     ("training", "precompute", "baselines"),
-    ("probing", "evaluation"),
+    ("probing", "evaluation", "anomalies"),
     ("workflows", "dashboard"),
     ("cli",),
 )

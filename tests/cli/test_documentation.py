@@ -30,6 +30,9 @@ def command_of(name: str) -> click.Command:
 
 
 def flags_of(command: click.Command) -> set[str]:
+    """Of a group those of its commands."""
+    if isinstance(command, click.Group):
+        return set().union(*(flags_of(each) for each in command.commands.values()))
     options = [p for p in command.params if isinstance(p, click.Option)]
     return {flag for o in options for flag in (*o.opts, *o.secondary_opts) if flag.startswith("--")}
 

@@ -12,6 +12,7 @@ import pytest
 
 from saescope.store import FeatureStore
 from saescope.store.annotations import Annotations
+from saescope.store.format.anomaly_tables import ANOMALY_TABLES, ReportManifest
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.schema import FORMAT_NAME, FORMAT_VERSION, TABLES
 
@@ -81,3 +82,16 @@ def test_the_example_runs(text: str, digits_store: Path) -> None:
     exec("\n".join(lines), names)
     with FeatureStore(digits_store) as store:
         assert eval(last, names) == store["digits-topk-k16"].metrics
+
+
+@pytest.mark.parametrize("name", ANOMALY_TABLES)
+def test_every_column_of_a_report_is_documented(text: str, name: str) -> None:
+    table, part = ANOMALY_TABLES[name], section(text, f"anomalies/{name}.parquet")
+    rows = re.findall(r"^\| `(\w+)` \| (\S+) \| (yes|no) \| (.+) \|$", part, re.MULTILINE)
+    assert rows == [(c.name, type_name(c.type), "yes" if c.nullable else "no", c.doc) for c in table.columns]
+    assert ("more columns may follow" in part) == table.open
+
+
+def test_every_field_of_a_reports_manifest_is_documented(text: str) -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", section(text, "Anomaly reports"), re.MULTILINE)
+    assert rows == [f.name for f in fields(ReportManifest)]

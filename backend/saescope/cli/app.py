@@ -15,6 +15,7 @@ COMMANDS: dict[str, str] = {
     "build": "Precompute a store entry for a trained SAE.",
     "evaluate": "Print every metric of a trained SAE.",
     "denoise": "Take noise out of pictures with a trained model.",
+    "anomaly": "Fit, apply and judge a detector of anomalies.",
     "convert": "Write a checkpoint in another format.",
     "serve": "Open the dashboard on a store.",
     "ls": "List the entries of a store.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from saescope.cli.anomaly import fit_flags, report_flags
 from saescope.cli.baseline import baseline_flags
 from saescope.cli.build import build_flags
 from saescope.cli.source_options import source_flags
@@ -21,6 +22,8 @@ def tables() -> dict[str, str]:
     return {
         "baseline": rows(baseline_flags()),
         "build": rows(build_flags()),
+        "anomaly-fit": rows(fit_flags()),
+        "anomaly-report": rows(report_flags()),
         "source": rows(source_flags()),
         "training": rows({name: each for name, each in every.items() if name not in sparsity_settings()}),
         "sparsity": rows({name: each for name, each in every.items() if name in sparsity_settings()}),

@@ -54,6 +54,10 @@ class UnknownEntry(StoreError):
     """An `sae_id` that the store does not hold."""
 
 
+class UnknownReport(StoreError):
+    """The name of an anomaly report that the store does not hold."""
+
+
 class UnknownFeature(StoreError):
     """A `feature_id` outside 0 ... n_features - 1."""
 

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from saescope.store.atomic import is_temporary
+from saescope.store.check.anomaly_consistency import report_faults
 from saescope.store.check.consistency import table_faults
 from saescope.store.check.fault import Fault
 from saescope.store.errors import StoreError, StoreFaults, UnknownEntry
@@ -47,7 +48,7 @@ def verify(root: Path | str, sae_id: str | None = None) -> list[Fault]:
             faults.append(Fault(folder.name, "saes/", "not the folder of an entry"))
             continue
         faults += _entry_faults(folder.name, store.entry(folder.name))
-    return faults
+    return faults + list(report_faults(store))
 
 
 def _entry_faults(sae_id: str, entry: EntryPaths) -> Iterator[Fault]:

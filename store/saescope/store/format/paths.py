@@ -2,6 +2,7 @@
 
 STORE/store.json                          format and format version
 STORE/annotations.sqlite                  what people add
+STORE/anomalies/<name>/                   an anomaly report: manifest.json and tables, immutable
 STORE/saes/<sae_id>/CURRENT               name of the live version, replaced atomically
 STORE/saes/<sae_id>/<version>/            immutable once CURRENT names it
 STORE/saes/<sae_id>/.building-<key>/      a build in progress; resumed, or swept away
@@ -116,6 +117,20 @@ class EntryPaths:
 
 
 @dataclass(frozen=True)
+class AnomalyPaths:
+    """Files of one anomaly report."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "manifest.json"
+
+    def table(self, name: str) -> Path:
+        return self.root / f"{name}.parquet"
+
+
+@dataclass(frozen=True)
 class StorePaths:
     """Files of a whole store. `StoreError` for a path that is not valid UTF-8: DuckDB cannot open its files."""
 
@@ -139,6 +154,15 @@ class StorePaths:
 
     def entry(self, sae_id: str) -> EntryPaths:
         return EntryPaths(self.entries / validate_sae_id(sae_id))
+
+    @property
+    def anomalies(self) -> Path:
+        """Folder of the anomaly reports."""
+        return self.root / "anomalies"
+
+    def anomaly(self, name: str) -> AnomalyPaths:
+        """An anomaly report; names are like those of entries."""
+        return AnomalyPaths(self.anomalies / validate_sae_id(name))
 
     def training(self, name: str) -> Path:
         """Folder in which a sweep trains the checkpoint of one entry, until that entry is published."""

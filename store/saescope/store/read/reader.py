@@ -18,6 +18,7 @@ from saescope.store.format.manifest import Manifest
 from saescope.store.format.marker import open_store
 from saescope.store.format.paths import SAE_ID_PATTERN, StorePaths
 from saescope.store.format.source import SourceDescription
+from saescope.store.read.anomalies import AnomalyReport, open_report, report_names
 from saescope.store.read.entry import Entry
 from saescope.store.read.index import IndexPool
 
@@ -158,6 +159,15 @@ class FeatureStore:
             except UserError as error:
                 faults.append(error)
         return entries, faults
+
+    def anomaly_names(self) -> list[str]:
+        """Names of the anomaly reports, sorted."""
+        with storage_errors(f"read the store {self.paths.root}"):
+            return report_names(self.paths)
+
+    def anomaly(self, name: str) -> AnomalyReport:
+        """An anomaly report. `UnknownReport` where there is none of the name."""
+        return open_report(self.paths, name)
 
     def sweeps(self) -> list[Sweep]:
         """Every entry exactly once, grouped into curves, sorted by name and architecture.

@@ -19,13 +19,20 @@ from saescope.precompute.tables.effects import effect_batches
 from saescope.precompute.tables.examples import Examples, choose_examples, example_batches
 from saescope.precompute.tables.features import feature_table
 from saescope.precompute.tables.intervals import Intervals, choose_intervals
-from saescope.precompute.tables.item_samples import item_codes, reconstructions, sample_items
+from saescope.precompute.tables.item_samples import (
+    item_codes,
+    latent_map,
+    mapped_items,
+    reconstructions,
+    sample_items,
+)
 from saescope.precompute.tables.labels import label_features
 from saescope.precompute.tables.logit_effects import can_reach_logits, logit_effects, top_logits
 from saescope.precompute.tables.neighbours import neighbours
 from saescope.precompute.tables.tokens import count_tokens, top_tokens
 from saescope.progress import Progress
 from saescope.sources.protocol import Source, TokenSource, as_tokens, item_lengths
+from saescope.store.format.schema import MAPPED_WIDTHS
 from saescope.store.format.source import PixelDescription, SourceDescription
 from saescope.store.write.writer import EntryWriter
 
@@ -58,8 +65,12 @@ class PassTables:
         intervals = choose_intervals(self.result.state, self.sae.config.firing_threshold)
         examples = choose_examples(self.result.state, intervals)
         sampled = sample_items(self.source.n_items, self.options.n_sample_items)
+        mapped = np.empty(0, np.int64)
+        if self.sae.n_features in MAPPED_WIDTHS:
+            mapped = mapped_items(self.source.n_items, self.source.positions_per_item)
         with ThreadPoolExecutor(2) as pool:
-            about = np.union1d(examples.item, sampled if further is None else np.union1d(sampled, further))
+            about = np.union1d(examples.item, np.union1d(sampled, mapped))
+            about = about if further is None else np.union1d(about, further)
             jobs = [pool.submit(self._write_items, about)]
             postings = self.spill.postings(self.result.state.n_firing)
             self._write_features(intervals, postings)
@@ -69,6 +80,8 @@ class PassTables:
                 job.result()
         if not has("item_codes"):
             write("item_codes", item_codes(sampled, self.spill))
+        if not has("latent_map") and len(mapped):
+            write("latent_map", latent_map(mapped, self.spill, self.sae.n_features))
         if not has("reconstructions") and isinstance(self.about, PixelDescription):
             write("reconstructions", reconstructions(self.sae, self.source, sampled))
 

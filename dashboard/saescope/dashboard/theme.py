@@ -24,6 +24,11 @@ DIVERGING: dict[Scheme, tuple[str, str, str]] = {
 }
 """Negative, zero and positive end of the scale for signed values."""
 
+CATEGORIES = (
+    "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c564b", "#b3a100", "#8461c9", "#3fa34d",
+)  # fmt: skip
+"""Of labels that are told apart by colour, in both schemes; the first ones are those of Okabe and Ito 2008."""
+
 DEAD: dict[Scheme, str] = {"light": "#8a9099", "dark": "#7d848e"}
 DENSE: dict[Scheme, str] = {"light": "#c77700", "dark": "#f0a92e"}
 INK: dict[Scheme, str] = {"light": "#1f2328", "dark": "#e3e6ea"}

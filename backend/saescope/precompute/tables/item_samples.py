@@ -16,6 +16,8 @@ from saescope.store.format.source import PatchDescription, PixelDescription
 
 SAMPLE_SEED = 0
 ITEMS_AT_ONCE = 2**20
+MAPPED_POSITIONS = 10_000
+"""Most points of a latent map."""
 
 
 def sample_items(n_items: int, n_sampled: int) -> Int64[np.ndarray, " sampled"]:
@@ -51,6 +53,31 @@ def item_codes(items: Int64[np.ndarray, " sampled"], spill: Spill) -> pa.Table:
             "activations": pa.ListArray.from_arrays(pointers, pa.array(values)),
         },
         schema_of("item_codes"),
+    )
+
+
+def mapped_items(n_items: int, positions_per_item: int) -> Int64[np.ndarray, " mapped"]:
+    """The items whose codes `latent_map` holds: about `MAPPED_POSITIONS` positions."""
+    return sample_items(n_items, max(1, MAPPED_POSITIONS // positions_per_item))
+
+
+def latent_map(items: Int64[np.ndarray, " mapped"], spill: Spill, n_features: int) -> pa.Table:
+    """The store's `latent_map`: the first `MAPPED_POSITIONS` evaluated positions of `items`, with their whole codes."""
+    rows = np.concatenate([np.arange(*ends) for ends in zip(*spill.rows_of_items(items), strict=True)])
+    rows = rows[:MAPPED_POSITIONS]
+    row_ptr, features, values = spill.codes
+    codes = np.zeros((len(rows), n_features), np.float32)
+    for at, row in enumerate(rows):
+        piece = slice(row_ptr[row], row_ptr[row + 1])
+        codes[at, features[piece]] = values[piece]
+    pointers = pa.array(np.arange(len(rows) + 1) * n_features, pa.int32())
+    return pa.table(
+        {
+            "item_id": spill.items[rows],
+            "position": spill.positions[rows],
+            "values": pa.ListArray.from_arrays(pointers, pa.array(codes.reshape(-1))),
+        },
+        schema_of("latent_map"),
     )
 
 

@@ -1,9 +1,9 @@
 """Input, reconstruction and residual of the sampled items, with the features that build each picture.
 
 Of texts, and of pictures inside a model, it shows what fires at each position. Address: `sae`, `page`, or `item` for a
-single one, and `feature` for the one that colours it; of a denoiser also `view`, `noise` and `against` (see
-`presentation.denoising`). The sample is the same for every SAE of a sweep, so moving along
-the sweep keeps the items.
+single one, and `feature` for the one that colours it; `view` where there is more than one ('denoised', 'rebuilt',
+'map'), of a denoiser also `noise` and `against` (see `presentation.denoising`). The sample is the same for every SAE of
+a sweep, so moving along the sweep keeps the items.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from saescope.dashboard import panels, theme
 from saescope.dashboard.components.pictures import Sprite, colour_sprite, signed_sprite, value_sprite
 from saescope.dashboard.components.reconstruction_rows import Builder, Row, Title, reconstruction_rows
 from saescope.dashboard.formats import plain
-from saescope.dashboard.presentation import atoms, codes, denoising, sources
+from saescope.dashboard.presentation import atoms, codes, denoising, latents, sources
 from saescope.dashboard.presentation.choice import presenter
 from saescope.dashboard.presentation.labels import labels
 from saescope.dashboard.presentation.metadata import metadata_lines
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from saescope.store import Entry, FeatureStore
     from saescope.store.read.reader import Sweep
 
-VIEWS = {"denoised": "corrupted and denoised", "rebuilt": "rebuilt from clean items"}
+VIEWS = {"denoised": "corrupted and denoised", "rebuilt": "item by item", "map": "map of the code"}
 ROWS = 8
 N_BUILDERS = 12
 SMALLEST_SHARE = 0.001
@@ -64,10 +64,15 @@ def render(store: FeatureStore) -> None:
     chosen = _chosen_item()
     if presenter(entry).by_position:
         _by_position(store, entry, chosen, sample)
-    elif chosen is None and entry.noise_levels() and _view() == "denoised":
-        denoising.show(entry)
-    elif chosen is not None:
+        return
+    if chosen is not None:
         _single(store, entry, chosen, sample)
+        return
+    view = _view(entry)
+    if view == "denoised":
+        denoising.show(entry)
+    elif view == "map":
+        latents.show(entry)
     elif not sample:
         panels.empty(
             "This entry keeps no codes of single items, so there is nothing to rebuild.", "Build it again to add them."
@@ -76,9 +81,13 @@ def render(store: FeatureStore) -> None:
         _page(store, entry, sample)
 
 
-def _view() -> str:
-    """What a denoiser's page shows."""
-    return controls.choice("View", "view", VIEWS, style="segmented", also_clear=("page",), show_label=False)
+def _view(entry: Entry) -> str:
+    """What the page shows of all items, where there is a choice: what a denoiser makes of them, a narrow code's map."""
+    kept = {"denoised": bool(entry.noise_levels()), "rebuilt": True, "map": entry.has_table("latent_map")}
+    views = {name: title for name, title in VIEWS.items() if kept[name]}
+    if len(views) == 1:
+        return "rebuilt"
+    return controls.choice("View", "view", views, style="segmented", also_clear=("page",), show_label=False)
 
 
 def _chosen_item() -> int | None:

@@ -276,6 +276,18 @@ def _reconstructions(tables: Mapping[str, pa.Table], manifest: Manifest) -> Prob
         yield from columns.broken_rows(lengths != size, f"reconstruction has not the {size} values of input_shape")
 
 
+def _latent_map(tables: Mapping[str, pa.Table], manifest: Manifest) -> Problems:
+    t = tables["latent_map"]
+    lengths, flat = columns.lists(t, "values")
+    yield from columns.broken_rows(
+        lengths != manifest.n_features, f"values has not the {manifest.n_features} of the code"
+    )
+    if not np.isfinite(flat).all():
+        yield "values are not finite"
+    yield from _places(columns.values(t, "position").astype(np.int64), manifest)
+    yield from _known_items(tables, "latent_map")
+
+
 def _metrics(tables: Mapping[str, pa.Table], manifest: Manifest) -> Problems:
     rows = {row["name"]: row["value"] for row in tables["metrics"].to_pylist()}
     for name in sorted(rows.keys() | manifest.metrics.keys()):
@@ -294,6 +306,7 @@ _CHECKS: dict[str, Callable[[Mapping[str, pa.Table], Manifest], Problems]] = {
     "effects": effect_consistency.effects,
     "coactivations": _pairs("coactivations", "other_id", "jaccard"),
     "item_codes": _item_codes,
+    "latent_map": _latent_map,
     "reconstructions": _reconstructions,
     "denoising": denoising_consistency.items,
     "denoising_metrics": denoising_consistency.means,

@@ -22,6 +22,10 @@ EFFECT_KINDS = ("item", "jacobian", "mean")
 """What `kind` of table `effects` may be, in the order of its rows."""
 
 
+MAPPED_WIDTHS = (2, 3)
+"""Widths of codes that are drawn as they are: their entries have the table `latent_map`."""
+
+
 @dataclass(frozen=True)
 class Column:
     """One column: `nullable` says whether a null can occur, `doc` what a value means (with its unit)."""
@@ -184,6 +188,15 @@ TABLES: dict[str, Table] = {
                 Column("position", _i32, "position inside the item"),
                 Column("feature_ids", pa.list_(_i32), "firing features, strongest first"),
                 Column("activations", pa.list_(_f32), "their activations"),
+            ),
+            ("item_id", "position"),
+        ),
+        Table(
+            "latent_map",
+            (
+                Column("item_id", _i64, "the item"),
+                Column("position", _i32, "position inside the item"),
+                Column("values", pa.list_(_f32), "the whole code, one activation per feature"),
             ),
             ("item_id", "position"),
         ),

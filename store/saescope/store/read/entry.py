@@ -73,6 +73,7 @@ class Entry:
         self.item = items.item
         self.sample_item_ids = items.sample_item_ids
         self.item_codes = items.item_codes
+        self.latent_map = items.latent_map
         self.reconstruction = items.reconstruction
 
         denoising = DenoisingReader(connection)

@@ -53,6 +53,15 @@ class ItemReader:
         )
         return [ItemCode(*row) for row in rows]
 
+    def latent_map(self) -> pa.Table | None:
+        """Table `latent_map` with the items' labels as column `label`, or None where codes are wider than 3 units."""
+        if not self._connection.has_table("latent_map"):
+            return None
+        return self._connection.sql(
+            "SELECT m.item_id, position, values, label FROM latent_map m JOIN items i ON i.item_id = m.item_id "
+            "ORDER BY m.item_id, position"
+        )
+
     def reconstruction(self, item_ids: Sequence[int] | npt.NDArray[np.integer]) -> pa.Table:
         """Rows of table `reconstructions` in the order of `item_ids`; ids outside the sample are left out."""
         if not self._connection.has_table("reconstructions"):

@@ -9,7 +9,18 @@ import pytest
 from saescope.store import FeatureStore, numbers
 from tests.dashboard.pages import components, run_page, tables, texts
 
-PAGES = ("library", "sparsity", "family", "features", "feature", "atoms", "probe", "health", "reconstructions")
+PAGES = (
+    "library",
+    "sparsity",
+    "family",
+    "features",
+    "feature",
+    "atoms",
+    "probe",
+    "health",
+    "reconstructions",
+    "generated",
+)
 
 
 @pytest.mark.parametrize("page", PAGES)

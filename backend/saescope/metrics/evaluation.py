@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from saescope.metrics.latents import LatentStatistics
 from saescope.metrics.registry import Over, metric
 from saescope.sources.protocol import Source
 from saescope.sources.split import held_out_items
@@ -32,6 +33,8 @@ class Evaluation:
     """Whether the metric positions themselves were trained on (the data is the same and nothing was held out)."""
     n_predictions: int = 0
     """Predictions behind cross-entropy and KL; 0 where they were not measured."""
+    latents: LatentStatistics | None = None
+    """What a variational autoencoder's posterior says."""
 
     def positions_of(self, name: str) -> int:
         """Number of positions that a metric was computed over."""

@@ -108,7 +108,10 @@ class _Build:
             result, evaluation = self._run_pass(sae, folder, writer.state_path("cross-entropy.json"))
             denoised = self._denoised(sae)
             shown = None if denoised is None else denoised.items
-            PassTables(sae, self.source, self.about, self.options, result, folder, writer, self.progress).write(shown)
+            tables = PassTables(
+                sae, self.source, self.about, self.options, result, folder, writer, self.progress, evaluation.latents
+            )
+            tables.write(shown)
             if denoised is not None and not writer.has("denoising"):
                 writer.write_table("denoising", denoised.item_table(self.progress))
             if denoised is not None and not writer.has("denoising_metrics"):

@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from saescope.autoencoders.protocol import Autoencoder
+from saescope.autoencoders.variational.module import VariationalAutoencoder
+from saescope.metrics.latents import LatentStatistics
 from saescope.precompute.kernels.records import Postings
 from saescope.precompute.one_pass.run import PassFolder, PassResult
 from saescope.precompute.one_pass.spill import Spill
@@ -27,6 +29,7 @@ from saescope.precompute.tables.item_samples import (
     sample_items,
 )
 from saescope.precompute.tables.labels import label_features
+from saescope.precompute.tables.latents import generated, latent_table
 from saescope.precompute.tables.logit_effects import can_reach_logits, logit_effects, top_logits
 from saescope.precompute.tables.neighbours import neighbours
 from saescope.precompute.tables.tokens import count_tokens, top_tokens
@@ -49,6 +52,7 @@ class PassTables:
     folder: PassFolder
     writer: EntryWriter
     progress: Progress
+    latents: LatentStatistics | None = None
 
     @cached_property
     def spill(self) -> Spill:
@@ -84,6 +88,18 @@ class PassTables:
             write("latent_map", latent_map(mapped, self.spill, self.sae.n_features))
         if not has("reconstructions") and isinstance(self.about, PixelDescription):
             write("reconstructions", reconstructions(self.sae, self.source, sampled))
+        if self.latents is not None:
+            self._write_latents(self.latents, sampled)
+
+    def _write_latents(self, latents: LatentStatistics, sampled: Int64[np.ndarray, " item"]) -> None:
+        """What units of a variational autoencoder tell, and pictures of codes that it was not given."""
+        if not self.writer.has("latents"):
+            self.writer.write_table("latents", latent_table(latents))
+        if not self.writer.has("generated") and isinstance(self.about, PixelDescription):
+            assert isinstance(self.sae, VariationalAutoencoder)
+            mean = self.result.state.sums.total / self.result.n_positions
+            seed = self.options.seed
+            self.writer.write_table("generated", generated(self.sae, self.source, sampled, mean, latents.kl, seed))
 
     def _write_items(self, items: Int64[np.ndarray, " item"]) -> None:
         if not self.writer.has("items"):

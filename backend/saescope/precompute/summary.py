@@ -10,10 +10,12 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from saescope.autoencoders.protocol import Autoencoder
+from saescope.autoencoders.variational.module import VariationalAutoencoder
 from saescope.metrics.cross_entropy import CrossEntropy, cross_entropy
 from saescope.metrics.evaluation import Evaluation
 from saescope.metrics.feature_counts import feature_counts
 from saescope.precompute import kernels
+from saescope.precompute.latent_pass import latent_statistics
 from saescope.precompute.one_pass.blocks import Encoder, block_rows
 from saescope.precompute.one_pass.decoding import Decoder
 from saescope.precompute.one_pass.run import PassResult
@@ -41,7 +43,7 @@ def evaluation_of(
     """The metrics that a pass with decoding came to, over the items `chosen` (None: all).
 
     Where the source is texts through a causal language model, cross-entropy is measured on `n_ce_positions`; `saved`
-    holds its sums, so that a cut run goes on.
+    holds its sums, so that a cut run goes on. A variational autoencoder takes one more pass.
     """
     assert result.sums is not None
     n_firing = result.state.n_firing
@@ -49,7 +51,11 @@ def evaluation_of(
     ce = CrossEntropy()
     if result.sums.n:
         ce = _cross_entropy(sae, source, result.sums.mean, chosen, n_ce_positions, saved, progress)
-    return Evaluation(metrics | ce.metrics(), result.sums.n, result.n_positions, trained_on, ce.n)
+    latents = None
+    if isinstance(sae, VariationalAutoencoder) and result.sums.n:
+        latents = latent_statistics(sae, source, chosen, progress)
+        metrics |= latents.metrics()
+    return Evaluation(metrics | ce.metrics(), result.sums.n, result.n_positions, trained_on, ce.n, latents)
 
 
 def _cross_entropy(

@@ -14,7 +14,7 @@ from torch import Tensor
 from saescope.autoencoders.linear import LinearAutoencoder
 from saescope.autoencoders.objectives.linear import LinearObjective
 from saescope.autoencoders.objectives.processes import ALONE, Processes
-from saescope.autoencoders.objectives.protocol import StepInputs, StepLoss, step_generator
+from saescope.autoencoders.objectives.protocol import OF_CORRUPTION, StepInputs, StepLoss, step_generator
 from saescope.denoising.corruption import Corruption
 from saescope.store.errors import OptionError
 from saescope.training.adam import Adam
@@ -160,7 +160,7 @@ class Run:
         corruption. Draws follow from the run's seed and the step."""
         if self.corruption is None:
             return batch
-        generator = step_generator(self.settings, step, batch.x.device, self.processes.rank)
+        generator = step_generator(self.settings, step, batch.x.device, self.processes.rank, OF_CORRUPTION)
         transform = self.data.transform
         noisy, levels = self.corruption.draw(transform.invert(batch.x), generator)
         x = transform.apply(noisy)

@@ -71,7 +71,7 @@ class SweepPlan:
         setting, or one that takes no number."""
         settings: Any = settings_of(self.training["architecture"])
         if not self.vary:
-            own = settings.sparsity[0] if settings.sparsity else "n_features"
+            own = settings.sparsity[0] if settings.sparsity else settings.swept
             return "target_l0" if self.by_target else own
         if not numeric(settings, self.vary):
             names = [name for name in (*value_types(RunSettings), *value_types(settings)) if numeric(settings, name)]

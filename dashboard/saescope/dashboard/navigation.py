@@ -38,6 +38,7 @@ PAGES: tuple[PageSpec, ...] = (
     PageSpec("feature", "Feature", "One feature: numbers, histogram, examples, neighbours, labels"),
     PageSpec("atoms", "Atoms", "Decoder atoms as a grid of pictures; effects where the decoder is not linear"),
     PageSpec("reconstructions", "Reconstructions", "Input, reconstruction and residual; codes by position"),
+    PageSpec("generated", "Samples and traversals", "Pictures of codes that no item has, of variational autoencoders"),
     PageSpec("probe", "Probe", "Your own text or picture: which features fire, and where"),
     PageSpec("health", "Health", "Dead, dense and near-duplicate features; training curves"),
 )

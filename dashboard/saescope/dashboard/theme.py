@@ -51,6 +51,7 @@ _FAMILY: dict[str, tuple[str, str, str]] = {
     "convolutional": ("#3b6d3a", "#86c584", "triangle-left"),
     "undercomplete": ("#3c6e00", "#8fc64a", "diamond-tall"),
     "contractive": ("#7d3c98", "#c18ad9", "hexagram"),
+    "variational": ("#5b5bd6", "#9c9cf5", "triangle-right"),
     "tanhrelu": ("#4f7a00", "#a7cf4b", "hourglass"),
     "pca": ("#5c6570", "#9aa3ad", "octagon"),
     "omp": ("#1b7837", "#6cc080", "star-diamond"),

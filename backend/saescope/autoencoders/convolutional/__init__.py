@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Never, Self
 from msgspec import Meta
 
 from saescope.autoencoders.registry import Architecture
+from saescope.autoencoders.settings.defaults import default_rate, steps_of
 from saescope.autoencoders.settings.layered import HiddenActivation, ReconstructionLoss
 from saescope.autoencoders.settings.run import BY_SIZE, Count, DataSize, RunSettings
 from saescope.options import OPEN, Open, filled, flag
@@ -21,6 +22,8 @@ SMALLEST = 8
 """Least height and width of an image. By default there are stages until neither is above it, one at least."""
 FIRST, WIDEST = 32, 256
 """Width of the default's first stage and of its widest; each stage is twice as wide as the one before."""
+RATE = 2.0
+"""Learning rate over that of the linear architectures: layers that are normalised over the batch stand more."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ class ConvolutionalSettings(HiddenActivation[Open], ReconstructionLoss[Open]):
                     "use --output linear, or scale the data to [0, 1]",
                 )
             run = filled(run, input_transform="none")
-        return filled(run, bias_rate=1.0), own
+        rate = RATE * default_rate(size.d_in, run.n_features, steps_of(run, size))
+        return filled(run, bias_rate=1.0, lr=rate), own
 
     def with_late_defaults(self, run: RunSettings[Never]) -> Self:
         if run.batch_size < 2:

@@ -153,10 +153,16 @@ class Objective(ABC, Generic[Model, Own]):
         return None
 
 
-def step_generator(run: RunSettings[Never], step: int, device: torch.device, rank: int = 0) -> torch.Generator:
-    """For draws of one step's loss: a function of the run's seed and the step, so that a resumed run repeats them.
-    `rank` is the process's."""
-    mixed = np.random.SeedSequence([run.seed, 2, step, rank]).generate_state(1, np.uint64)[0]
+OF_LOSS, OF_CORRUPTION = 2, 3
+"""What draws of a step are for: one kind tells nothing of another."""
+
+
+def step_generator(
+    run: RunSettings[Never], step: int, device: torch.device, rank: int = 0, purpose: int = OF_LOSS
+) -> torch.Generator:
+    """For draws of one step: a function of the run's seed and the step, so that a resumed run repeats them. `rank` is
+    the process's."""
+    mixed = np.random.SeedSequence([run.seed, purpose, step, rank]).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(mixed >> 1))
 
 

@@ -20,7 +20,9 @@ class ArchitectureSettings(Generic[Open]):
 
     sparsity: ClassVar[tuple[str, ...]] = ()
     """Fields that decide how sparse a code is, of which a run has one; the first is the one that a sweep varies. None
-    where nothing makes the code sparse: a sweep then varies the width, and there is no target L0."""
+    where nothing makes the code sparse: a sweep then varies `swept`, and there is no target L0."""
+    swept: ClassVar[str] = "n_features"
+    """Setting that a sweep varies where no field decides how sparse a code is."""
     keeps_k: ClassVar[bool] = False
     """Whether a target L0 is this architecture's k, and so a whole number."""
 

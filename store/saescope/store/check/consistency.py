@@ -13,7 +13,13 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from saescope.store.check import columns, denoising_consistency, effect_consistency, token_consistency
+from saescope.store.check import (
+    columns,
+    denoising_consistency,
+    effect_consistency,
+    latent_consistency,
+    token_consistency,
+)
 from saescope.store.check.columns import Array, Problems
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.schema import TABLES
@@ -304,6 +310,8 @@ _CHECKS: dict[str, Callable[[Mapping[str, pa.Table], Manifest], Problems]] = {
     "top_tokens": token_consistency.top_tokens,
     "neighbours": _pairs("neighbours", "neighbour_id", "cosine"),
     "effects": effect_consistency.effects,
+    "latents": latent_consistency.latents,
+    "generated": latent_consistency.generated,
     "coactivations": _pairs("coactivations", "other_id", "jaccard"),
     "item_codes": _item_codes,
     "latent_map": _latent_map,

@@ -20,6 +20,8 @@ TABLES_VERSION = 2
 
 EFFECT_KINDS = ("item", "jacobian", "mean")
 """What `kind` of table `effects` may be, in the order of its rows."""
+GENERATED_KINDS = ("interpolation", "sample", "traversal_item", "traversal_mean")
+"""What `kind` of table `generated` may be, in the order of its rows."""
 
 
 MAPPED_WIDTHS = (2, 3)
@@ -169,6 +171,30 @@ TABLES: dict[str, Table] = {
                 Column("values", pa.list_(_f32), "change of the output, raw units; the Jacobian's per unit activation"),
             ),
             ("feature_id", "kind"),
+        ),
+        Table(
+            "latents",
+            (
+                Column("feature_id", _i32, "the feature, a unit of a variational autoencoder's code"),
+                Column("kl", _f64, "mean over evaluated positions of KL(q(z_j|x) || N(0, 1)), nats"),
+                Column("variance_of_mean", _f64, "variance over evaluated positions of the mean of q(z_j|x)"),
+                Column("is_used", pa.bool_(), "kl > 0.01 nats"),
+            ),
+            ("feature_id",),
+        ),
+        Table(
+            "generated",
+            (
+                Column("kind", pa.string(), "'interpolation', 'sample', 'traversal_item' or 'traversal_mean'"),
+                Column("series", _i32, "which one of its kind; of traversals 0 = the unit with the largest KL"),
+                Column("step", _i16, "place inside the series, from 0"),
+                Column("feature_id", _i32, "traversals: the unit that moves; else null", True),
+                Column("item_id", _i64, "the item whose code it begins with; null for samples and the mean code", True),
+                Column("other_item_id", _i64, "interpolations: the item whose code it ends with; else null", True),
+                Column("coordinate", _f64, "traversals: value of the unit; interpolations: share of the other", True),
+                Column("values", pa.list_(_f32), "what the code decodes to, raw units, as the source's activations"),
+            ),
+            ("kind", "series", "step"),
         ),
         Table(
             "coactivations",

@@ -14,6 +14,7 @@ from saescope.store.numbers import significant
 from saescope.store.read.connection import Connection
 from saescope.store.read.denoising import DenoisingReader
 from saescope.store.read.features import FeatureReader
+from saescope.store.read.generated import GeneratedReader
 from saescope.store.read.index import IndexPool
 from saescope.store.read.items import ItemReader
 from saescope.store.read.notes import FeatureNotes
@@ -81,6 +82,10 @@ class Entry:
         self.denoised_item_ids = denoising.denoised_item_ids
         self.noise_levels = denoising.noise_levels
         self.denoising_metrics = denoising.denoising_metrics
+
+        generated = GeneratedReader(connection)
+        self.latents = generated.latents
+        self.generated = generated.generated
 
         self._weights = WeightReader(connection)
         self.atoms = self._weights.atoms

@@ -1,0 +1,159 @@
+"""Samples and traversals: what a variational autoencoder makes of codes that no item has.
+
+Draws from the prior, the picture as one unit moves and the others stay, and the way from one item to another. Address:
+`sae`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from saescope.dashboard import panels
+from saescope.dashboard.components.picture_matrix import (
+    Heading,
+    MatrixCell,
+    MatrixRow,
+    Picture,
+    Sheet,
+    picture_matrix,
+)
+from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
+from saescope.dashboard.components.pictures import value_sprite
+from saescope.dashboard.formats import plain
+from saescope.dashboard.presentation import sources
+from saescope.dashboard.presentation.rebuilding import rebuild
+from saescope.dashboard.state import links
+from saescope.store.format.source import PatchDescription, PixelDescription
+from saescope.store.numbers import count, significant
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from saescope.store import Entry, FeatureStore
+
+SIDE = 48
+SAMPLE_SIDE = 56
+
+
+def render(store: FeatureStore) -> None:
+    """Draw the page. Raises `UnknownEntry`."""
+    entry = links.current_entry(store)
+    st.title("Samples and traversals")
+    st.caption(plain(sources.entry_line(entry)))
+    if not entry.has_table("generated"):
+        panels.empty(
+            "Only variational autoencoders of images have a prior to draw pictures from.",
+            "Train one: saescope train --arch variational",
+        )
+        return
+    _numbers(entry)
+    _samples(entry)
+    _traversals(entry)
+    _interpolations(entry)
+
+
+def _numbers(entry: Entry) -> None:
+    metrics = entry.metrics
+    used, elbo = metrics.get("n_used"), metrics.get("elbo")
+    words = (
+        [] if used is None else [f"{count(int(used))} of {count(entry.n_features)} units are used (KL above 0.01 nats)"]
+    )
+    if elbo is not None:
+        words.append(f"ELBO {significant(elbo)} nats per position")
+    st.caption(plain(" · ".join(words)))
+
+
+def _samples(entry: Entry) -> None:
+    st.subheader("Samples")
+    st.caption("decode(z) with z drawn from the prior N(0, I)")
+    table = entry.generated("sample")
+    sheet = _sheet(entry, table, SAMPLE_SIDE)
+    tiles = [Tile(None, f"draw {i + 1}") for i in range(table.num_rows)]
+    picture_tiles(tiles, sheet.sprite, key="_samples", label="Draws from the prior", scale=sheet.scale)
+
+
+def _traversals(entry: Entry) -> None:
+    st.subheader("Traversals")
+    st.caption(
+        "One unit takes seven values from -3 to 3 (the prior's standard deviation is 1), the others stay. Units "
+        "with the largest KL come first."
+    )
+    latents = entry.latents()
+    kl = {} if latents is None else dict(zip(latents["feature_id"].to_pylist(), latents["kl"].to_pylist(), strict=True))
+    tables = {kind: entry.generated(kind) for kind in ("traversal_mean", "traversal_item")}
+    tables = {kind: table for kind, table in tables.items() if table.num_rows}
+    columns = [Heading("unit", help="and its mean KL from the prior: how much of an input it tells")]
+    for table in tables.values():
+        item = table["item_id"][0].as_py()
+        columns.append(Heading("at the mean code" if item is None else f"at the code of item {count(item)}"))
+    rows = []
+    first = next(iter(tables.values()))
+    for series, unit in dict(zip(first["series"].to_pylist(), first["feature_id"].to_pylist(), strict=True)).items():
+        cells = [_series(kind, table, series, f"#{unit}") for kind, table in tables.items()]
+        lines = [f"KL {significant(kl.get(unit))} nats"]
+        rows.append(
+            MatrixRow(Heading(f"#{unit}", lines, href=links.href("feature", sae=entry.sae_id, feature=unit)), cells)
+        )
+    sheets = {kind: _sheet(entry, table, SIDE) for kind, table in tables.items()}
+    picture_matrix(columns, rows, sheets, key="_traversals", label="Pictures as one unit moves")
+
+
+def _interpolations(entry: Entry) -> None:
+    table = entry.generated("interpolation")
+    if not table.num_rows:
+        return
+    st.subheader("Interpolations")
+    st.caption("decode((1 - t) f + t g) for nine t from 0 to 1; f and g are the codes of two items")
+    ends = list(
+        dict.fromkeys(zip(*(table[name].to_pylist() for name in ("series", "item_id", "other_item_id")), strict=True))
+    )
+    shown = {r.item_id: r.original for r in rebuild(entry, sorted({i for _, *pair in ends for i in pair}))}
+    originals = [shown.get(i) for _, *pair in ends for i in pair]
+    whole = all(picture is not None for picture in originals) and not isinstance(entry.source, PatchDescription)
+    sheets = {"interpolation": _sheet(entry, table, SIDE)}
+    if whole:
+        low, high = _range(entry)
+        stacked = np.stack([picture for picture in originals if picture is not None])
+        sheets["items"] = Sheet(value_sprite(stacked, low, high), sheets["interpolation"].scale)
+    columns = [Heading("from and to"), *([Heading("input")] if whole else []), Heading("on the way")]
+    columns += [Heading("input")] if whole else []
+    rows = []
+    for at, (series, first, last) in enumerate(ends):
+        inputs = [
+            [MatrixCell([Picture("items", 2 * at + end, f"item {count(item)}")])] if whole else []
+            for end, item in enumerate((first, last))
+        ]
+        cells = [*inputs[0], _series("interpolation", table, series, "t ="), *inputs[1]]
+        rows.append(MatrixRow(Heading(f"{count(first)} to {count(last)}"), cells))
+    picture_matrix(columns, rows, sheets, key="_interpolations", label="Pictures on the way from one item to another")
+
+
+def _series(kind: str, table: pa.Table, series: int, word: str) -> MatrixCell:
+    """The pictures of one series side by side, its rows being those of the kind's sheet."""
+    own = np.flatnonzero(table["series"].to_numpy() == series)
+    at = table["coordinate"].to_numpy()
+    return MatrixCell([Picture(kind, int(i), f"{word} {significant(float(at[i]))}") for i in own])
+
+
+def _sheet(entry: Entry, table: pa.Table, side: int) -> Sheet:
+    """All pictures of a table as one sprite."""
+    shape = _shape(entry)
+    values = np.array(table["values"].to_pylist(), np.float32).reshape(-1, *shape)
+    return Sheet(value_sprite(values, *_range(entry)), max(1, round(side / max(shape[:2]))))
+
+
+def _shape(entry: Entry) -> tuple[int, int, int]:
+    source = entry.source
+    assert isinstance(source, PixelDescription)
+    height, width, channels = source.input_shape
+    return (source.patch, source.patch, channels) if isinstance(source, PatchDescription) else (height, width, channels)
+
+
+def _range(entry: Entry) -> tuple[float, float]:
+    source: Any = entry.source
+    low, high = source.value_range
+    return (low, high) if math.isfinite(low) and high > low else (0.0, 1.0)

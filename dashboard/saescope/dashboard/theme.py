@@ -56,10 +56,10 @@ _FAMILY: dict[str, tuple[str, str, str]] = {
     "pca": ("#5c6570", "#9aa3ad", "octagon"),
     "omp": ("#1b7837", "#6cc080", "star-diamond"),
     "lars": ("#4d8a00", "#b6df8a", "star-square"),
-    "nmf": ("#c51b7d", "#f19fcb", "hexagram"),
-    "ica": ("#8256b8", "#c4a9ec", "diamond-tall"),
+    "nmf": ("#c51b7d", "#f19fcb", "triangle-ne"),
+    "ica": ("#8256b8", "#c4a9ec", "triangle-se"),
     "kmeans": ("#b35806", "#f1b36b", "diamond-wide"),
-    "random": ("#8b6d52", "#c9b199", "triangle-left"),
+    "random": ("#8b6d52", "#c9b199", "triangle-sw"),
     "neurons": ("#3b4cc0", "#93a6ff", "triangle-right"),
 }
 _OTHERS = (("#8c510a", "#c98d4e", "bowtie"), ("#2f6f73", "#6fb6ba", "star-triangle-up"))

@@ -9,4 +9,5 @@ ARCHITECTURE = Architecture(
     settings=None,
     config_at=f"{__name__}.config:IcaConfig",
     module_at="saescope.autoencoders.abstopk.module:AbstopkAutoencoder",
+    constraint="codes are as independent as can be: f = W (x - m), W maximising non-Gaussianity",
 )

@@ -9,4 +9,5 @@ ARCHITECTURE = Architecture(
     settings=None,
     config_at=f"{__name__}.module:LarsConfig",
     module_at=f"{__name__}.module:LarsDictionary",
+    constraint="atoms are taken by the path of an L1 penalty, k steps of it: min ||x - f D||^2 + l1 sum_j |f_j|",
 )

@@ -9,4 +9,5 @@ ARCHITECTURE = Architecture(
     settings=None,
     config_at=f"{__name__}.config:NeuronsConfig",
     module_at="saescope.autoencoders.abstopk.module:AbstopkAutoencoder",
+    constraint="features are the coordinates themselves, at most k of them: f_j = x_j - m_j, ||f||_0 <= k",
 )

@@ -9,4 +9,5 @@ ARCHITECTURE = Architecture(
     settings=None,
     config_at=f"{__name__}.module:NmfConfig",
     module_at=f"{__name__}.module:NmfDictionary",
+    constraint="nothing is subtracted: f_j >= 0, D_ij >= 0",
 )

@@ -9,4 +9,5 @@ ARCHITECTURE = Architecture(
     settings=None,
     config_at=f"{__name__}.module:OmpConfig",
     module_at=f"{__name__}.module:OmpDictionary",
+    constraint="at most k atoms are used, taken one by one with least squares: ||f||_0 <= k",
 )

@@ -9,4 +9,5 @@ ARCHITECTURE = Architecture(
     settings=None,
     config_at=f"{__name__}.config:PcaConfig",
     module_at="saescope.autoencoders.abstopk.module:AbstopkAutoencoder",
+    constraint="codes are coordinates along k orthonormal directions of largest variance: f = V (x - m), V V^T = I",
 )

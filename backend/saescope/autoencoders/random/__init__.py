@@ -9,4 +9,5 @@ ARCHITECTURE = Architecture(
     settings=None,
     config_at=f"{__name__}.module:RandomConfig",
     module_at=f"{__name__}.module:RandomDictionary",
+    constraint="nothing was learned, and at most k directions are used: ||f||_0 <= k",
 )

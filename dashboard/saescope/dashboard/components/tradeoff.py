@@ -143,6 +143,7 @@ def figure(
     x: Metric,
     y: Metric,
     picked: Collection[str] = (),
+    height: int = HEIGHT,
 ) -> charts.Figure:
     """The chart. Each point carries its `sae_id` as customdata; baselines carry none."""
     points = [point for curve in curves for point in curve.points]
@@ -163,8 +164,8 @@ def figure(
         traces,
         charts.Axis(f"{x.title}, log scale", log=True, range=x_limits, percent=x.name == "fraction_active"),
         charts.Axis(f"{y.title}, log scale", log=True, range=y_limits),
-        height=HEIGHT,
+        height=height,
         legend=len(front) > 1,
-        annotations=end_labels(ends, x_limits, y_limits, HEIGHT - AROUND, lines),
+        annotations=end_labels(ends, x_limits, y_limits, height - AROUND, lines),
         margin={"l": 8, "r": 20 + min(150, 6.5 * max(len(end.title) for end in ends)), "t": 12, "b": 8, "pad": 0},
     )

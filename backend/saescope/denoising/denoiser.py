@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from skimage.restoration import estimate_sigma
 
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.autoencoders.settings.corruption import CorruptionSettings
@@ -125,6 +124,8 @@ def corruption_of(recorded: Mapping[str, Any]) -> CorruptionSettings:
 
 def _sigma(picture: Picture) -> float:
     """Mean over the channels; 0 for one without any detail, of which scikit-image makes NaN."""
+    from skimage.restoration import estimate_sigma  # a large package, which most users of this module do without
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         found = [estimate_sigma(channel) for channel in np.moveaxis(picture, -1, 0)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,6 @@ from jaxtyping import Bool, Int64
 
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.autoencoders.settings.corruption import FRACTIONS, CorruptionSettings
-from saescope.denoising.classical import ClassicalDenoiser, choose
 from saescope.denoising.denoiser import Denoiser
 from saescope.denoising.quality import Pictures, psnr, ssim
 from saescope.metrics.evaluation import metric_items
@@ -27,6 +26,9 @@ from saescope.sources.protocol import ActivationTable, Source
 from saescope.sources.split import held_out_items
 from saescope.store.format.schema import schema_of
 from saescope.store.format.source import PatchDescription, PixelDescription
+
+if TYPE_CHECKING:
+    from saescope.denoising.classical import ClassicalDenoiser
 
 MOST_ITEMS, MOST_MEASURED, MOST_CHOSEN_ON = 16, 1_000, 200
 """Items kept, items measured, training items that classical denoisers are chosen on."""
@@ -66,6 +68,8 @@ class ClassicalReference:
 
     def chosen(self, model: Denoiser, level: float) -> list[ClassicalDenoiser]:
         """The classical denoisers of that corruption at that level."""
+        from saescope.denoising.classical import choose  # scikit-image, which builds of other models do without
+
         settings = model.settings
         key = (settings.corruption, settings.noise_range, settings.noise_patch, model.value_range, level)
         if key not in self._chosen:

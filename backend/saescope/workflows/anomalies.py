@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 import torch
@@ -30,7 +31,8 @@ from saescope.checkpoints import load_checkpoint
 from saescope.checkpoints.formats import native
 from saescope.precompute.one_pass.run import check_source
 from saescope.progress import SILENT, Progress
-from saescope.sources import DataOptions, Source, has_splits, held_out_items, open_source
+from saescope.sources import DataOptions, Source, has_splits, held_out, held_out_items, open_source
+from saescope.sources.labels import chosen_items
 from saescope.store import atomic
 from saescope.store.errors import CheckpointError, DataError, OptionError
 from saescope.store.format.anomaly_tables import ReportManifest
@@ -78,8 +80,8 @@ def fit_anomalies(
     check_fit_split(opened.describe(), divided)
     check_source(loaded.sae, opened)
     found = sides(opened, labels_of(options.normal, "normal"), labels_of(options.anomaly, "anomaly"), fitting=True)
-    kept = None if divided else held_out_items(opened, HELD_OUT_SEED, HELD_OUT_FRACTION)
     training = _training(checkpoint)
+    kept = None if divided else kept_from_training(opened, found.labels, training)
     trained_hash, held_out = trained_on(training)
     _tell_sides(found, opened, trained_hash, note)
     detector = fit_detector(
@@ -105,6 +107,28 @@ def fit_anomalies(
     )
     detector.save(folder)
     return detector
+
+
+def kept_from_training(source: Source, labels: pa.Array, training: dict[str, Any]) -> np.ndarray:
+    """True at the items of data without splits that the training of an autoencoder held out, and that a fit leaves to
+    reports.
+
+    Where it was trained on some labels of this very data, its tenth is one of those items; of the others there is a
+    tenth too.
+    """
+    kept = held_out_items(source, HELD_OUT_SEED, HELD_OUT_FRACTION)
+    recorded = training.get("source") or {}
+    choice = {name: recorded.get(name) for name in ("only_labels", "without_labels")}
+    if not any(choice.values()) or recorded.get("path") != source.describe().path:
+        return kept
+    known = set(pc.unique(labels).drop_null().to_pylist())
+    named = {word for words in choice.values() if words for word in words.split(",")}
+    if not named <= known:  # the data is without those labels already
+        return kept
+    chosen = chosen_items(labels, str(recorded["path"]), **choice)
+    if len(chosen) == recorded.get("n_items"):
+        kept[chosen] = held_out(len(chosen), HELD_OUT_SEED, HELD_OUT_FRACTION)
+    return kept
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ PAGES: tuple[PageSpec, ...] = (
     PageSpec("library", "Library", "Every SAE of this store", per_sae=False),
     PageSpec("sparsity", "Sparsity vs. reconstruction", "The curve of each sweep, with baselines", per_sae=False),
     PageSpec("family", "Family", "The same items and units through each member, with its constraint", per_sae=False),
+    PageSpec("anomalies", "Anomalies", "Scores, thresholds, ROC, the most anomalous items", per_sae=False),
     PageSpec("features", "Features", "All features of one SAE as a table and a scatter plot"),
     PageSpec("feature", "Feature", "One feature: numbers, histogram, examples, neighbours, labels"),
     PageSpec("atoms", "Atoms", "Decoder atoms as a grid of pictures; effects where the decoder is not linear"),

@@ -47,7 +47,7 @@ def load_images(data: ImageData, split: Split | None, options: ImageOptions, pro
     images = data.load(split, progress)
     if not options.chooses:
         return images
-    items = chosen_items(images.labels, options, options.path)
+    items = chosen_items(images.labels, options.path, **options.choice)
     progress.tell(f"{options.path}: {len(items):,} of {images.stack.n_items:,} images are read, by their label")
     return images.taken(items)
 

@@ -195,7 +195,7 @@ def _chosen(
     if not options.chooses:
         return rows
     labels = None if label_column is None else _as_labels(parts.table[label_column].take(pa.array(rows)))
-    return rows[chosen_items(labels, options, options.path)]
+    return rows[chosen_items(labels, options.path, **options.choice)]
 
 
 def _taken(table: pa.Table, rows: Int64[np.ndarray, " row"]) -> pa.Table:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 N_COLUMNS = 6
 """Columns beside an example."""
-N_BARS = 12
+N_BARS = 8
 """Dimensions of an atom that are listed."""
 _RESERVED = frozenset({"item_id", "token_ids", "tokens", "image", "label"})
 

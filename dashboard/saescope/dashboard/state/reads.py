@@ -16,6 +16,7 @@ import streamlit as st
 
 from saescope.store import Entry, FeatureStore
 from saescope.store.errors import StoreError
+from saescope.store.read.anomalies import AnomalyReport
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -104,3 +105,39 @@ def near_duplicates(entry: Entry, min_cosine: float, limit: int) -> list[tuple[i
 def n_near_duplicates(entry: Entry, min_cosine: float) -> int:
     """How many such pairs there are."""
     return entry.n_near_duplicates(min_cosine)
+
+
+def _report_folder(report: AnomalyReport) -> str:
+    return str(report.paths.root)
+
+
+def _per_report(max_entries: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Cache a read by its arguments, an anomaly report among them by its folder, which never changes."""
+
+    def decorate(read: Callable[P, R]) -> Callable[P, R]:
+        cached: Callable[P, R] = st.cache_data(
+            show_spinner=False, max_entries=max_entries, hash_funcs={AnomalyReport: _report_folder}
+        )(read)
+        return cached
+
+    return decorate
+
+
+@_per_report(64)
+def report_table(report: AnomalyReport, name: str) -> pa.Table:
+    """A small table of a report as a whole; never its scores."""
+    return report.table(name)
+
+
+@_per_report(64)
+def report_curve(report: AnomalyReport, kind: str, signal: str) -> pa.Table:
+    """The points of one curve."""
+    return report.curve(kind, signal)
+
+
+@_per_report(8)
+def report_scores(report: AnomalyReport) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of the judged items, float64 [item], and which of them are anomalies, bool [item]."""
+    rows = report.table("scores", ["score", "is_anomaly"])
+    rows = rows.filter(pc.is_valid(rows["is_anomaly"]))
+    return rows["score"].to_numpy(), rows["is_anomaly"].to_numpy().astype(bool)

@@ -17,7 +17,7 @@ from saescope.store.errors import OptionError
 
 ROOT = Path(__file__).parents[2]
 SPARSE = {"abstopk", "batchtopk", "deep", "gated", "groupmax", "jumprelu", "kl", "matryoshka", "relu", "topk"}
-TRAINED = SPARSE | {"convolutional", "undercomplete", "variational"}
+TRAINED = SPARSE | {"contractive", "convolutional", "undercomplete", "variational"}
 FITTED = {"ica", "kmeans", "lars", "neurons", "nmf", "omp", "pca", "random"}
 NAMES = TRAINED | FITTED | {"tanhrelu"}
 

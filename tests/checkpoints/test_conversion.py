@@ -46,6 +46,7 @@ NATIVE_ALONE: list[tuple[str, dict[str, Any]]] = [
     ("topk", {"k": 3, "skip": True}),
     ("deep", {"encoder_widths": (8,), "decoder_widths": (8,)}),
     ("undercomplete", {"encoder_widths": (8,), "decoder_widths": (8,), "activation": "leaky_relu"}),
+    ("contractive", {"encoder_widths": (8,)}),
     ("undercomplete", {"decoder_widths": (8,), "sigmoid_output": True}),
 ]
 

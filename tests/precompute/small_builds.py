@@ -30,6 +30,7 @@ SAES: dict[str, dict[str, Any]] = {
     "groupmax": {"k": 6},
     "deep": {"encoder_widths": (40,), "decoder_widths": (32,)},
     "undercomplete": {"encoder_widths": (40,), "decoder_widths": (32,), "activation": "leaky_relu"},
+    "contractive": {"encoder_widths": (40,)},
     "relu-skipping": {"skip": True},
     "relu-rescaled": {"rescale_by_decoder_norm": True},
 }
@@ -88,6 +89,9 @@ def _filled_layers(sae: LayeredAutoencoder, x: torch.Tensor) -> Autoencoder:
             sae.code_layer.bias[-1] = -1e3
         else:
             sae.code_layer.rows[-1] = 0
+            if sae.config.firing_threshold:
+                sae.code_layer.bias.copy_(-sae.pre_activations(x).quantile(0.9, dim=0))
+                sae.code_layer.bias[-1] = -1e3
     return sae.eval().requires_grad_(False)
 
 

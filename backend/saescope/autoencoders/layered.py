@@ -229,6 +229,25 @@ class LayeredAutoencoder(Autoencoder):
         out = self.outputs(codes)
         return torch.sigmoid(out) if self.config.has_sigmoid_output else out
 
+    def code_slopes(self, z: Float[Tensor, "batch n_features"]) -> Float[Tensor, "batch n_features"]:
+        """df_j / dz_j, for codes that each follow their own z."""
+        return torch.ones_like(z)
+
+    @torch.no_grad()
+    def encoder_jacobian(self, x: Float[Tensor, "batch width"]) -> Float[Tensor, "batch n_features d_in"]:
+        """df_j / dx_i at each input. Where a hidden unit is exactly 0, its slope is that below 0."""
+        h, slopes = self.with_noise_level(x), list[Tensor]()
+        below = SLOPE if self.config.hidden_activation == "leaky_relu" else 0.0
+        *hidden, code = self.layers[: len(self.encoder_layers)]
+        for layer in hidden:
+            h = layer(h)
+            slopes.append((h > 0) + below * (h <= 0))
+            h = h * slopes[-1]
+        jacobian = self.code_slopes(code(h)).unsqueeze(2) * code.rows
+        for layer, slope in zip(reversed(hidden), reversed(slopes), strict=True):
+            jacobian = (jacobian * slope.unsqueeze(1)) @ layer.rows
+        return jacobian[:, :, : self.d_in]
+
     @property
     def has_linear_decoder(self) -> bool:
         """Whether the decoder is."""

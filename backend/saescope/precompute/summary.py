@@ -9,21 +9,25 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from saescope.autoencoders.layered import LayeredAutoencoder
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.autoencoders.variational.module import VariationalAutoencoder
 from saescope.metrics.cross_entropy import CrossEntropy, cross_entropy
 from saescope.metrics.evaluation import Evaluation
 from saescope.metrics.feature_counts import feature_counts
+from saescope.metrics.jacobian import N_POSITIONS, has_encoder_jacobian, jacobian_norms
 from saescope.precompute import kernels
 from saescope.precompute.latent_pass import latent_statistics
 from saescope.precompute.one_pass.blocks import Encoder, block_rows
 from saescope.precompute.one_pass.decoding import Decoder
 from saescope.precompute.one_pass.run import PassResult
 from saescope.progress import SILENT, Progress
-from saescope.sources.protocol import Source, TokenSource, as_tokens
+from saescope.sources.protocol import Source, TokenSource, as_tokens, flat_positions
 
 CONTEXTS_SEED = 1
 """Of the hash that orders contexts: another one than that of the sampled items."""
+JACOBIAN_SEED = 2
+"""Of the hash that orders the items whose Jacobians are measured."""
 CONTEXTS_AT_ONCE = 256
 """Contexts whose lengths are read at a time."""
 ITEMS_AT_ONCE = 2**20
@@ -55,7 +59,29 @@ def evaluation_of(
     if isinstance(sae, VariationalAutoencoder) and result.sums.n:
         latents = latent_statistics(sae, source, chosen, progress)
         metrics |= latents.metrics()
+    if has_encoder_jacobian(sae):
+        assert isinstance(sae, LayeredAutoencoder)
+        metrics |= {"jacobian_norm": _jacobian_norm(sae, source, chosen)}
     return Evaluation(metrics | ce.metrics(), result.sums.n, result.n_positions, trained_on, ce.n, latents)
+
+
+def _jacobian_norm(
+    sae: LayeredAutoencoder, source: Source, chosen: Bool[np.ndarray, " n_items"] | None
+) -> float | None:
+    """`jacobian_norm`; None where no position is evaluated. Items with the smallest hash come first."""
+    items = np.arange(source.n_items) if chosen is None else np.flatnonzero(chosen)
+    keys = kernels.position_keys(items, np.full(len(items), JACOBIAN_SEED))
+    found = list[Tensor]()
+    for item in np.sort(items[np.argsort(keys)[:N_POSITIONS]]):
+        batch = next(iter(source.batches(int(item), 1)), None)
+        if batch is not None:
+            found.append(flat_positions(batch)[0])
+        if sum(map(len, found)) >= N_POSITIONS:
+            break
+    if not sum(map(len, found)):
+        return None
+    x = torch.cat(found)[:N_POSITIONS].to(next(sae.parameters()).device)
+    return float(jacobian_norms(sae, x).double().mean())
 
 
 def _cross_entropy(

@@ -24,13 +24,12 @@ from saescope.precompute.one_pass.spill import Spill
 from saescope.precompute.one_pass.state import FeatureState
 from saescope.progress import SILENT, Progress
 from saescope.store.format.schema import schema_of
+from saescope.store.format.thresholds import DENSE_CODE
 
 BLOCK_VALUES = 2**22
 """Values of codes and outputs held at a time."""
 MOST_UNITS = 256
 """Units decoded at a time: hidden layers may be far wider than code and output."""
-DENSE_CODE = 0.5
-"""Share of a code that fires on average from which on the step is each unit's standard deviation."""
 
 
 def steps_of(state: FeatureState, n_positions: int) -> Float32[np.ndarray, " feature"]:

@@ -66,7 +66,8 @@ def _axis(column: str, values: np.ndarray, log: bool) -> charts.Axis:
     low, high = float(values.min()), float(values.max())
     if log:
         pad = (high / low) ** 0.04 if high > low else 1.5
-        return charts.Axis(f"{title}, log scale", log=True, range=(low / pad, high * pad), percent=percent)
+        most = max(high, 1.1) if percent else high * pad  # no share is above 1
+        return charts.Axis(f"{title}, log scale", log=True, range=(low / pad, min(high * pad, most)), percent=percent)
     pad = (high - low) * 0.04 or 1.0
     return charts.Axis(title, range=(low - pad, high + pad), percent=percent)
 

@@ -56,7 +56,7 @@ def _row(row: Mapping[str, Any], entry: Entry, tile: int | None, tokens: Mapping
     fires = Cell(density(row["density"]))
     if row["is_dead"]:
         fires = Cell(dead(entry.n_positions), colour=theme.DEAD[scheme])
-    elif row["is_dense"]:
+    elif row["is_dense"] and not entry.has_dense_code:
         fires = Cell(
             density(row["density"]),
             colour=theme.DENSE[scheme],

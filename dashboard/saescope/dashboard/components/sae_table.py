@@ -41,6 +41,10 @@ def _share(entry: Entry, name: str) -> Cell:
     if number is None:
         return Cell("–", muted=True)
     share = number / entry.n_features
+    if name == "n_dense" and entry.has_dense_code:
+        return Cell(
+            "all of the code", muted=True, help=f"{percent(share)}: nothing makes this code sparse, so no fault"
+        )
     colour = (theme.DENSE if name == "n_dense" else theme.DEAD)[theme.scheme()]
     help = f"each fired at {dead(entry.n_positions)}" if name == "n_dead" and number else ""
     if not number:

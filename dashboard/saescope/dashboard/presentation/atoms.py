@@ -14,6 +14,7 @@ import numpy as np
 import streamlit as st
 
 from saescope.dashboard import theme
+from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.pictures import (
     AtomMode,
     PictureShape,
@@ -21,6 +22,7 @@ from saescope.dashboard.components.pictures import (
     atom_sprite,
     barcode_sprite,
 )
+from saescope.dashboard.formats import plain
 from saescope.dashboard.presentation import effects
 from saescope.dashboard.presentation.choice import presenter
 
@@ -71,9 +73,7 @@ def _sprite(
     # Rows of the weights file are read in ascending order and put back: one pass over the mapped file.
     ascending = np.unique(np.asarray(feature_ids, dtype=np.int64))
     rows = _vectors(_entry, ascending, effect)[np.searchsorted(ascending, feature_ids)]
-    if shape is None:
-        return barcode_sprite(rows, width=BARS_WIDE, height=BARS_HIGH, scheme=scheme)
-    return atom_sprite(rows, shape, mode, scheme=scheme)
+    return _drawn(rows, shape, mode, scheme)
 
 
 def _vectors(entry: Entry, feature_ids: np.ndarray, effect: str) -> np.ndarray:
@@ -88,13 +88,34 @@ def _vectors(entry: Entry, feature_ids: np.ndarray, effect: str) -> np.ndarray:
     return rows
 
 
-def effect_sprite(entry: Entry, feature_id: int) -> Sprite:
-    """The effects of one feature, a tile for each of `effects.KINDS`."""
+def show_effects(entry: Entry, feature_id: int, side: int, *, key: str) -> None:
+    """Draw what a unit does, in place of an atom: at the mean code, at its strongest example, and the Jacobian, each
+    about `side` CSS pixels wide. `entry` must have the table."""
+    st.caption(
+        plain(f"Effect: {effects.formula(entry, 'mean')}"),
+        help=plain(
+            "The decoder is not linear, so the feature has no atom: what it adds depends on the rest of the code. "
+            + ". ".join(f"{about.place}: {effects.explanation(entry, kind)}" for kind, about in effects.KINDS.items())
+        ),
+    )
+    found = {kind: effects.by_feature(entry, [feature_id], kind) for kind in effects.KINDS}
+    tips = {kind: effects.tip(of[feature_id]) if of else "never fired" for kind, of in found.items()}
     rows = np.concatenate([_vectors(entry, np.array([feature_id]), kind) for kind in effects.KINDS])
     shape = presenter(entry).atom_shape
+    picture_tiles(
+        [Tile(None, tips[kind], about.short) for kind, about in effects.KINDS.items()],
+        _drawn(rows, shape, None, theme.scheme()),
+        key=key,
+        label="Effects",
+        layout="strip",
+        scale=max(1, side // BARS_WIDE) if shape is None else shape.scale_for(side),
+    )
+
+
+def _drawn(rows: np.ndarray, shape: PictureShape | None, mode: AtomMode | None, scheme: theme.Scheme) -> Sprite:
     if shape is None:
-        return barcode_sprite(rows, width=BARS_WIDE, height=BARS_HIGH, scheme=theme.scheme())
-    return atom_sprite(rows, shape, scheme=theme.scheme())
+        return barcode_sprite(rows, width=BARS_WIDE, height=BARS_HIGH, scheme=scheme)
+    return atom_sprite(rows, shape, mode, scheme=scheme)
 
 
 def sprite(entry: Entry, feature_ids: Sequence[int], mode: AtomMode | None = None, effect: str = "mean") -> Sprite:

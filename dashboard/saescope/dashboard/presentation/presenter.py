@@ -134,6 +134,6 @@ class Presenter:
         table(columns, rows, key, height=self.room)
 
 
-def written(activation: float) -> str:
+def written(activation: float | None) -> str:
     """An activation, with its sign where it is negative."""
-    return significant(activation) if activation >= 0 else signed(activation)
+    return signed(activation) if activation is not None and activation < 0 else significant(activation)

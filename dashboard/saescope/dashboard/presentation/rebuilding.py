@@ -23,7 +23,8 @@ class Rebuilt:
     """One item. Pictures are [h, w, c] in raw units, or None where the store has none.
 
     `features` are those that fire anywhere in the item, by the magnitude of their share, largest first; `shares` sum
-    to 1 unless the code decodes to nothing; `activations` are each feature's largest in the item.
+    to 1 unless the code decodes to nothing. Where the decoder is not linear they are all 0, and the features stand by
+    the magnitude of their activation. `activations` are each feature's largest in the item.
     """
 
     item_id: int
@@ -105,5 +106,5 @@ def _code(entry: Entry, item_id: int) -> tuple[npt.NDArray[np.int64], Floats, Fl
     strongest = codes[np.abs(codes).argmax(axis=0), np.arange(len(features))]
     linear = entry.has_atoms  # else there are no shares
     parts = shares(codes, entry.atoms(features).astype(np.float64)) if linear else np.zeros(len(features))
-    order = np.lexsort((features, -np.abs(parts)))
+    order = np.lexsort((features, -np.abs(parts if linear else strongest)))
     return features[order], parts[order], strongest[order], len(ids), len(positions)

@@ -177,7 +177,7 @@ def _similar(sae_id: str, version: str, _entry: Any) -> np.ndarray:
 def _grid(entry: Entry, rows: list[dict[str, Any]], look: atoms.AtomLook, mode: Any, size: str, effect: str) -> None:
     ids = [int(row["feature_id"]) for row in rows]
     picture_tiles(
-        [_tile(row) for row in rows],
+        [_tile(row, entry.has_dense_code) for row in rows],
         atoms.sprite(entry, ids, mode, effect),
         key="_atoms_grid",
         label="Effects" if look.word == "effect" else "Atoms",
@@ -187,8 +187,8 @@ def _grid(entry: Entry, rows: list[dict[str, Any]], look: atoms.AtomLook, mode: 
     )
 
 
-def _tile(row: dict[str, Any]) -> Tile:
-    tone: Tone = "dead" if row["is_dead"] else "dense" if row["is_dense"] else ""
+def _tile(row: dict[str, Any], dense_code: bool) -> Tile:
+    tone: Tone = "dead" if row["is_dead"] else "dense" if row["is_dense"] and not dense_code else ""
     state = "dead: never fired" if row["is_dead"] else f"density {density(row['density'])}"
     lines = [f"#{row['feature_id']} {row['label'] or ''}".strip(), state]
     if not row["is_dead"]:

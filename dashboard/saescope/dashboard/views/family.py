@@ -40,7 +40,9 @@ MOST = 8
 N_DEFAULT = 6
 N_UNITS = 10
 ROWS = 6
-PICTURE_SIDE = 84
+PICTURE_SIDE, COMPACT_SIDE = 84, 64
+COMPACT_FROM = 6
+"""With more members their columns are narrower."""
 UNIT_SIDE = 28
 MOST_EXTRA = 5
 """Columns of metrics beside those that every member has."""
@@ -170,9 +172,11 @@ def _pictures(members: Sequence[Entry]) -> None:
     sheets: dict[str, Sheet] = {}
     rows = [_units(members, order, sheets)]
     rows += _items(members, sample[(page - 1) * ROWS : page * ROWS], sheets)
+    compact = len(members) > COMPACT_FROM
     columns = [Heading(""), Heading("input", help="the picture as every member saw it")]
     columns += [_heading(entry) for entry in members]
-    picture_matrix(columns, rows, sheets, key="_family_pictures", label="Items and units through each member")
+    label = "Items and units through each member"
+    picture_matrix(columns, rows, sheets, key="_family_pictures", label=label, compact=compact)
     if len(rows) == 1:
         panels.empty("The items of this source are no pictures that are kept rebuilt.")
         return
@@ -239,10 +243,11 @@ def _items(members: Sequence[Entry], item_ids: Sequence[int], sheets: dict[str, 
         return []
     low, high = inputs[0].value_range
     shape = inputs[0].original.shape  # type: ignore[union-attr]
-    sheets["input"] = _sheet([r.original for r in inputs], shape, low, high)
+    side = COMPACT_SIDE if len(members) > COMPACT_FROM else PICTURE_SIDE
+    sheets["input"] = _sheet([r.original for r in inputs], shape, (low, high), side)
     for at, rebuilt in enumerate(of_member):
         copies = [rebuilt[i].reconstruction if i in rebuilt else None for i in kept]
-        sheets[f"copy-{at}"] = _sheet(copies, shape, low, high)
+        sheets[f"copy-{at}"] = _sheet(copies, shape, (low, high), side)
     rows = []
     for tile, item_id in enumerate(kept):
         found = [rebuilt.get(item_id) for rebuilt in of_member]
@@ -265,7 +270,7 @@ def _copy(entry: Entry, rebuilt: Rebuilt | None, at: int, tile: int, best: bool)
     return MatrixCell([Picture(f"copy-{at}", tile, tip, href)], [significant(rebuilt.mse)], strong=best)
 
 
-def _sheet(pictures: Sequence[Any], shape: tuple[int, ...], low: float, high: float) -> Sheet:
+def _sheet(pictures: Sequence[Any], shape: tuple[int, ...], limits: tuple[float, float], side: int) -> Sheet:
     """Pictures as one sprite; what is missing, or of another shape, is blank."""
-    stacked = np.stack([p if p is not None and p.shape == shape else np.full(shape, low) for p in pictures])
-    return Sheet(value_sprite(stacked, low, high), max(1, round(PICTURE_SIDE / max(shape[:2]))))
+    stacked = np.stack([p if p is not None and p.shape == shape else np.full(shape, limits[0]) for p in pictures])
+    return Sheet(value_sprite(stacked, *limits), max(1, round(side / max(shape[:2]))))

@@ -18,8 +18,9 @@ from saescope.dashboard.components.activation_histogram import activation_histog
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.table import Cell, Column, Row, table
 from saescope.dashboard.formats import plain
-from saescope.dashboard.presentation import atoms, effects
+from saescope.dashboard.presentation import atoms
 from saescope.dashboard.presentation.choice import presenter
+from saescope.dashboard.presentation.presenter import written
 from saescope.dashboard.state import controls, links
 from saescope.store.errors import UserError
 from saescope.store.format.thresholds import DEAD_BOUND_FORMULA, DEAD_BOUND_LEVEL
@@ -185,7 +186,7 @@ def _overview(entry: Entry, feature: Feature) -> None:
         if look is None:
             panels.empty("This decoder is not linear: its features have no atoms.")
         elif is_effect:
-            _effects(entry, feature, look)
+            atoms.show_effects(entry, feature.feature_id, EFFECT_SIDE, key="_feature_effects")
         else:
             picture_tiles(
                 [Tile(None, f"atom of feature {feature.feature_id}\nnorm {significant(feature.decoder_norm)}")],
@@ -197,27 +198,6 @@ def _overview(entry: Entry, feature: Feature) -> None:
     with right:
         st.html(_numbers(entry, feature))
         _histogram(entry, feature, height=130)
-
-
-def _effects(entry: Entry, feature: Feature, look: atoms.AtomLook) -> None:
-    """What the unit does, in place of an atom: at the mean code, at its strongest example, and the Jacobian."""
-    st.caption(
-        plain(f"Effect: {effects.formula(entry, 'mean')}"),
-        help=plain(
-            "The decoder is not linear, so the feature has no atom: what it adds depends on the rest of the code. "
-            + ". ".join(f"{about.place}: {effects.explanation(entry, kind)}" for kind, about in effects.KINDS.items())
-        ),
-    )
-    found = {kind: effects.by_feature(entry, [feature.feature_id], kind) for kind in effects.KINDS}
-    tips = {kind: effects.tip(of[feature.feature_id]) if of else "never fired" for kind, of in found.items()}
-    picture_tiles(
-        [Tile(None, tips[kind], about.short) for kind, about in effects.KINDS.items()],
-        atoms.effect_sprite(entry, feature.feature_id),
-        key="_feature_effects",
-        label="Effects",
-        layout="strip",
-        scale=look.scale(EFFECT_SIDE),
-    )
 
 
 def _histogram(entry: Entry, feature: Feature, height: int) -> None:
@@ -247,8 +227,8 @@ def _numbers(entry: Entry, feature: Feature) -> str:
             f"firing positions / evaluated positions: {feature.n_firing:,} of {n:,}"
             + (f"; the bound is {_BOUND}" if feature.is_dead else ""),
         ),
-        ("max", significant(feature.max_activation), "the activation with the largest magnitude"),
-        ("mean ± std", f"{significant(feature.mean_activation)}{spread}", "over the positions where the feature fires"),
+        ("max", written(feature.max_activation), "the activation with the largest magnitude"),
+        ("mean ± std", f"{written(feature.mean_activation)}{spread}", "over the positions where the feature fires"),
         (
             "decoder norm",
             significant(feature.decoder_norm),
@@ -337,6 +317,10 @@ def _relatives(entry: Entry, feature: Feature) -> None:
         )
     both = entry.coactivations(feature.feature_id)[:N_CHIPS]
     with with_it:
+        if entry.has_dense_code:
+            st.caption("Fires with", help="Jaccard index: positions where both fire / positions where either fires")
+            panels.empty("Every unit of this code fires nearly everywhere, so that it tells nothing.")
+            return
         st.caption("Fires with", help="Jaccard index: positions where both fire / positions where either fires")
         _chips(
             entry,

@@ -44,10 +44,11 @@ def density_bins(densities: np.ndarray, n_positions: int) -> tuple[np.ndarray, n
     return edges, np.bincount(np.clip(places, 0, len(edges) - 2), minlength=len(edges) - 1)
 
 
-def density_figure(densities: np.ndarray, n_positions: int) -> charts.Figure:
+def density_figure(densities: np.ndarray, n_positions: int, dense_code: bool = False) -> charts.Figure:
     """Histogram of density on a log axis, dead features as a bar of their own at the left.
 
-    The dead bar stands left of 1/N, the smallest density that can be seen.
+    The dead bar stands left of 1/N, the smallest density that can be seen. In a `dense_code` dense features are none to
+    be marked.
     """
     scheme = theme.scheme()
     edges, counts = density_bins(densities, n_positions)
@@ -62,7 +63,10 @@ def density_figure(densities: np.ndarray, n_positions: int) -> charts.Figure:
             "y": counts.tolist(),
             "width": np.diff(edges).tolist(),
             "marker": {
-                "color": [dense if low > DENSE_DENSITY * 0.999 else theme.ACCENT[scheme] for low in edges[:-1]],
+                "color": [
+                    dense if low > DENSE_DENSITY * 0.999 and not dense_code else theme.ACCENT[scheme]
+                    for low in edges[:-1]
+                ],
                 "line": {"width": 1, "color": theme.PAPER[scheme]},
             },
             "hovertext": [
@@ -88,9 +92,16 @@ def density_figure(densities: np.ndarray, n_positions: int) -> charts.Figure:
         charts.Axis("density (share of positions), log scale", log=True, range=(lowest / 10**0.8, 1.1), percent=True),
         charts.Axis("features", range=(0, tallest * 1.06)),
         height=280,
-        shapes=[charts.vertical_line(DENSE_DENSITY, dense), charts.vertical_line(lowest / 10**0.1, grey)],
+        shapes=[
+            *([] if dense_code else [charts.vertical_line(DENSE_DENSITY, dense)]),
+            charts.vertical_line(lowest / 10**0.1, grey),
+        ],
         annotations=[
-            charts.note("dense", np.log10(0.32), 1.0, font={"size": 11, "color": dense}, **above),
+            *(
+                []
+                if dense_code
+                else [charts.note("dense", np.log10(0.32), 1.0, font={"size": 11, "color": dense}, **above)]
+            ),
             charts.note("dead", np.log10(dead_place), 1.0, font={"size": 11, "color": grey}, **above),
         ],
         barmode="overlay",
@@ -128,9 +139,19 @@ def _counts(entry: Entry) -> None:
 
 def _density(entry: Entry) -> None:
     st.markdown("#### How often features fire", help="density = firing positions / evaluated positions, per feature")
-    chart = density_figure(reads.densities(entry), entry.n_positions)
+    if entry.has_dense_code:
+        forbidden = entry.manifest.constraint
+        st.caption(
+            plain(
+                "This code is dense as a whole: nothing makes it sparse, so that features that fire at nearly every "
+                "position are what is to be expected, and no fault."
+                + (f" What its architecture forbids it is something else: {forbidden}." if forbidden else "")
+            )
+        )
+    chart = density_figure(reads.densities(entry), entry.n_positions, entry.has_dense_code)
     st.plotly_chart(chart, key="densities", config=charts.CONFIG, alt="Histogram of the features' densities")
-    listed = [show for show in ("dead", "dense") if entry.metrics.get(f"n_{show}")]
+    states = ("dead",) if entry.has_dense_code else ("dead", "dense")
+    listed = [show for show in states if entry.metrics.get(f"n_{show}")]
     if listed:
         with st.container(horizontal=True):
             for show in listed:
@@ -196,7 +217,11 @@ def _near_duplicates(entry: Entry) -> None:
         controls.choice("cosine at least", "cosine", _COSINES, default="0.9", style="segmented", show_label=False)
     )
     if not entry.has_table("neighbours"):
-        panels.empty("This entry holds no neighbours, so near-duplicates are not known.")
+        panels.empty(
+            "This entry holds no neighbours, so near-duplicates are not known."
+            if entry.has_atoms
+            else "The decoder is not linear: there are no atoms, hence no neighbours to compare."
+        )
         return
     found = reads.near_duplicates(entry, least, MAX_PAIRS)
     if not found:

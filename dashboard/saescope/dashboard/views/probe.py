@@ -22,6 +22,7 @@ from saescope.dashboard.components.position_codes import Code, text_stage
 from saescope.dashboard.formats import plain
 from saescope.dashboard.presentation import atoms, codes, sources
 from saescope.dashboard.presentation.choice import presenter
+from saescope.dashboard.presentation.presenter import written
 from saescope.dashboard.state import links, reads
 from saescope.store.errors import CheckpointError, DataError, SaescopeError
 from saescope.store.numbers import count, significant
@@ -245,9 +246,9 @@ def _whole(store: FeatureStore, entry: Entry, result: probes.Result, found: list
             [
                 Tile(
                     i,
-                    f"#{i} {named.get(i, '')}\nactivation {significant(value)}\nlargest in the store "
+                    f"#{i} {named.get(i, '')}\nactivation {written(value)}\nlargest in the store, by magnitude, "
                     f"{significant(float(strongest[i]))}",
-                    significant(value),
+                    written(value),
                 )
                 for i, value in zip(ids, code.activations.tolist(), strict=False)
             ],

@@ -21,8 +21,9 @@ from saescope.dashboard.presentation import atoms, codes, denoising, latents, so
 from saescope.dashboard.presentation.choice import presenter
 from saescope.dashboard.presentation.labels import labels
 from saescope.dashboard.presentation.metadata import metadata_lines
+from saescope.dashboard.presentation.presenter import written
 from saescope.dashboard.presentation.rebuilding import Rebuilt, rebuild
-from saescope.dashboard.state import controls, links
+from saescope.dashboard.state import controls, links, reads
 from saescope.store.errors import UnknownItem
 from saescope.store.numbers import count, percent, significant
 
@@ -51,6 +52,13 @@ TITLES = (
         "features by their share in the reconstruction: activation × atom, projected on the whole (without the "
         "decoder's bias); shares sum to 100 %, a negative one works against the rest",
     ),
+)
+
+
+STRONGEST = Title(
+    "strongest units",
+    "units by the magnitude of their activation, each with its effect at the mean code; the decoder is not linear, so "
+    "that there are no shares",
 )
 
 
@@ -203,7 +211,7 @@ def _single(store: FeatureStore, entry: Entry, item_id: int, sample: list[int]) 
 
 def _rows(store: FeatureStore, entry: Entry, rebuilt: list[Rebuilt], side: int) -> None:
     look = atoms.look(entry)
-    features = sorted({int(i) for r in rebuilt for i in r.features[:N_BUILDERS]}) if entry.has_atoms else []
+    features = sorted({int(i) for r in rebuilt for i in r.features[:N_BUILDERS]}) if look is not None else []
     named = labels(store, entry, features)
     inputs, reconstructions, residuals, limit = _pictures(rebuilt)
     if inputs is None and reconstructions is None:
@@ -211,8 +219,8 @@ def _rows(store: FeatureStore, entry: Entry, rebuilt: list[Rebuilt], side: int) 
     residual_title = TITLES[3] if limit is None else Title(f"residual (±{limit:g})", TITLES[3].help)
     first = inputs or reconstructions
     reconstruction_rows(
-        [_row(r, features, named) for r in rebuilt],
-        [*TITLES[:3], residual_title, *TITLES[4:]],
+        [_row(r, _builders(entry, r, features, named)) for r in rebuilt],
+        [*TITLES[:3], residual_title, TITLES[4], TITLES[5] if entry.has_atoms else STRONGEST],
         inputs=inputs,
         reconstructions=reconstructions,
         residuals=residuals,
@@ -224,20 +232,34 @@ def _rows(store: FeatureStore, entry: Entry, rebuilt: list[Rebuilt], side: int) 
     )
 
 
-def _row(rebuilt: Rebuilt, features: list[int], named: dict[int, str]) -> Row:
+def _builders(entry: Entry, rebuilt: Rebuilt, features: list[int], named: dict[int, str]) -> list[Builder]:
+    """The features that build an item: by share, or, where there are none, by activation. Signed codes show both."""
     tile = {feature: place for place, feature in enumerate(features)}
+    linear, signed = entry.has_atoms, reads.is_signed(entry)
     builders: list[Builder] = []
     for feature, share, activation in zip(rebuilt.features, rebuilt.shares, rebuilt.activations, strict=True):
-        if feature not in tile or len(builders) == N_BUILDERS or abs(share) < SMALLEST_SHARE:
+        if feature not in tile or len(builders) == N_BUILDERS or (linear and abs(share) < SMALLEST_SHARE):
             break
-        written = _share(float(share))
-        tip = f"#{feature} {named.get(int(feature), '')}\nshare {written}\nactivation {significant(float(activation))}"
-        builders.append(Builder(int(feature), float(share), written, tip, tile[int(feature)]))
+        fires = written(float(activation))
+        tip = f"#{feature} {named.get(int(feature), '')}\n"
+        if linear:
+            text = f"{fires} · {_share(float(share))}" if signed else _share(float(share))
+            tip += f"share {_share(float(share))}\nactivation {fires}"
+        else:
+            text, tip = fires, f"{tip}activation {fires}"
+        length = float(share if linear else activation)
+        builders.append(Builder(int(feature), length, text, tip, tile[int(feature)]))
+    return builders
+
+
+def _row(rebuilt: Rebuilt, builders: list[Builder]) -> Row:
     hidden = len(rebuilt.features) - len(builders)
     rest = ""
     if hidden and builders:
         others = float(rebuilt.shares[len(builders) :].sum())
-        rest = f"+ {count(hidden)} more: " + (_share(others) if abs(others) >= SMALLEST_SHARE else "< 0.1 %")
+        rest = f"+ {count(hidden)} more"
+        if rebuilt.shares.any():
+            rest += ": " + (_share(others) if abs(others) >= SMALLEST_SHARE else "< 0.1 %")
     errors = [] if rebuilt.mse is None else [f"MSE {significant(rebuilt.mse)}"]
     if rebuilt.n_positions:
         l0 = rebuilt.n_firing / rebuilt.n_positions

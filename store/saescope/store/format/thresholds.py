@@ -6,6 +6,9 @@ import math
 
 DENSE_DENSITY = 0.1
 """A feature with a larger density is called dense."""
+DENSE_CODE = 0.5
+"""A code of which this share or more fires on average is dense as a whole: nothing makes it sparse, and dense features
+are no fault of it."""
 
 DEAD_BOUND_LEVEL = 0.95
 """How sure the bound on the density of a dead feature is, one-sided."""

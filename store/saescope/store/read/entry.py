@@ -10,6 +10,7 @@ from saescope.store.annotations import Annotations
 from saescope.store.format.manifest import Manifest
 from saescope.store.format.paths import VersionPaths
 from saescope.store.format.source import SourceDescription, read_source
+from saescope.store.format.thresholds import DENSE_CODE
 from saescope.store.numbers import significant
 from saescope.store.read.connection import Connection
 from saescope.store.read.denoising import DenoisingReader
@@ -135,6 +136,12 @@ class Entry:
     def has_atoms(self) -> bool:
         """Whether features have atoms that can be read: the decoder is linear, and the file is not damaged."""
         return self._weights.has_atoms
+
+    @property
+    def has_dense_code(self) -> bool:
+        """Whether half of the code or more fires on average, as where nothing makes it sparse."""
+        share = self.metrics.get("fraction_active")
+        return share is not None and share >= DENSE_CODE
 
     def training_curve(self) -> pa.Table | None:
         """Table `training`, or None where the checkpoint brought none."""

@@ -72,24 +72,29 @@ class Sheet:
 
 
 def picture_matrix(
-    columns: Sequence[Heading], rows: Sequence[MatrixRow], sheets: Mapping[str, Sheet], *, key: str, label: str
+    columns: Sequence[Heading],
+    rows: Sequence[MatrixRow],
+    sheets: Mapping[str, Sheet],
+    *,
+    key: str,
+    label: str,
+    compact: bool = False,
 ) -> None:
     """Draw it. The first of `columns` is the heading of the rows' headings; a row has one cell for each of the others.
 
-    `label` names the whole for screen readers.
+    `label` names the whole for screen readers. `compact` columns are narrower, for more than six of them.
     """
     names = {name: f"s{at}" for at, name in enumerate(sheets)}  # they become classes of a style sheet
+    assert all(len(row.cells) == len(columns) - 1 for row in rows)
     data = {
         "label": label,
+        "compact": compact,
         "columns": [_heading(column) for column in columns],
         "rows": [
-            {"heading": _heading(row.heading), "cells": [_cell(cell, names) for cell in row.cells]}
-            for row in rows
-            if len(row.cells) == len(columns) - 1
+            {"heading": _heading(row.heading), "cells": [_cell(cell, names) for cell in row.cells]} for row in rows
         ],
         "sheets": {names[name]: sheet.sprite.payload() | {"scale": sheet.scale} for name, sheet in sheets.items()},
     }
-    assert len(data["rows"]) == len(rows)
     _mount(key=key, data=data)
 
 

@@ -95,6 +95,7 @@ export default async function (component) {
   );
   const table = frame.querySelector("table");
   table.setAttribute("aria-label", data.label);
+  table.classList.toggle("compact", data.compact);
   table.replaceChildren(head, body);
   tooltips(root);
   return () => dropSheets(root);

@@ -63,7 +63,7 @@ def test_signed_activations_stand_with_their_sign(store: Path) -> None:
     (data,) = components(run_page("reconstructions", store, sae="signed"), "saescope_reconstruction_rows")
     written = [b["text"] for row in data["rows"] for b in row["builders"]]
     assert any(text.startswith("−") for text in written)
-    assert all(" · " in text for text in written)
+    assert all(text.count("\n") == 1 and text.endswith("%") for text in written)
     with FeatureStore(store) as opened:
         entry = opened["signed"]
         below = next(f for f in range(32) if (entry.feature(f).max_activation or 0) < 0)

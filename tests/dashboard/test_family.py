@@ -51,7 +51,7 @@ def test_every_member_rebuilds_the_same_items(digits_store: Path) -> None:
 
 def test_effects_stand_where_there_are_no_atoms_and_are_called_so(other_store: Path) -> None:
     data = matrix(run_page("family", other_store, members="deep,dead-and-dense"))
-    assert [cell["lines"] for cell in data["rows"][0]["cells"][1:]] == [["effects at mean code"], ["atoms"]]
+    assert [cell["lines"] for cell in data["rows"][0]["cells"][1:]] == [["effects at the mean code"], ["atoms"]]
     assert "decode(z + e_i) - decode(z)" in data["rows"][0]["heading"]["help"]
 
 

@@ -19,6 +19,7 @@ from saescope.dashboard.components.picture_matrix import (
     MatrixRow,
     Picture,
     Sheet,
+    Size,
     picture_matrix,
 )
 from saescope.dashboard.components.pictures import value_sprite
@@ -40,10 +41,8 @@ MOST = 8
 N_DEFAULT = 6
 N_UNITS = 10
 ROWS = 6
-PICTURE_SIDE, COMPACT_SIDE = 84, 64
-COMPACT_FROM = 6
-"""With more members their columns are narrower."""
-UNIT_SIDE = 28
+SIDES: dict[Size, tuple[int, int]] = {"compact": (64, 28), "normal": (84, 28), "wide": (128, 56)}
+"""CSS pixels that an item and a unit are about as wide as."""
 MOST_EXTRA = 5
 """Columns of metrics beside those that every member has."""
 _SHOWN = ("l0", "fvu", "n_dead")
@@ -172,11 +171,10 @@ def _pictures(members: Sequence[Entry]) -> None:
     sheets: dict[str, Sheet] = {}
     rows = [_units(members, order, sheets)]
     rows += _items(members, sample[(page - 1) * ROWS : page * ROWS], sheets)
-    compact = len(members) > COMPACT_FROM
     columns = [Heading(""), Heading("input", help="the picture as every member saw it")]
     columns += [_heading(entry) for entry in members]
     label = "Items and units through each member"
-    picture_matrix(columns, rows, sheets, key="_family_pictures", label=label, compact=compact)
+    picture_matrix(columns, rows, sheets, key="_family_pictures", label=label, size=_size(members))
     if len(rows) == 1:
         panels.empty("The items of this source are no pictures that are kept rebuilt.")
         return
@@ -184,6 +182,10 @@ def _pictures(members: Sequence[Entry]) -> None:
     left.caption(f"{count(len(sample))} sampled items, the same for every entry on this source; the number is the MSE")
     with right:
         controls.page_number("page", n_pages)
+
+
+def _size(members: Sequence[Entry]) -> Size:
+    return "compact" if len(members) > 6 else "wide" if len(members) < 4 else "normal"
 
 
 def _heading(entry: Entry) -> Heading:
@@ -214,7 +216,7 @@ def _units(members: Sequence[Entry], order: str, sheets: dict[str, Sheet]) -> Ma
             cells.append(MatrixCell(lines=["neither atoms nor effects"]))
             continue
         ids = unit_ids(entry, order)
-        sheets[f"units-{at}"] = Sheet(atoms.sprite(entry, ids), look.scale(UNIT_SIDE))
+        sheets[f"units-{at}"] = Sheet(atoms.sprite(entry, ids), look.scale(SIDES[_size(members)][1]))
         fires = reads.densities(entry)
         pictures = [
             Picture(
@@ -225,7 +227,7 @@ def _units(members: Sequence[Entry], order: str, sheets: dict[str, Sheet]) -> Ma
             )
             for tile, i in enumerate(ids)
         ]
-        name = "atoms" if look.word == "atom" else "effects at mean code"
+        name = "atoms" if look.word == "atom" else "effects at the mean code"
         cells.append(MatrixCell(pictures, [name]))
     explained = [effects.explanation(e, "mean") for e in members if not e.has_atoms and e.has_table("effects")]
     words = "Atoms: decoder directions. Blue is negative, red positive, each scaled to its own maximum."
@@ -243,7 +245,7 @@ def _items(members: Sequence[Entry], item_ids: Sequence[int], sheets: dict[str, 
         return []
     low, high = inputs[0].value_range
     shape = inputs[0].original.shape  # type: ignore[union-attr]
-    side = COMPACT_SIDE if len(members) > COMPACT_FROM else PICTURE_SIDE
+    side = SIDES[_size(members)][0]
     sheets["input"] = _sheet([r.original for r in inputs], shape, (low, high), side)
     for at, rebuilt in enumerate(of_member):
         copies = [rebuilt[i].reconstruction if i in rebuilt else None for i in kept]

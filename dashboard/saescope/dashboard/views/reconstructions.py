@@ -243,7 +243,7 @@ def _builders(entry: Entry, rebuilt: Rebuilt, features: list[int], named: dict[i
         fires = written(float(activation))
         tip = f"#{feature} {named.get(int(feature), '')}\n"
         if linear:
-            text = f"{fires} · {_share(float(share))}" if signed else _share(float(share))
+            text = f"{fires}\n{_share(float(share))}" if signed else _share(float(share))
             tip += f"share {_share(float(share))}\nactivation {fires}"
         else:
             text, tip = fires, f"{tip}activation {fires}"

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
 from saescope.dashboard.components import assets
 from saescope.dashboard.components.pictures import Sprite
+
+Size = Literal["compact", "normal", "wide"]
 
 _mount = st.components.v2.component(
     "saescope_picture_matrix",
@@ -78,17 +80,18 @@ def picture_matrix(
     *,
     key: str,
     label: str,
-    compact: bool = False,
+    size: Size = "normal",
 ) -> None:
     """Draw it. The first of `columns` is the heading of the rows' headings; a row has one cell for each of the others.
 
-    `label` names the whole for screen readers. `compact` columns are narrower, for more than six of them.
+    `label` names the whole for screen readers. `size` is the width of columns of several
+    pictures: 'compact' for more than six, 'wide' for up to three.
     """
     names = {name: f"s{at}" for at, name in enumerate(sheets)}  # they become classes of a style sheet
     assert all(len(row.cells) == len(columns) - 1 for row in rows)
     data = {
         "label": label,
-        "compact": compact,
+        "size": size,
         "columns": [_heading(column) for column in columns],
         "rows": [
             {"heading": _heading(row.heading), "cells": [_cell(cell, names) for cell in row.cells]} for row in rows

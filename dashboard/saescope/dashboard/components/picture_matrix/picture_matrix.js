@@ -56,7 +56,7 @@ function shown(sheets, item) {
 function cell(sheets, data) {
   const element = document.createElement("td");
   const group = document.createElement("div");
-  group.className = data.pictures.length === 1 ? "group single" : "group";
+  group.className = data.pictures.length < 2 ? "group single" : "group";
   group.append(...data.pictures.map((item) => shown(sheets, item)));
   element.append(group);
   element.append(
@@ -95,7 +95,7 @@ export default async function (component) {
   );
   const table = frame.querySelector("table");
   table.setAttribute("aria-label", data.label);
-  table.classList.toggle("compact", data.compact);
+  table.className = data.size;
   table.replaceChildren(head, body);
   tooltips(root);
   return () => dropSheets(root);

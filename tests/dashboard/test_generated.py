@@ -47,12 +47,17 @@ def test_samples_traversals_and_interpolations_are_shown(vae_store: Path) -> Non
     shown = matrices(at)
     rows = shown["Pictures as one unit moves"]["rows"]
     assert [row["heading"]["title"] for row in rows] == [f"#{unit}" for unit in order]
-    assert [[len(cell["pictures"]) for cell in row["cells"]] for row in rows] == [[7, 7]] * 6
+    assert [column["title"] for column in shown["Pictures as one unit moves"]["columns"]][1:4] == ["-3", "-2", "-1"]
+    assert [[len(cell["pictures"]) for cell in row["cells"]] for row in rows] == [[1] * 7] * 6
     ways = shown["Pictures on the way from one item to another"]["rows"]
-    assert [[len(cell["pictures"]) for cell in row["cells"]] for row in ways] == [[1, 9, 1]] * 8
+    assert [[len(cell["pictures"]) for cell in row["cells"]] for row in ways] == [[1] * 8] * 8
     assert ways[0]["cells"][0]["pictures"][0]["tip"] == f"item {sample[0]}"
     assert "units are used (KL above 0.01 nats)" in texts(at)
     assert "ELBO" in texts(at)
+    elsewhere = run_page("generated", vae_store, sae=entry.sae_id, at="traversal_item")
+    assert f"the code of item {sample[0]}" in texts(elsewhere)
+    sheets = [matrices(page)["Pictures as one unit moves"]["sheets"] for page in (at, elsewhere)]
+    assert sheets[0] != sheets[1]
 
 
 def test_entries_without_are_told(digits_store: Path) -> None:

@@ -30,7 +30,7 @@ N_SAMPLES, N_UNITS, N_PAIRS = 64, 24, 8
 MOST_VALUES = 2**23
 """Values of all pictures together, about: wide ones are fewer."""
 TRAVERSED = np.linspace(-3, 3, 7)
-MIXED = np.linspace(0, 1, 9)
+MIXED = np.linspace(0, 1, 6)
 
 
 def latent_table(found: LatentStatistics) -> pa.Table:

@@ -1,7 +1,7 @@
 """Samples and traversals: what a variational autoencoder makes of codes that no item has.
 
 Draws from the prior, the picture as one unit moves and the others stay, and the way from one item to another. Address:
-`sae`.
+`sae`, and `at`, where the units that do not move stay.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from saescope.dashboard.components.pictures import value_sprite
 from saescope.dashboard.formats import plain
 from saescope.dashboard.presentation import sources
 from saescope.dashboard.presentation.rebuilding import rebuild
-from saescope.dashboard.state import links
+from saescope.dashboard.state import controls, links
 from saescope.store.format.source import PatchDescription, PixelDescription
 from saescope.store.numbers import count, significant
 
@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 
     from saescope.store import Entry, FeatureStore
 
-SIDE = 48
-SAMPLE_SIDE = 56
+SIDE = 56
+SAMPLE_SIDE = 64
+_WHERE = {"traversal_mean": "at the mean code", "traversal_item": "at an item's code"}
+"""Where the other units stay, by the store's kind."""
 
 
 def render(store: FeatureStore) -> None:
@@ -82,23 +84,26 @@ def _traversals(entry: Entry) -> None:
         "One unit takes seven values from -3 to 3 (the prior's standard deviation is 1), the others stay. Units "
         "with the largest KL come first."
     )
+    kinds = {kind: table for kind in _WHERE if (table := entry.generated(kind)).num_rows}
+    chosen = controls.choice("Others stay", "at", {k: _WHERE[k] for k in kinds}, style="segmented", show_label=False)
+    table = kinds[chosen]
     latents = entry.latents()
     kl = {} if latents is None else dict(zip(latents["feature_id"].to_pylist(), latents["kl"].to_pylist(), strict=True))
-    tables = {kind: entry.generated(kind) for kind in ("traversal_mean", "traversal_item")}
-    tables = {kind: table for kind, table in tables.items() if table.num_rows}
+    item = table["item_id"][0].as_py()
+    if item is not None:
+        st.caption(f"the code of item {count(item)}")
+    values = list(dict.fromkeys(table["coordinate"].to_pylist()))
     columns = [Heading("unit", help="and its mean KL from the prior: how much of an input it tells")]
-    for table in tables.values():
-        item = table["item_id"][0].as_py()
-        columns.append(Heading("at the mean code" if item is None else f"at the code of item {count(item)}"))
+    columns += [Heading(f"{value:+g}" if value else "0") for value in values]
     rows = []
-    first = next(iter(tables.values()))
-    for series, unit in dict(zip(first["series"].to_pylist(), first["feature_id"].to_pylist(), strict=True)).items():
-        cells = [_series(kind, table, series, f"#{unit}") for kind, table in tables.items()]
-        lines = [f"KL {significant(kl.get(unit))} nats"]
-        rows.append(
-            MatrixRow(Heading(f"#{unit}", lines, href=links.href("feature", sae=entry.sae_id, feature=unit)), cells)
+    for series, unit in dict(zip(table["series"].to_pylist(), table["feature_id"].to_pylist(), strict=True)).items():
+        heading = Heading(
+            f"#{unit}",
+            [f"KL {significant(kl.get(unit))} nats"],
+            href=links.href("feature", sae=entry.sae_id, feature=unit),
         )
-    sheets = {kind: _sheet(entry, table, SIDE) for kind, table in tables.items()}
+        rows.append(MatrixRow(heading, _series(chosen, table, series, f"#{unit}")))
+    sheets = {chosen: _sheet(entry, table, SIDE)}
     picture_matrix(columns, rows, sheets, key="_traversals", label="Pictures as one unit moves")
 
 
@@ -107,7 +112,7 @@ def _interpolations(entry: Entry) -> None:
     if not table.num_rows:
         return
     st.subheader("Interpolations")
-    st.caption("decode((1 - t) f + t g) for nine t from 0 to 1; f and g are the codes of two items")
+    st.caption("decode((1 - t) f + t g) for six t from 0 to 1; f and g are the codes of two items")
     ends = list(
         dict.fromkeys(zip(*(table[name].to_pylist() for name in ("series", "item_id", "other_item_id")), strict=True))
     )
@@ -119,24 +124,25 @@ def _interpolations(entry: Entry) -> None:
         low, high = _range(entry)
         stacked = np.stack([picture for picture in originals if picture is not None])
         sheets["items"] = Sheet(value_sprite(stacked, low, high), sheets["interpolation"].scale)
-    columns = [Heading("from and to"), *([Heading("input")] if whole else []), Heading("on the way")]
-    columns += [Heading("input")] if whole else []
+    given = [Heading("input")] if whole else []
+    values = list(dict.fromkeys(table["coordinate"].to_pylist()))
+    columns = [Heading("items"), *given, *(Heading(f"{value:g}") for value in values), *given]
     rows = []
     for at, (series, first, last) in enumerate(ends):
         inputs = [
             [MatrixCell([Picture("items", 2 * at + end, f"item {count(item)}")])] if whole else []
             for end, item in enumerate((first, last))
         ]
-        cells = [*inputs[0], _series("interpolation", table, series, "t ="), *inputs[1]]
+        cells = [*inputs[0], *_series("interpolation", table, series, "t ="), *inputs[1]]
         rows.append(MatrixRow(Heading(f"{count(first)} to {count(last)}"), cells))
     picture_matrix(columns, rows, sheets, key="_interpolations", label="Pictures on the way from one item to another")
 
 
-def _series(kind: str, table: pa.Table, series: int, word: str) -> MatrixCell:
-    """The pictures of one series side by side, its rows being those of the kind's sheet."""
+def _series(kind: str, table: pa.Table, series: int, word: str) -> list[MatrixCell]:
+    """A cell for each picture of one series, its rows being the tiles of the kind's sheet."""
     own = np.flatnonzero(table["series"].to_numpy() == series)
     at = table["coordinate"].to_numpy()
-    return MatrixCell([Picture(kind, int(i), f"{word} {significant(float(at[i]))}") for i in own])
+    return [MatrixCell([Picture(kind, int(i), f"{word} {significant(float(at[i]))}")]) for i in own]
 
 
 def _sheet(entry: Entry, table: pa.Table, side: int) -> Sheet:

@@ -27,6 +27,8 @@ from saescope.store.numbers import count
 
 BLOCK_VALUES = 2**22
 """Codes, or values of activations, at a time."""
+MOST_PRODUCTS = 2**35
+"""Of positions and atoms, value by value, in one measurement: some seconds. Wide dictionaries see fewer positions."""
 EXTRA = (
     pa.field("n_atoms", pa.int32()),
     pa.field("seconds", pa.float64()),
@@ -94,8 +96,10 @@ def _rows(
     """Those of one method; `known` keeps what was fitted, with the seconds that it took."""
     rows = []
     kind: Any = method.settings
-    judged = _measured_rows(evaluate, kind.measured_rows, seed)
-    for settings in kind(seed=seed).curve(n_features, train.d_in, train.n_rows):
+    curve = kind(seed=seed).curve(n_features, train.d_in, train.n_rows)
+    size = max(settings.n_components for settings in curve) * train.d_in
+    judged = _measured_rows(evaluate, min(kind.measured_rows, max(1, MOST_PRODUCTS // size)), seed)
+    for settings in curve:
         complete = completed(method, train, settings)
         key = (method.fit_at, replace(complete, k=None))
         if key not in known:

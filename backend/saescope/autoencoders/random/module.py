@@ -19,7 +19,7 @@ from saescope.autoencoders.coded_dictionary import CodedDictionary, IndependentD
 from saescope.autoencoders.largest_entries import largest
 
 BLOCK_VALUES = 2**22
-"""Values of the systems that are solved at a time (32 MB)."""
+"""Values of the directions of some rows, at a time (32 MB)."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,12 @@ class RandomDictionary(CodedDictionary):
         indices = largest(along.abs(), self.config.k).indices
         values = along.gather(1, indices)
         if self.n_features > self.d_in:
-            gram, k = atoms @ atoms.T, self.config.k
-            step = max(1, BLOCK_VALUES // k**2)
+            step = max(1, BLOCK_VALUES // (self.config.k * self.d_in))
             parts = list(zip(indices.split(step), values.split(step), strict=True))
-            values = torch.cat([_solved(gram, *part) for part in parts]) if parts else values
+            values = torch.cat([_solved(atoms[some], own) for some, own in parts]) if parts else values
         return torch.zeros_like(along).scatter_(1, indices, values)
 
 
-def _solved(
-    gram: Float[Tensor, "n_features n_features"], indices: Tensor, along: Float[Tensor, "batch k"]
-) -> Float[Tensor, "batch k"]:
-    return torch.linalg.solve(gram[indices.unsqueeze(2), indices.unsqueeze(1)], along.unsqueeze(2)).squeeze(2)
+def _solved(directions: Float[Tensor, "batch k d_in"], along: Float[Tensor, "batch k"]) -> Float[Tensor, "batch k"]:
+    """Coefficients of least squares, from the products of x with the directions."""
+    return torch.linalg.solve(directions @ directions.mT, along.unsqueeze(2)).squeeze(2)

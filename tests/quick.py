@@ -2,6 +2,7 @@
 
 QUICK = frozenset(
     {
+        "anomalies/test_formulas.py",
         "autoencoders/test_codes.py",
         "autoencoders/test_deep.py",
         "autoencoders/test_linear_options.py",

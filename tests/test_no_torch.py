@@ -90,6 +90,7 @@ def test_pages_are_rendered_without_the_backend(digits_store: Path) -> None:
     ("missing", "extra", "arguments"),
     [
         (BACKEND, "backend", ("evaluate", "x", "--images", "embedded:digits")),
+        (BACKEND, "backend", ("anomaly", "score", "x", "--images", "embedded:digits", "--out", "y.csv")),
         (BACKEND, "backend", ("demo", "--no-serve", "--store", "y")),
         (DASHBOARD, "dashboard", ("serve", "--store", "x")),
     ],

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from jaxtyping import Float64
 
 from saescope.store.errors import DataError, OptionError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64  # which the options' reader may not have installed
 
 _EXPECTED = "expected percentile:P (e.g. percentile:99), false-alarm:R (e.g. false-alarm:0.01) or f1"
 

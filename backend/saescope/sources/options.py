@@ -67,3 +67,38 @@ class DataOptions:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready fields."""
         return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelChoice(DataOptions):
+    """Which items are read, by label."""
+
+    only_labels: str | None = field(default=None, metadata=flag(metavar="A,B,...", default="all"))
+    """Read the items with these labels alone: they are a data set of their own."""
+    without_labels: str | None = field(default=None, metadata=flag(metavar="A,B,...", default="none"))
+    """Leave the items with these labels out, e.g. the anomalies of a training on normal ones."""
+
+    concern: ClassVar[str] = "images and tables"
+
+    def _check(self) -> None:
+        super()._check()
+        for name in ("only_labels", "without_labels"):
+            given = getattr(self, name)
+            if given is not None and not all(given.split(",")):
+                raise OptionError(f"{name} is {given!r}, expected labels separated by commas, e.g. 3,7")
+        both = set((self.only_labels or "").split(",")) & set((self.without_labels or "").split(",")) - {""}
+        if both:
+            raise OptionError(
+                f"only_labels and without_labels both name {', '.join(sorted(both))}", "leave one of them out"
+            )
+
+    @property
+    def chooses(self) -> bool:
+        """Whether labels decide what is read."""
+        return bool(self.choice)
+
+    @property
+    def choice(self) -> dict[str, str]:
+        """The labels that are named, for the record."""
+        given = {"only_labels": self.only_labels, "without_labels": self.without_labels}
+        return {name: labels for name, labels in given.items() if labels is not None}

@@ -16,7 +16,7 @@ from saescope.sources.hashing import scan
 from saescope.sources.images.image_data import LABEL, ImageSet
 from saescope.sources.images.image_stack import BLOCK_VALUES, blocks, mode_of, to_display
 from saescope.sources.images.png import encode_png
-from saescope.sources.labels import LabelChoice
+from saescope.sources.options import LabelChoice
 from saescope.sources.protocol import ActivationBatch, ActivationTable
 from saescope.store.errors import OptionError
 from saescope.store.format.source import PixelDescription

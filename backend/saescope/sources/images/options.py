@@ -8,8 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from saescope.options import flag
-from saescope.sources.labels import LabelChoice
-from saescope.sources.options import DataOptions
+from saescope.sources.options import DataOptions, LabelChoice
 from saescope.store.errors import OptionError
 
 ImageMode = Literal["grey", "colour"]

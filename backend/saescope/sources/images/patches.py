@@ -11,7 +11,7 @@ from saescope.progress import SILENT, Progress
 from saescope.sources.images.image_data import ImageSet
 from saescope.sources.images.image_source import ImageSource
 from saescope.sources.images.image_stack import to_float
-from saescope.sources.labels import LabelChoice
+from saescope.sources.options import LabelChoice
 from saescope.store.errors import OptionError
 from saescope.store.format.source import PatchDescription
 

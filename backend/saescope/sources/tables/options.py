@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from saescope.options import flag
-from saescope.sources.labels import LabelChoice
+from saescope.sources.options import LabelChoice
 from saescope.store.errors import OptionError
 
 ColumnScale = Literal["standard", "robust", "none"]

@@ -217,6 +217,14 @@ def test_defaults_follow_the_images() -> None:
     assert given.own.input_shape == (8, 8, 12)
 
 
+def test_a_code_that_can_copy_is_told() -> None:
+    wide, narrow = config(n_features=64), config(n_features=63)
+    noisy = config(n_features=64, corruption="gaussian", noise=(0.1,))
+    assert "64 units for 64 dimensions" in wide.own.remarks(wide.run, 64)[0]
+    assert narrow.own.remarks(narrow.run, 64) == noisy.own.remarks(noisy.run, 64) == ()
+    assert not ConvolutionalConfig.has_sparse_code
+
+
 @pytest.mark.parametrize(
     ("fields", "size", "message"),
     [

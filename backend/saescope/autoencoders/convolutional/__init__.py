@@ -48,6 +48,14 @@ class ConvolutionalSettings(HiddenActivation[Open], ReconstructionLoss[Open]):
     def needs_values(self) -> bool:
         return self.loss == "bce" or self.output == "sigmoid"
 
+    def remarks(self, run: RunSettings[Any], d_in: int) -> tuple[str, ...]:
+        if run.n_features < d_in or run.corruption != "none":
+            return ()
+        return (
+            f"the code has {run.n_features} units for {d_in} dimensions and no constraint, so it can copy its input "
+            "and need not learn anything of the data: give it fewer, or --corruption",
+        )
+
     def products(self, run: RunSettings[Never], d_in: int) -> int:
         assert self.channels is not None
         assert self.input_shape is not None

@@ -49,6 +49,7 @@ class ConvolutionalConfig(AutoencoderConfig):
     """Whether a sigmoid follows the last layer."""
 
     architecture: ClassVar[str] = "convolutional"
+    has_sparse_code: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

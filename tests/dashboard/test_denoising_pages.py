@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from saescope.dashboard.presentation.denoising import chosen_level
+from saescope.dashboard.presentation.denoising import Score, chosen_level, psnr_range
 from saescope.store import FeatureStore
 from saescope.store.check.verification import verify
 from tests.dashboard.denoised import LEVELS, N_ITEMS, SAE_ID, make_denoised
@@ -34,6 +34,15 @@ def test_the_address_names_a_level_and_the_nearest_kept_one_is_shown(denoised_st
     at = run_page("reconstructions", denoised_store, sae=SAE_ID, noise="0.2")
     assert at.select_slider[0].value == 0.2
     assert ["level 0.2"] in [column["lines"] for column in matrix(at)["columns"]]
+
+
+def test_filters_of_clean_items_do_not_flatten_the_chart() -> None:
+    measured = {
+        level: {m: Score(m, "", psnr, None, 5) for m, psnr in found.items()}
+        for level, found in ((0.0, {"model": 30.0, "median": 90.0}), (0.4, {"model": 20.0, "median": 10.0}))
+    }
+    assert psnr_range(measured, ["model", "median"]) == (10 - 1.6, 30 + 1.6)
+    assert psnr_range({0.0: {"median": Score("median", "", None, None, 5)}}, ["median"]) is None
 
 
 def test_moving_the_slider_changes_the_address(denoised_store: Path) -> None:

@@ -103,7 +103,8 @@ def show(entry: Entry) -> None:
 
 
 def _slider(entry: Entry, levels: Sequence[float]) -> float:
-    kind = str((entry.manifest.config.get("training") or {}).get("corruption") or "noise").replace("_", " ")
+    trained = (entry.manifest.config.get("training") or {}).get("config") or {}
+    kind = str(trained.get("corruption") or "noise").replace("_", " ")
     level = chosen_level(levels, links.text("noise"))
     if len(levels) < 2:
         st.caption(plain(f"Corruption: {kind}, level {significant(level)}"))
@@ -126,6 +127,22 @@ def _slider(entry: Entry, levels: Sequence[float]) -> float:
 
 
 # scores
+
+
+def psnr_range(measured: Mapping[float, Mapping[str, Score]], methods: Sequence[str]) -> tuple[float, float] | None:
+    """Of the chart: what a filter that leaves clean items alone reaches at level 0 would flatten all else: it is left
+    out. None where nothing is left."""
+    values = [
+        scores[method].psnr
+        for level, scores in measured.items()
+        for method in methods
+        if method in scores and (level > 0 or method == MODEL)
+    ]
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    pad = 0.08 * (max(known) - min(known)) or 1.0
+    return min(known) - pad, max(known) + pad
 
 
 def _chart(measured: Mapping[float, Mapping[str, Score]], level: float) -> None:
@@ -157,7 +174,7 @@ def _chart(measured: Mapping[float, Mapping[str, Score]], level: float) -> None:
     chart = charts.figure(
         traces,
         charts.Axis("level of the corruption"),
-        charts.Axis("PSNR (dB), mean over items"),
+        charts.Axis("PSNR (dB), mean over items", range=psnr_range(measured, list(colours))),
         height=270,
         legend=True,
         shapes=[charts.vertical_line(level, theme.MUTED[theme.scheme()])],

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from saescope.autoencoders.objectives.protocol import StepInputs, step_generator
+from saescope.autoencoders.objectives.protocol import OF_CORRUPTION, StepInputs, step_generator
 from saescope.autoencoders.registry import trainable
 from saescope.checkpoints import load_sae, weights_sha256
 from saescope.checkpoints.formats import native
@@ -23,7 +23,7 @@ from tests.training.test_train import SPARSITY, Interrupted, StopAt
 
 IMAGES = {**DESCRIPTION, "input_shape": (8, 8, 1)}
 GAUSSIAN: dict[str, Any] = {"corruption": "gaussian", "noise": (0.0, 0.8), "noise_range": (0.0, 1.0)}
-SPARSE = {**SPARSITY, "deep": {"k": 6, "encoder_widths": (40,), "decoder_widths": (40,)}}
+SPARSE = {**SPARSITY, "deep": {"k": 6, "encoder_widths": (40,), "decoder_widths": (40,)}, "variational": {"beta": 0.01}}
 
 
 def config_of(architecture: str, **fields: Any) -> TrainingConfig:
@@ -51,7 +51,7 @@ def test_a_step_sees_corrupted_inputs_and_clean_targets(conditioning: bool, monk
     run = new_run(config_of("topk", **GAUSSIAN, noise_conditioning=conditioning), digits())
     rows = np.arange(64)
     inputs = seen_by(run, monkeypatch, rows)
-    generator = step_generator(run.settings, 0, torch.device("cpu"))
+    generator = step_generator(run.settings, 0, torch.device("cpu"), purpose=OF_CORRUPTION)
     levels = 0.8 * torch.rand(64, generator=generator)
     clean = digits().rows(rows)
     noisy = (clean + levels[:, None] * torch.randn(64, 64, generator=generator)).clamp(0, 1)

@@ -42,6 +42,17 @@ class PairedTable(ActivationTable, Protocol):
         ...
 
 
+@runtime_checkable
+class CapturedTable(ActivationTable, Protocol):
+    """A table whose rows were captured twice, each time with noise of its own. `rows` gives the first capture alone."""
+
+    def captures(
+        self, indices: Int64[np.ndarray, " row"]
+    ) -> tuple[Float[Tensor, "row d_in"], Float[Tensor, "row d_in"]]:
+        """Both captures at `indices`, as `rows`."""
+        ...
+
+
 class Targets:
     """The targets of a table, as a table."""
 

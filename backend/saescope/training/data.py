@@ -13,7 +13,7 @@ from torch import Tensor
 from saescope.autoencoders.settings.run import DataSize
 from saescope.denoising.corruption import shape_of
 from saescope.sources.protocol import ActivationTable
-from saescope.sources.targets import PairedTable
+from saescope.sources.targets import CapturedTable, PairedTable
 from saescope.training.config import TrainingConfig
 from saescope.training.input_transform import InputTransform
 
@@ -80,6 +80,19 @@ class PairedSample(Sample):
         return self._paired.pairs(self._chosen[indices])
 
 
+class CapturedSample(Sample):
+    """Some rows of a table of two captures."""
+
+    def __init__(self, table: CapturedTable, chosen: Int64[np.ndarray, " chosen"]) -> None:
+        super().__init__(table, chosen)
+        self._captured = table
+
+    def captures(
+        self, indices: Int64[np.ndarray, " row"]
+    ) -> tuple[Float[Tensor, "row d_in"], Float[Tensor, "row d_in"]]:
+        return self._captured.captures(self._chosen[indices])
+
+
 def representative(table: ActivationTable) -> ActivationTable:
     """The table itself, or a sample of one that is computed as it is read."""
     if not isinstance(table, StreamedTable):
@@ -100,7 +113,8 @@ def hold_out(table: ActivationTable) -> tuple[ActivationTable, ActivationTable |
     held_out, rest = np.sort(order[:size]), np.sort(order[size:])
     if isinstance(table, PairedTable):
         return PairedSample(table, rest), PairedSample(table, held_out)
-    return Sample(table, rest), Sample(table, held_out)
+    trained_on = CapturedSample(table, rest) if isinstance(table, CapturedTable) else Sample(table, rest)
+    return trained_on, Sample(table, held_out)
 
 
 class Shuffle:
@@ -136,7 +150,7 @@ class Batch(NamedTuple):
 
     x: Float[Tensor, "batch d_in"]
     targets: Float[Tensor, "batch d_out"] | None = None
-    """What a transcoder reconstructs; None: `x` itself."""
+    """What a transcoder reconstructs, or a second capture; None: `x` itself."""
 
 
 class TrainingData:
@@ -161,11 +175,14 @@ class TrainingData:
             every = np.arange(held_out.n_rows, dtype=np.int64)
             self.held_out = transform.apply(held_out.rows(every).to(device))
         self._cached: Batch | None = None
-        width = table.d_in + (self.d_target or 0)
+        self.is_captured_twice = isinstance(table, CapturedTable)
+        """Whether the targets are a second capture, as good an input as the first."""
+        width_of_targets = table.d_in if self.is_captured_twice else self.d_target or 0
+        width = table.d_in + width_of_targets
         if table.n_rows * width <= CACHE_VALUES:
             blocks = np.array_split(np.arange(table.n_rows, dtype=np.int64), table.n_rows * width // 2**22 + 1)
             x = torch.empty(table.n_rows, table.d_in, device=device)
-            targets = None if self.d_target is None else torch.empty(table.n_rows, self.d_target, device=device)
+            targets = torch.empty(table.n_rows, width_of_targets, device=device) if width_of_targets else None
             for block in blocks:
                 part = self._read(block)
                 x[block[0] : block[-1] + 1] = part.x
@@ -201,6 +218,9 @@ class TrainingData:
         return Batch(x[chosen], None if targets is None else targets[chosen])
 
     def _read(self, indices: Int64[np.ndarray, " batch"]) -> Batch:
+        if isinstance(self.table, CapturedTable):
+            first, second = (self.transform.apply(each.to(self.device)) for each in self.table.captures(indices))
+            return Batch(first, second)
         if self.target_transform is None or not isinstance(self.table, PairedTable):
             return Batch(self.transform.apply(self.table.rows(indices).to(self.device)))
         x, targets = self.table.pairs(indices)

@@ -48,7 +48,7 @@ class Run:
         self.model = self.objective.new_model(data.table.d_in)
         first = self._sample(0)
         self.objective.initialise(self.model, first.x.cpu(), settings.seed)
-        if first.targets is not None:
+        if first.targets is not None and data.d_target is not None:
             with torch.no_grad():
                 self.objective.set_target_mean(self.model, first.targets.mean(0))
         self.model.to(data.device)
@@ -157,16 +157,23 @@ class Run:
 
     def _corrupted(self, batch: Batch, step: int) -> Batch:
         """What the model is given to rebuild the batch from, in the space of training: the batch itself without
-        corruption. Draws follow from the run's seed and the step."""
-        if self.corruption is None:
+        corruption. Of two captures either may be the input. Draws follow from the run's seed and the step."""
+        swaps = self.data.is_captured_twice and batch.targets is not None
+        if self.corruption is None and not swaps:
             return batch
         generator = step_generator(self.settings, step, batch.x.device, self.processes.rank, OF_CORRUPTION)
+        x, targets = batch
+        if swaps and targets is not None:
+            swapped = torch.rand(len(x), 1, generator=generator, device=x.device) < 0.5
+            x, targets = torch.where(swapped, targets, x), torch.where(swapped, x, targets)
+        if self.corruption is None:
+            return Batch(x, targets)
         transform = self.data.transform
-        noisy, levels = self.corruption.draw(transform.invert(batch.x), generator)
-        x = transform.apply(noisy)
+        noisy, levels = self.corruption.draw(transform.invert(x), generator)
+        inputs = transform.apply(noisy)
         if self.settings.noise_conditioning:
-            x = torch.cat([x, levels.to(x).unsqueeze(1)], dim=1)
-        return Batch(x, batch.x if batch.targets is None else batch.targets)
+            inputs = torch.cat([inputs, levels.to(inputs).unsqueeze(1)], dim=1)
+        return Batch(inputs, x if targets is None else targets)
 
     def _sample(self, step: int) -> Batch:
         table = self.data.table

@@ -42,8 +42,8 @@ def run_key(config: ResolvedConfig, description: Mapping[str, Any]) -> str:
 def data_of(description: Mapping[str, Any]) -> dict[str, Any]:
     """What of a source's description decides the rows that are trained on."""
     # A model's activations are decided by more than the data, streamed ones are shuffled in another way, and a
-    # transcoder is decided by its targets too.
-    further = ("activations_key", "streamed", "targets_sha256")
+    # transcoder is decided by its targets too, as is what learns from a second capture by that.
+    further = ("activations_key", "streamed", "targets_sha256", "pair_sha256")
     found = {name: description.get(name) for name in ("data_sha256", "held_out")}
     return found | {name: description[name] for name in further if name in description}
 

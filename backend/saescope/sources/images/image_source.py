@@ -39,6 +39,8 @@ class ImageSource(ABC):
     ) -> None:
         """`labels`, that chose the images, are recorded."""
         self._images = images
+        self.pair: ImageSource | None = None
+        """A second capture of the same items, for training."""
         self._choice = {} if labels is None else labels.choice
         self._stack = images.stack
         self._path, self._format, self._split = path, format, split
@@ -116,14 +118,19 @@ class ImageSource(ABC):
             self._stack.let_go(start, stop)
 
     def table(self, items: Bool[np.ndarray, " n_items"] | None = None) -> ActivationTable:
+        rows = ImageRows if self.pair is None else CapturedRows
         if items is None:
-            return ImageRows(self, None)
+            return rows(self, None)
         chosen = np.asarray(items)
         if chosen.dtype != np.bool_ or chosen.shape != (self.n_items,):
             raise OptionError(
                 f"items is {chosen.dtype} {list(chosen.shape)}; expected one bool per item: [{self.n_items}]"
             )
-        return ImageRows(self, np.flatnonzero(chosen).astype(np.int64))
+        return rows(self, np.flatnonzero(chosen).astype(np.int64))
+
+    def stored(self, start: int, stop: int) -> Num[np.ndarray, "item height width channels"]:
+        """Items from `start` to before `stop` as they are stored; never write into them."""
+        return self._stack.read(start, stop)
 
     def pictures(self, item_ids: Int64[np.ndarray, " item"]) -> UInt8[np.ndarray, "item height width channels"]:
         """Items as 8-bit pictures for people."""
@@ -181,6 +188,7 @@ class ImageSource(ABC):
             "stored_range": self._stack.value_range,
             "n_files": self._images.n_files,
             **self._choice,
+            **({} if self.pair is None else {"pair": self.pair._path, "pair_sha256": self.pair.data_sha256}),
         }
 
 
@@ -200,13 +208,26 @@ class ImageRows:
         return self._source.d_in
 
     def rows(self, indices: Int64[np.ndarray, " row"]) -> Float[Tensor, "row d_in"]:
+        return self._source._rows(*self._places(indices))
+
+    def _places(self, indices: Int64[np.ndarray, " row"]) -> tuple[np.ndarray, np.ndarray]:
+        """Item and position of each row."""
         indices = np.asarray(indices, dtype=np.int64)
         if indices.size and (indices.min() < 0 or indices.max() >= self.n_rows):
             raise IndexError(f"rows {indices.min()} ... {indices.max()} of {self.n_rows}")
         items, positions = np.divmod(indices, self._source.positions_per_item)
-        if self._items is not None:
-            items = self._items[items]
-        return self._source._rows(items, positions)
+        return (items if self._items is None else self._items[items]), positions
+
+
+class CapturedRows(ImageRows):
+    """The same of a source with a second capture: a `CapturedTable`."""
+
+    def captures(
+        self, indices: Int64[np.ndarray, " row"]
+    ) -> tuple[Float[Tensor, "row d_in"], Float[Tensor, "row d_in"]]:
+        assert self._source.pair is not None
+        places = self._places(indices)
+        return self._source._rows(*places), self._source.pair._rows(*places)
 
 
 def _shown_range(low: float, high: float) -> tuple[float, float]:

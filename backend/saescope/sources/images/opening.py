@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from saescope.progress import SILENT, Progress
 from saescope.sources.images import arrays, embedded_images, idx, parquet_images, picture_folder
 from saescope.sources.images.image_data import ImageData, ImageSet
 from saescope.sources.images.image_source import ImageSource
-from saescope.sources.images.options import ImageOptions, PatchOptions
+from saescope.sources.images.options import CapturedOptions, ImageOptions, PatchOptions
+from saescope.sources.images.pairing import check_pair
 from saescope.sources.images.patches import PatchSource
 from saescope.sources.images.pixels import PixelSource
 from saescope.sources.labels import chosen_items
@@ -24,7 +26,19 @@ _EXPECTED = (
 
 
 def open_data(options: ImageOptions, purpose: Purpose, progress: Progress = SILENT) -> ImageSource:
-    """The images that `options` name, as pixels or patches."""
+    """The images that `options` name, as pixels or patches; to train, with their pair where they have one."""
+    source = _opened(options, purpose, progress)
+    if isinstance(options, CapturedOptions) and options.pair is not None:
+        if purpose == "train":
+            second = _opened(replace(options, images=options.pair, pair=None), purpose, progress)
+            check_pair(source, second, (options.path, options.pair))
+            source.pair = second
+        else:
+            progress.tell(f"{options.pair}: is not read, a pair being for training alone")
+    return source
+
+
+def _opened(options: ImageOptions, purpose: Purpose, progress: Progress) -> ImageSource:
     data = find_images(options)
     split = chosen_split(data.splits, options, purpose, progress)
     images = load_images(data, split, options, progress)

@@ -62,7 +62,18 @@ class ImageOptions(ArrayOptions, LabelChoice):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelOptions(ImageOptions):
+class CapturedOptions(ImageOptions):
+    """Images that are activations themselves."""
+
+    pair: str | None = field(default=None, metadata=flag(metavar="PATH"))
+    """A second noisy capture of the same fields, in the same order: training rebuilds one from the other, which of the
+    two being drawn for each example (Noise2Noise). `evaluate` and `build` read the first alone."""
+
+    concern: ClassVar[str] = "images as pixels"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelOptions(CapturedOptions):
     """Pixels of whole images: an image is one position."""
 
     kind: ClassVar[str] = "pixels"
@@ -73,7 +84,7 @@ class PixelOptions(ImageOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PatchOptions(ImageOptions):
+class PatchOptions(CapturedOptions):
     """Square patches of images, each a position."""
 
     patch: Pixels = field(metadata=flag(metavar="P", default="a whole image is one position"))
@@ -84,5 +95,6 @@ class PatchOptions(ImageOptions):
     """Pixels between neighbouring patches."""
 
     kind: ClassVar[str] = "pixels"
+    concern: ClassVar[str] = "images"
     chosen_by: ClassVar[str] = "patch"
     called: ClassVar[str] = "the source is patches of pixels (there is no --model)"

@@ -94,6 +94,10 @@ class PixelDescription(SourceDescription):
     """Values of the data that stand for 0 and 1; null where they are taken as they are."""
     n_files: Count | None = field(default=None, metadata=_LEFT_OUT)
     """Files of pictures, where several pages of them are items."""
+    pair: str | None = field(default=None, metadata=_LEFT_OUT)
+    """Path of a second capture of the same items, where one was trained on too."""
+    pair_sha256: str | None = field(default=None, metadata=_LEFT_OUT)
+    """Hash of its items."""
 
     nulls: ClassVar[tuple[str, ...]] = ("patch", "stride", "grid")
 

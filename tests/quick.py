@@ -19,6 +19,7 @@ QUICK = frozenset(
         "dashboard/test_figures.py",
         "dashboard/test_formats.py",
         "dashboard/test_histogram_bars.py",
+        "denoising/test_quality.py",
         "evaluation/test_plausibility.py",
         "metrics/test_consistency.py",
         "metrics/test_dictionaries.py",

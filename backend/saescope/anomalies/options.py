@@ -36,7 +36,7 @@ class FitOptions:
     """Labels of normal items."""
     anomaly: str | None = field(default=None, metadata=flag(metavar="A,B,...", default="all that are not normal"))
     """Labels of anomalies: they are left out of all that is fitted on normal items."""
-    score: Score = "whitened"
+    score: Score = "mse"
     """How a residual r of d dimensions becomes a score. `mse`: its mean square. `standardised`: each dimension divided
     by its variance over normal items. `whitened`: its Mahalanobis distance by their covariance."""
     positions: Literal["mean", "max"] = "mean"

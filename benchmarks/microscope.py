@@ -1,4 +1,5 @@
-"""A microscope denoiser that has never seen a clean picture: Poisson noise on scikit-image's picture of a cell.
+"""A microscope denoiser that has never seen a clean picture: Poisson noise on scikit-image's picture of cells
+(immunohistochemistry, in grey).
 
     python benchmarks/microscope.py [--out microscope] [--photons 20] [--side 32] [--steps 2000] [--seed 0]
 
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from skimage import data, util
+from skimage import color, data
 
 from saescope.denoising.classical import choose
 from saescope.denoising.quality import Pictures, psnr, ssim
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     given.out.mkdir()
-    clean = util.img_as_float32(data.cell())
+    clean = color.rgb2gray(data.immunohistochemistry()).astype(np.float32)
     drawn = np.random.default_rng(given.seed)
     captures = [(drawn.poisson(clean * given.photons) / given.photons).astype(np.float32) for _ in range(2)]
     split = clean.shape[1] * 2 // 3
@@ -62,22 +63,20 @@ def main() -> None:
         report(f"{classical.name} ({classical.chosen})", classical.denoise(noisy), whole)
     for title, target in (("two noisy captures", "second"), ("noisy and clean", "clean")):
         folder = given.out / f"model-{target}"
-        saescope(
-            "train", "--images", given.out / "first.npy", "--pair", given.out / f"{target}.npy", "--arch",
-            "convolutional", "--n-features", given.features, "--steps", given.steps, "--seed", given.seed, "--out", folder,
-        )  # fmt: skip
-        found = json.loads(
-            saescope(
-                "denoise",
-                folder,
-                given.out / "right-noisy.npy",
-                "--clean",
-                given.out / "right-clean.npy",
-                "--out",
-                given.out / f"denoised-{target}",
-                "--json",
-            )  # fmt: skip
-        )
+        pair = ["--images", given.out / "first.npy", "--pair", given.out / f"{target}.npy"]
+        model = [
+            "--arch",
+            "convolutional",
+            "--n-features",
+            given.features,
+            "--steps",
+            given.steps,
+            "--seed",
+            given.seed,
+        ]
+        saescope("train", *pair, *model, "--out", folder)
+        compared = ["--clean", given.out / "right-clean.npy", "--out", given.out / f"denoised-{target}", "--json"]
+        found = json.loads(saescope("denoise", folder, given.out / "right-noisy.npy", *compared))
         print(f"| trained on {title} | {found['psnr']:.2f} | {found['ssim']:.3f} |", flush=True)
 
 

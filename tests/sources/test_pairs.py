@@ -46,6 +46,13 @@ def test_aligned_captures_are_taken_whatever_their_noise(scene: str, noise: floa
     np.testing.assert_array_equal(source.table(chosen).rows(np.array([0])), table.rows(np.array([1])))
 
 
+def test_fields_that_show_next_to_nothing_are_not_taken_for_shifted(tmp_path: Path) -> None:
+    """Where the best fit is that of the noise."""
+    fields = np.linspace(0.2, 0.21, 16, dtype=np.float32)[None, :, None] + np.zeros((40, 16, 16), np.float32)
+    first, second = captures(tmp_path, fields, fields, 0.2)
+    assert isinstance(open_source(SourceOptions(images=first, pair=second), "train").table(), CapturedTable)
+
+
 def test_patches_of_both_captures_fit(tmp_path: Path) -> None:
     first, second = captures(tmp_path, PHOTOGRAPHS, PHOTOGRAPHS, 0.1)
     table = open_source(SourceOptions(images=first, pair=second, patch=8, stride=4), "train").table()

@@ -93,6 +93,18 @@ def test_pictures_of_any_size_beside_clean_ones(models: Path, tmp_path: Path) ->
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["pictures"][1]["ssim"] is None
 
 
+def test_quality_counts_by_the_range_of_the_clean_pictures(models: Path, tmp_path: Path) -> None:
+    """Not by that of the noisy ones, whose values may lie beyond it."""
+    clean = DIGITS[:2, :, :, 0].astype(np.float32)
+    noisy = clean + np.random.default_rng(0).normal(0, 0.5, clean.shape).astype(np.float32)
+    for name, values in (("clean", clean), ("noisy", noisy)):
+        np.save(tmp_path / f"{name}.npy", values)
+    options = SourceOptions(images=str(tmp_path / "noisy.npy"))
+    found = denoise(models / "told", options, tmp_path / "out", clean=tmp_path / "clean.npy", noise_level=0.3)
+    expected = [peak_signal_noise_ratio(a, b, data_range=1.0) for a, b in zip(clean, noisy, strict=True)]
+    assert found.psnr_noisy == pytest.approx(np.mean(expected), abs=1e-4)
+
+
 @pytest.mark.parametrize("level", [0.1, 0.3, 0.5])
 def test_the_level_of_clipped_noise_is_estimated(models: Path, tmp_path: Path, level: float) -> None:
     random = np.random.default_rng(1)

@@ -104,7 +104,8 @@ def denoise(
         beside = iter(pairs) if pairs is not None else None
         for index, (name, picture) in enumerate(noisy):
             reference = next(beside) if beside is not None else None
-            made = _one(model, name, picture, reference, noise_level, add_noise, seed + index)
+            data_range = noisy.data_range if pairs is None else pairs.data_range
+            made = _one(model, name, picture, reference, noise_level, add_noise, seed + index, data_range)
             row, shown = made
             (folder / "denoised" / f"{name}.png").write_bytes(_png(shown[1], model.value_range))
             (folder / "side-by-side" / f"{name}.png").write_bytes(_side_by_side(shown, model.value_range))
@@ -129,6 +130,9 @@ class _Pictures:
     def __init__(self, sources: list[ImageSource], names: list[str]) -> None:
         self._sources, self._names = sources, names
         self.n_items = sum(source.n_items for source in sources)
+        ranges = [source.describe().value_range for source in sources]
+        self.data_range = max(high for _, high in ranges) - min(low for low, _ in ranges)
+        """How far apart the values that are shown as black and white lie."""
 
     def __iter__(self) -> Iterator[_Named]:
         for source, name in zip(self._sources, self._names, strict=True):
@@ -165,8 +169,9 @@ def _one(
     noise_level: float | None,
     add_noise: float | None,
     seed: int,
+    data_range: float,
 ) -> tuple[DenoisedPicture, list[Picture]]:
-    """The row of a picture, and what is shown of it."""
+    """The row of a picture, and what is shown of it. `data_range` is that of clean pictures, for PSNR and SSIM."""
     height, width, channels = picture.shape
     if channels != model.shape[2]:
         raise DataError(
@@ -197,9 +202,9 @@ def _one(
     shown = [picture, found, (picture - found) / 2 + (low + high) / 2]
     if clean is not None:
         shown.append(clean)
-        before = float(psnr(clean[None], picture[None], high - low)[0])
-        after = float(psnr(clean[None], found[None], high - low)[0])
-        alike = float(ssim(clean[None], found[None], high - low)[0])
+        before = float(psnr(clean[None], picture[None], data_range)[0])
+        after = float(psnr(clean[None], found[None], data_range)[0])
+        alike = float(ssim(clean[None], found[None], data_range)[0])
     return DenoisedPicture(name, height, width, level, before, after, alike), shown
 
 

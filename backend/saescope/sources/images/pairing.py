@@ -2,13 +2,15 @@
 
 Captures that are shifted teach a model to shift: the shift that fits both best is found by cross-correlation over a
 sample of pictures together (scikit-image's `phase_cross_correlation`, unnormalised, since noise would swamp a
-normalised one), and anything from half a pixel on is refused.
+normalised one), and anything from half a pixel on is refused, unless chance explains it: where the fields show little,
+the best fit is that of the noise. So the fit has to gain over no shift in most of the pictures, by a t statistic.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
+from scipy import ndimage
 
 from saescope.sources.images.image_source import ImageSource
 from saescope.store.errors import DataError
@@ -19,6 +21,8 @@ SUBPIXELS = 10
 """Parts of a pixel that a shift is found to."""
 PICTURES, SIDE = 32, 256
 """Pictures that are compared, and pixels of a side about their middle, at most."""
+LEAST_T, FEWEST = 4.0, 8
+"""t statistic of the pictures' gains from which on a shift is believed; fewer pictures have none, and are."""
 
 
 def check_pair(first: ImageSource, second: ImageSource, names: tuple[str, str]) -> None:
@@ -56,6 +60,10 @@ def _shift(first: ImageSource, second: ImageSource) -> tuple[float, float, float
     start = max(0, (first.n_items - PICTURES) // 2)
     a, b = (_details(source, start) for source in (first, second))
     shift, _, _ = phase_cross_correlation(a, b, upsample_factor=SUBPIXELS, normalization=None)
+    moved = np.fft.ifftn(ndimage.fourier_shift(np.fft.fftn(b), shift)).real
+    gains = (a * (moved - b)).sum(axis=(1, 2))
+    if len(gains) >= FEWEST and gains.mean() < LEAST_T * gains.std(ddof=1) / np.sqrt(len(gains)):
+        return 0.0, 0.0, 0.0
     return float(shift[0]), float(shift[1]), float(shift[2])
 
 

@@ -99,7 +99,7 @@ def test_quality_counts_by_the_range_of_the_clean_pictures(models: Path, tmp_pat
     noisy = clean + np.random.default_rng(0).normal(0, 0.5, clean.shape).astype(np.float32)
     for name, values in (("clean", clean), ("noisy", noisy)):
         np.save(tmp_path / f"{name}.npy", values)
-    options = SourceOptions(images=str(tmp_path / "noisy.npy"))
+    options = PixelOptions(images=str(tmp_path / "noisy.npy"))
     found = denoise(models / "told", options, tmp_path / "out", clean=tmp_path / "clean.npy", noise_level=0.3)
     expected = [peak_signal_noise_ratio(a, b, data_range=1.0) for a, b in zip(clean, noisy, strict=True)]
     assert found.psnr_noisy == pytest.approx(np.mean(expected), abs=1e-4)

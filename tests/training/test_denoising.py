@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from saescope.autoencoders.objectives.processes import Processes
 from saescope.autoencoders.objectives.protocol import OF_CORRUPTION, StepInputs, step_generator
 from saescope.autoencoders.registry import trainable
 from saescope.checkpoints import load_sae, weights_sha256
 from saescope.checkpoints.formats import native
 from saescope.store.errors import OptionError
 from saescope.training import TrainingConfig, train, trainer
-from saescope.training.data import TrainingData, data_size
+from saescope.training.adam import Adam
+from saescope.training.data import TrainingData, data_size, hold_out
 from saescope.training.input_transform import fit
+from saescope.training.resampling import resample
 from saescope.training.run import Run
 from tests.training.arrays import DESCRIPTION, ArrayTable, digits
 from tests.training.test_train import SPARSITY, Interrupted, StopAt
@@ -149,3 +152,34 @@ def test_corruption_of_images_is_refused_for_other_activations(tmp_path: Path) -
     config = config_of("topk", corruption="blur", noise=(1.0,))
     with pytest.raises(OptionError, match="is of images"):
         train(digits(), config, tmp_path / "run", description=DESCRIPTION, device="cpu")
+
+
+def test_processes_share_the_noise_of_rows_that_all_of_them_see() -> None:
+    """Each has noise of its own in its part of a batch; a target L0 is held against the same numbers everywhere."""
+    config = config_of("relu", **GAUSSIAN, target_l0=5.0, l1=None)
+    resolved = config.resolve(data_size(digits(), IMAGES, [config]))
+    trained_on, held_out = hold_out(digits())
+    transform = fit(digits(), resolved.run.input_transform)
+    data = TrainingData(trained_on, transform, torch.device("cpu"), held_out=held_out, shape=(8, 8, 1))
+    runs = [Run(resolved, data, Processes(rank, 2)) for rank in (0, 1)]
+    first, second = (run.held_out for run in runs)
+    assert first is not None
+    assert data.held_out is not None
+    assert second is not None
+    assert torch.equal(first, second)
+    assert not torch.equal(first, data.held_out)
+
+
+def test_a_dead_feature_of_a_transcoder_that_is_told_the_level_starts_again() -> None:
+    config = config_of("relu", **GAUSSIAN, noise_conditioning=True)
+    resolved = config.resolve(data_size(digits(), IMAGES, [config]))
+    objective = resolved.objective(d_target=10)
+    model = objective.new_model(64)
+    x = torch.rand(200, 65, generator=torch.Generator().manual_seed(0))
+    objective.initialise(model, x, 0)
+    optimiser = Adam(list(model.parameters()), 0.9, 0.999, 1e-8)
+    dead = torch.tensor([3, 7])
+    generator = torch.Generator().manual_seed(1)
+    resample(model, optimiser, dead, x, generator, objective, torch.rand(200, 10, generator=generator))
+    assert (model.encoder[dead, :64].norm(dim=1) > 0).all()
+    assert (model.encoder[dead, 64] == 0).all()

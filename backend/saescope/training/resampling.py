@@ -39,7 +39,10 @@ def resample(
         drawn = torch.multinomial(loss, len(dead), replacement=len(dead) > len(loss), generator=generator)
         chosen = drawn.to(inputs.device)
         directions = unit_rows(error[chosen])
-        read = unit_rows(inputs[chosen] - inputs.mean(0)) if model.config.transcoder else directions
+        read = directions
+        if model.config.transcoder:
+            x = inputs[:, : model.d_in]  # without the noise level, which it may be told
+            read = unit_rows(x[chosen] - x.mean(0))
         living = torch.ones(model.n_features, dtype=torch.bool, device=dead.device)
         living[dead] = False
         norms = torch.linalg.vector_norm(model.encoder_rows, dim=1)

@@ -100,7 +100,7 @@ class Run:
         Raises `OptionError` where the loss is no number any more.
         """
         rate = learning_rate(self.settings, self.step, self.objective.refit)
-        loss = self._optimise(*self._corrupted(Batch(x, targets), self.step), rate)
+        loss = self._optimise(*self._corrupted(Batch(x, targets), self.step, self.processes.rank), rate)
         self.curve.add(loss, self.data.variance, self._batch(x))
         if self.step % self.curve.every and self.step != self.steps:
             return None
@@ -155,13 +155,14 @@ class Run:
         nothing = self.objective.n_reconstructions * self.data.variance / self.model.d_out
         return float(loss.total.detach()) / nothing
 
-    def _corrupted(self, batch: Batch, step: int) -> Batch:
+    def _corrupted(self, batch: Batch, step: int, part: int = 0) -> Batch:
         """What the model is given to rebuild the batch from, in the space of training: the batch itself without
-        corruption. Of two captures either may be the input. Draws follow from the run's seed and the step."""
+        corruption. Of two captures either may be the input. Draws follow from the run's seed, the step and the `part`
+        of a batch that this is: rows that all processes look at get the same everywhere."""
         swaps = self.data.is_captured_twice and batch.targets is not None
         if self.corruption is None and not swaps:
             return batch
-        generator = step_generator(self.settings, step, batch.x.device, self.processes.rank, OF_CORRUPTION)
+        generator = step_generator(self.settings, step, batch.x.device, part, OF_CORRUPTION)
         x, targets = batch
         if swaps and targets is not None:
             swapped = torch.rand(len(x), 1, generator=generator, device=x.device) < 0.5

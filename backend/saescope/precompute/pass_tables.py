@@ -33,6 +33,7 @@ from saescope.precompute.tables.latents import generated, latent_table
 from saescope.precompute.tables.logit_effects import can_reach_logits, logit_effects, top_logits
 from saescope.precompute.tables.neighbours import neighbours
 from saescope.precompute.tables.tokens import count_tokens, top_tokens
+from saescope.precompute.tables.whole_codes import WholeCodes
 from saescope.progress import Progress
 from saescope.sources.protocol import Source, TokenSource, as_tokens, item_lengths
 from saescope.store.format.schema import MAPPED_WIDTHS
@@ -57,6 +58,10 @@ class PassTables:
     @cached_property
     def spill(self) -> Spill:
         return Spill.open(self.folder.spill)
+
+    @cached_property
+    def codes(self) -> WholeCodes:
+        return WholeCodes(self.sae, self.source, self.spill, self.result.state, self.result.n_positions)
 
     @cached_property
     def tokens(self) -> TokenSource | None:
@@ -85,7 +90,7 @@ class PassTables:
         if not has("item_codes"):
             write("item_codes", item_codes(sampled, self.spill))
         if not has("latent_map") and len(mapped):
-            write("latent_map", latent_map(mapped, self.spill, self.sae.n_features))
+            write("latent_map", latent_map(mapped, self.codes))
         if not has("reconstructions") and isinstance(self.about, PixelDescription):
             write("reconstructions", reconstructions(self.sae, self.source, sampled))
         if self.latents is not None:
@@ -97,7 +102,7 @@ class PassTables:
             self.writer.write_table("latents", latent_table(latents))
         if not self.writer.has("generated") and isinstance(self.about, PixelDescription):
             assert isinstance(self.sae, VariationalAutoencoder)
-            mean = self.result.state.sums.total / self.result.n_positions
+            mean = self.codes.moments().mean
             seed = self.options.seed
             self.writer.write_table("generated", generated(self.sae, self.source, sampled, mean, latents.kl, seed))
 
@@ -141,8 +146,7 @@ class PassTables:
         if not has("neighbours") and atoms is not None:
             write("neighbours", neighbours(atoms, self.options.n_neighbours, self.progress))
         if not has("effects") and atoms is None:
-            state, n_positions = self.result.state, self.result.n_positions
-            write("effects", effect_batches(self.sae, state, n_positions, self.spill, self.progress))
+            write("effects", effect_batches(self.codes, self.progress))
         if not has("top_logits") and atoms is not None and tokens is not None and can_reach_logits(tokens):
             kept, vocabulary = self.options.n_top_logits, tokens.vocabulary
             effects = logit_effects(atoms, tokens.hooked_out.unembedding(), len(vocabulary), kept, self.progress)

@@ -4,9 +4,10 @@
     item       decode(f + s e_i) - decode(f)       f the code at the unit's strongest example
     jacobian   d decode(z) / d z_i at z = m
 
-with e_i the i-th unit vector of the code. The step s is 1, in a code of which half or more fires on average the unit's
-own standard deviation over the evaluated positions: such units have a scale each, and a step of 1 may lie far outside
-of what they ever are. What a linear decoder's atom says at every code, these say at one.
+with e_i the i-th unit vector of the code. The step s is 1, in a code that nothing makes sparse, or of which half or
+more fires on average, the unit's own standard deviation over the evaluated positions: such units have a scale each, and
+a step of 1 may lie far outside of what they ever are. What a linear decoder's atom says at every code, these say at
+one.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
 from saescope.autoencoders.protocol import Autoencoder
-from saescope.precompute.one_pass.spill import Spill
 from saescope.precompute.one_pass.state import FeatureState
+from saescope.precompute.tables.whole_codes import WholeCodes
 from saescope.progress import SILENT, Progress
 from saescope.store.format.schema import schema_of
 from saescope.store.format.thresholds import DENSE_CODE
@@ -32,34 +33,31 @@ MOST_UNITS = 256
 """Units decoded at a time: hidden layers may be far wider than code and output."""
 
 
-def steps_of(state: FeatureState, n_positions: int) -> Float32[np.ndarray, " feature"]:
-    """The step of each unit."""
-    n_features = len(state.n_firing)
-    if state.n_firing.sum() < DENSE_CODE * n_features * n_positions:
-        return np.ones(n_features, np.float32)
-    mean = state.sums.total / n_positions
-    spread = np.sqrt(np.maximum(state.sums.total_squares / n_positions - mean**2, 0)).astype(np.float32)
-    return np.where(spread > 0, spread, np.float32(1))
+def steps_of(codes: WholeCodes, deviation: Float64[np.ndarray, " feature"]) -> Float32[np.ndarray, " feature"]:
+    """The step of each unit, from its standard deviation."""
+    n_firing = codes.state.n_firing
+    is_sparse = n_firing.sum() < DENSE_CODE * len(n_firing) * codes.n_positions
+    if is_sparse and codes.sae.config.has_sparse_code:
+        return np.ones(len(n_firing), np.float32)
+    steps = deviation.astype(np.float32)
+    return np.where(steps > 0, steps, np.float32(1))
 
 
-def effect_batches(
-    sae: Autoencoder, state: FeatureState, n_positions: int, spill: Spill, progress: Progress = SILENT
-) -> Iterator[pa.RecordBatch]:
-    """The table in pieces of whole features, as the store sorts it. A unit that never fired has no row of `item`.
-
-    Activations at or below the firing threshold count as zero in the codes.
-    """
+def effect_batches(codes: WholeCodes, progress: Progress = SILENT) -> Iterator[pa.RecordBatch]:
+    """The table in pieces of whole features, as the store sorts it. A unit that never fired has no row of `item`."""
+    sae, state = codes.sae, codes.state
     device = next(sae.parameters()).device
     n_features = len(state.n_firing)
-    mean = torch.from_numpy((state.sums.total / n_positions).astype(np.float32)).to(device)
-    steps = steps_of(state, n_positions)
+    moments = codes.moments(progress)
+    mean = torch.from_numpy(moments.mean.astype(np.float32)).to(device)
+    steps = steps_of(codes, moments.deviation)
     at_once = max(1, min(MOST_UNITS, BLOCK_VALUES // (2 * n_features + 4 * sae.d_out)))
     for first in range(0, n_features, at_once):
         ids = np.arange(first, min(first + at_once, n_features))
         live = ids[state.top.n[ids] > 0]
-        codes = _codes_at(spill, state.top.item[live, 0], state.top.position[live, 0], n_features)
+        strongest = codes.at(state.top.item[live, 0], state.top.position[live, 0])
         values = {
-            "item": _moved(sae, torch.from_numpy(codes).to(device), live, steps[live]),
+            "item": _moved(sae, torch.from_numpy(strongest).to(device), live, steps[live]),
             "jacobian": _columns(sae, mean, ids),
             "mean": _moved(sae, mean.expand(len(ids), -1), ids, steps[ids]),
         }
@@ -99,19 +97,6 @@ def _columns(sae: Autoencoder, mean: Tensor, ids: Int64[np.ndarray, " unit"]) ->
 def _array(values: Tensor) -> Float32[np.ndarray, "unit d_out"]:
     array: np.ndarray = values.detach().float().cpu().numpy()
     return array
-
-
-def _codes_at(
-    spill: Spill, items: Int64[np.ndarray, " unit"], positions: np.ndarray, n_features: int
-) -> Float32[np.ndarray, "unit n_features"]:
-    """The whole code at each of the given places, dense."""
-    row_ptr, features, values = spill.codes
-    codes = np.zeros((len(items), n_features), np.float32)
-    for at, (first, end, position) in enumerate(zip(*spill.rows_of_items(items), positions, strict=True)):
-        row = first + int(np.searchsorted(spill.positions[first:end], position))
-        piece = slice(row_ptr[row], row_ptr[row + 1])
-        codes[at, features[piece]] = values[piece]
-    return codes
 
 
 def _batch(

@@ -10,6 +10,7 @@ from jaxtyping import Float32, Int64
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.precompute import kernels
 from saescope.precompute.one_pass.spill import Spill
+from saescope.precompute.tables.whole_codes import WholeCodes
 from saescope.sources.protocol import Source
 from saescope.store.format.schema import schema_of
 from saescope.store.format.source import PatchDescription, PixelDescription
@@ -61,21 +62,18 @@ def mapped_items(n_items: int, positions_per_item: int) -> Int64[np.ndarray, " m
     return sample_items(n_items, max(1, MAPPED_POSITIONS // positions_per_item))
 
 
-def latent_map(items: Int64[np.ndarray, " mapped"], spill: Spill, n_features: int) -> pa.Table:
+def latent_map(items: Int64[np.ndarray, " mapped"], codes: WholeCodes) -> pa.Table:
     """The store's `latent_map`: the first `MAPPED_POSITIONS` evaluated positions of `items`, with their whole codes."""
+    spill, n_features = codes.spill, codes.sae.n_features
     rows = np.concatenate([np.arange(*ends) for ends in zip(*spill.rows_of_items(items), strict=True)])
     rows = rows[:MAPPED_POSITIONS]
-    row_ptr, features, values = spill.codes
-    codes = np.zeros((len(rows), n_features), np.float32)
-    for at, row in enumerate(rows):
-        piece = slice(row_ptr[row], row_ptr[row + 1])
-        codes[at, features[piece]] = values[piece]
+    item, position = spill.items[rows], spill.positions[rows]
     pointers = pa.array(np.arange(len(rows) + 1) * n_features, pa.int32())
     return pa.table(
         {
-            "item_id": spill.items[rows],
-            "position": spill.positions[rows],
-            "values": pa.ListArray.from_arrays(pointers, pa.array(codes.reshape(-1))),
+            "item_id": item,
+            "position": position,
+            "values": pa.ListArray.from_arrays(pointers, pa.array(codes.at(item, position).reshape(-1))),
         },
         schema_of("latent_map"),
     )

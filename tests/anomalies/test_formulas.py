@@ -13,7 +13,7 @@ from saescope.anomalies.distances import RIDGE, Distance, Moments
 from saescope.anomalies.drift import drift
 from saescope.anomalies.forest import Forest
 from saescope.anomalies.judging import _Ranked, intervals, judged, precision_recall, roc
-from saescope.anomalies.mixture import Mixture
+from saescope.anomalies.mixture import Mixture, check_width
 from saescope.anomalies.residuals import Rebuilt
 from saescope.anomalies.thresholds import ThresholdRule
 from saescope.store.errors import UserError
@@ -60,6 +60,12 @@ def test_the_forest_is_scikit_learns() -> None:
     np.testing.assert_allclose(Forest.fit(ROWS, 3).scores(OTHERS), expected, rtol=1e-12)
 
 
+def test_trees_of_equal_rows_are_leaves() -> None:
+    rows = np.concatenate([np.zeros((400, 5), np.float32), ROWS[:1]])  # most trees see none but zeros
+    expected = -IsolationForest(random_state=0).fit(rows).score_samples(OTHERS)
+    np.testing.assert_allclose(Forest.fit(rows, 0).scores(OTHERS), expected, rtol=1e-12)
+
+
 def test_the_mixture_is_scikit_learns() -> None:
     codes, others = ROWS.astype(np.float64), OTHERS.astype(np.float64)
     spread = codes.std(axis=0)
@@ -68,7 +74,7 @@ def test_the_mixture_is_scikit_learns() -> None:
         Mixture.fit(codes, 3, 1).scores(others), -model.score_samples(others / spread), rtol=1e-8
     )
     with pytest.raises(UserError, match="too wide"):
-        Mixture.fit(np.zeros((10, 300)), 2, 0)
+        check_width(300)
     with pytest.raises(UserError, match="too few for 20 components"):
         Mixture.fit(codes[:10], 20, 0)
 

@@ -50,7 +50,8 @@ def digits(work: Path, **options: object) -> Any:
 
 @pytest.fixture(scope="module")
 def detector(work: Path) -> Path:
-    fit_anomalies(work / "sae", digits(work), work / "ones", FitOptions(anomaly="1", labelled=8), note=QUIET)
+    fitting = FitOptions(anomaly="1", score="standardised", labelled=8)
+    fit_anomalies(work / "sae", digits(work), work / "ones", fitting, note=QUIET)
     return work / "ones"
 
 

@@ -40,16 +40,6 @@ from saescope.store.format.manifest import json_ready
 
 FORMAT, FORMAT_VERSION = "saescope-detector", 1
 JSON_NAME, ARRAYS_NAME = "detector.json", "detector.safetensors"
-SIGNALS = {
-    "error": "reconstruction error",
-    "joint": "density of code and error",
-    "pca": "PCA",
-    "isolation_forest": "isolation forest",
-    "classifier": "classifier on codes",
-    "classifier_inputs": "classifier on inputs",
-    "combined": "error and classifier together",
-}
-"""Signal -> what it is called."""
 
 
 @dataclass(frozen=True)

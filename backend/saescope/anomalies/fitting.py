@@ -17,7 +17,7 @@ from saescope.anomalies.detector import TINY, About, Components, Detector, Logis
 from saescope.anomalies.distances import Distance, Moments
 from saescope.anomalies.forest import MOST_ROWS, Forest
 from saescope.anomalies.leaks import item_hashes
-from saescope.anomalies.mixture import Mixture
+from saescope.anomalies.mixture import Mixture, check_width
 from saescope.anomalies.options import FitOptions
 from saescope.anomalies.residuals import rebuilt
 from saescope.anomalies.thresholds import ThresholdRule
@@ -119,6 +119,8 @@ def fit_detector(
 ) -> Detector:
     """The detector; `about` holds the fields of `About` that are not measured here."""
     rule = ThresholdRule.parse(options.threshold)
+    if options.code_components:
+        check_width(sae.n_features)
     residuals = Moments(sae.d_out, covariance=options.score == "whitened")
     kept = _Collected()
     share = min(1.0, MOST_ROWS / max(1, int(given.fitted.sum()) * source.positions_per_item))
@@ -187,8 +189,10 @@ def _calibrated(
         (given.labelled_anomalous[batch.item_ids], detector.signals(batch))
         for batch in rebuilt(sae, source, wanted, device=device, stage="choosing the threshold", progress=progress)
     ]
-    anomalous = np.concatenate([part[0] for part in parts])
     signals = {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]}
+    scored = np.isfinite(signals["error"])  # not an item none of whose positions counts
+    anomalous = np.concatenate([part[0] for part in parts])[scored]
+    signals = {name: values[scored] for name, values in signals.items()}
     standard: dict[str, list[float]] = {}
     for name in ("error", "joint", "classifier"):
         if name in signals:

@@ -56,7 +56,7 @@ class Forest:
         everyone = np.arange(len(rows))
         for start in self.starts:
             node = np.full(len(rows), start)
-            inner = everyone
+            inner = everyone if self.left[start] >= 0 else everyone[:0]  # a tree of equal rows is a leaf
             while len(inner):
                 at = node[inner]
                 goes_left = rows[inner, self.feature[at]].astype(np.float64) <= self.threshold[at]

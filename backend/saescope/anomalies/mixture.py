@@ -27,6 +27,15 @@ RIDGE = 1e-3
 N_ITERATIONS = 50
 
 
+def check_width(n_features: int) -> None:
+    """`OptionError` for codes whose covariances would be too large."""
+    if n_features > MOST_FEATURES:
+        raise OptionError(
+            f"codes of {n_features:,} features are too wide for a density of codes; at most {MOST_FEATURES}",
+            "leave --code-components out, or use an autoencoder with a narrow code",
+        )
+
+
 @dataclass(frozen=True)
 class Mixture:
     """Weights, means and Cholesky factors of the precisions."""
@@ -39,11 +48,6 @@ class Mixture:
 
     @staticmethod
     def fit(codes: Float64[np.ndarray, "row d"], n_components: int, seed: int) -> Mixture:
-        if codes.shape[1] > MOST_FEATURES:
-            raise OptionError(
-                f"codes of {codes.shape[1]:,} features are too wide for a density of codes; at most {MOST_FEATURES}",
-                "leave --code-components out, or use an autoencoder with a narrow code",
-            )
         if len(codes) <= n_components:
             raise DataError(
                 f"{len(codes):,} normal items are too few for {n_components} components", "lower --code-components"

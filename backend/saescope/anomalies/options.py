@@ -28,6 +28,16 @@ def labels_of(given: str | None, name: str) -> list[str] | None:
     return words
 
 
+def check_named(normal: str | None, anomaly: str | None) -> None:
+    """`OptionError` where a label is named on both sides."""
+    both = sorted(set(labels_of(normal, "normal") or ()) & set(labels_of(anomaly, "anomaly") or ()))
+    if both:
+        raise OptionError(
+            f"{', '.join(both)} is named both normal and an anomaly",
+            "a normal class must hold no labelled anomalies",
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class FitOptions:
     """How a detector is fitted."""
@@ -56,13 +66,7 @@ class FitOptions:
     def __post_init__(self) -> None:
         check_fields(self)
         ThresholdRule.parse(self.threshold)
-        normal, anomaly = labels_of(self.normal, "normal"), labels_of(self.anomaly, "anomaly")
-        both = sorted(set(normal or ()) & set(anomaly or ()))
-        if both:
-            raise OptionError(
-                f"{', '.join(both)} is named both normal and an anomaly",
-                "a normal class must hold no labelled anomalies",
-            )
+        check_named(self.normal, self.anomaly)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +90,4 @@ class ReportOptions:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        normal, anomaly = labels_of(self.normal, "normal"), labels_of(self.anomaly, "anomaly")
-        both = sorted(set(normal or ()) & set(anomaly or ()))
-        if both:
-            raise OptionError(
-                f"{', '.join(both)} is named both normal and an anomaly",
-                "a normal class must hold no labelled anomalies",
-            )
+        check_named(self.normal, self.anomaly)

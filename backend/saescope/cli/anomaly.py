@@ -148,11 +148,11 @@ def report(
 ) -> None:
     """Say how well a detector tells labelled anomalies from normal items that it was not fitted on."""
     options = parsed(source, device)
-    from saescope.anomalies.detector import SIGNALS
     from saescope.anomalies.judging import METRICS
     from saescope.anomalies.options import ReportOptions
     from saescope.anomalies.publishing import drift_record
     from saescope.progress.terminal import terminal_progress
+    from saescope.store.format.anomaly_tables import SIGNALS
     from saescope.workflows.anomalies import report_anomalies
 
     with terminal_progress() as progress:

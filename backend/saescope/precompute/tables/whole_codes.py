@@ -63,7 +63,8 @@ class WholeCodes:
             codes = self.sae.encode(rows.x.to(device)).double()
             sums += torch.stack([codes.sum(0), codes.square().sum(0)]).cpu()
             progress.update("whole codes", int(rows.items[-1]) + 1, self.source.n_items)
-        return Moments.of(*sums.numpy(), self.n_positions)
+        total, squares = sums.numpy()
+        return Moments.of(total, squares, self.n_positions)
 
     def at(
         self, items: Int64[np.ndarray, " place"], positions: Int64[np.ndarray, " place"]

@@ -17,21 +17,13 @@ from saescope.dashboard.components.table import Cell, Column, Row, table
 from saescope.dashboard.formats import day, plain
 from saescope.dashboard.presentation import anomalous, sources
 from saescope.dashboard.state import controls, links, reads
+from saescope.store.format.anomaly_tables import SIGNALS
 from saescope.store.numbers import count, percent, significant
 
 if TYPE_CHECKING:
     from saescope.store import FeatureStore
     from saescope.store.read.anomalies import AnomalyReport
 
-SIGNALS = {
-    "error": "reconstruction error",
-    "joint": "density of code and error",
-    "pca": "PCA",
-    "isolation_forest": "isolation forest",
-    "classifier": "classifier on codes",
-    "classifier_inputs": "classifier on inputs",
-    "combined": "error and classifier",
-}
 KINDS = {"most anomalous": "Most anomalous", "missed": "Missed anomalies", "false alarm": "False alarms"}
 _RATES = {
     "auc": ("AUC", "chance that an anomaly scores higher than a normal item, ties counted half"),

@@ -20,6 +20,16 @@ from saescope.store.format.schema import Column, Table
 from saescope.store.format.source import SourceDescription, read_source, source_faults
 
 REPORT_FORMAT, REPORT_VERSION = "saescope-anomalies", 1
+SIGNALS = {
+    "error": "reconstruction error",
+    "joint": "density of code and error",
+    "pca": "PCA",
+    "isolation_forest": "isolation forest",
+    "classifier": "classifier on codes",
+    "classifier_inputs": "classifier on inputs",
+    "combined": "error and classifier together",
+}
+"""What may be judged -> what it is called."""
 CURVES = ("precision_recall", "roc")
 """What `kind` of table `curves` may be."""
 KINDS = ("false alarm", "missed", "most anomalous")

@@ -35,6 +35,8 @@ def raising(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
         (PermissionError(errno.EACCES, "Permission denied", "store"), 2),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 0),
         (KeyboardInterrupt(), 130),
+        (MemoryError(), 2),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"), 2),
         (click.exceptions.Exit(1), 1),
     ],
 )
@@ -67,6 +69,7 @@ def test_our_own_failure_shows_where(raising, capsys) -> None:  # type: ignore[n
         (["serv"], ["no command 'serv'", "serve"]),
         (["xyzzy"], ["no command 'xyzzy'", "commands: demo"]),
         (["--frobnicate"], ["--frobnicate"]),
+        (["anomaly"], ["saescope anomaly: no command is given", "fit, report, score"]),
         (["ls", "--stoer", "x"], ["saescope ls", "--store"]),
         (["ls"], ["saescope ls", "Missing option '--store'"]),
         (["serve", "--store", "x", "--port", "many"], ["--port", "'many'"]),

@@ -11,7 +11,7 @@ from scipy import ndimage, stats
 
 from saescope.autoencoders.settings.run import RunSettings
 from saescope.denoising.corruption import Corruption, shape_of
-from saescope.store.errors import OptionError
+from saescope.store.errors import CheckpointError, OptionError
 
 SHAPE = (9, 8, 3)
 X = torch.rand(5, 9 * 8 * 3, generator=torch.Generator().manual_seed(1))
@@ -119,6 +119,17 @@ def test_what_does_not_go_together_is_refused(fields: dict[str, Any], words: str
 def test_what_is_of_images_is_refused_for_other_activations(kind: str) -> None:
     with pytest.raises(OptionError, match="is of images"):
         Corruption.of(RunSettings(4, corruption=kind, noise=(0.5,)), None)
+
+
+def test_a_square_that_hides_the_whole_image_is_refused() -> None:
+    with pytest.raises(OptionError, match="a square of 8 x 6 pixels hides the whole image"):
+        Corruption.of(RunSettings(4, corruption="patches", noise=(0.5,), noise_patch=8), (8, 6, 1))
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 0), "large", (28, 28, "x")])
+def test_a_damaged_record_of_the_shape_is_refused(shape: object) -> None:
+    with pytest.raises(CheckpointError, match="record of the images' shape is damaged"):
+        shape_of({"input_shape": shape})
 
 
 def test_the_shape_is_that_of_an_image_or_a_patch_alone() -> None:

@@ -28,7 +28,7 @@ def captures(folder: Path, first: np.ndarray, second: np.ndarray, noise: float =
 
 
 @pytest.mark.parametrize("scene", SCENES)
-@pytest.mark.parametrize("noise", [0.0, 0.1, 0.4])
+@pytest.mark.parametrize("noise", [0.001, 0.1, 0.4])
 def test_aligned_captures_are_taken_whatever_their_noise(scene: str, noise: float, tmp_path: Path) -> None:
     first, second = captures(tmp_path, SCENES[scene], SCENES[scene], noise)
     source = open_source(SourceOptions(images=first, pair=second), "train")
@@ -105,6 +105,15 @@ def test_captures_of_unequal_number_or_size_are_refused(second: np.ndarray, word
     first, other = captures(tmp_path, DIGITS[:100], second)
     with pytest.raises(DataError, match=words):
         open_source(SourceOptions(images=first, pair=other), "train")
+
+
+def test_one_capture_given_twice_and_empty_captures_are_refused(tmp_path: Path) -> None:
+    first, second = captures(tmp_path, DIGITS[:100], DIGITS[:100])
+    with pytest.raises(DataError, match="hold the same values"):
+        open_source(SourceOptions(images=first, pair=second), "train")
+    first, second = captures(tmp_path, DIGITS[:100], np.full((100, 8, 8), 0.25))
+    with pytest.raises(DataError, match=r"second\.npy that were looked at show nothing"):
+        open_source(SourceOptions(images=first, pair=second), "train")
 
 
 def test_folders_of_pictures_are_paired_by_their_order(tmp_path: Path) -> None:

@@ -158,6 +158,8 @@ def test_anomalies_that_the_autoencoder_was_trained_on_are_told(work: Path) -> N
         ({"normal": "1,"}, "separated by commas"),
         ({"threshold": "f1"}, "needs labelled anomalies"),
         ({"labelled": 5}, "none of the training data is labelled"),
+        ({"seed": 2**32}, "seed is 4294967296"),
+        ({"threshold": "percentile:101"}, "expected a number between 0 and 100"),
         ({"threshold": "mean"}, "the threshold is 'mean'"),
         ({"score": "cosine"}, "score is 'cosine'"),
         ({"anomaly": "0,1,2,3,4,5,6,7,8,9"}, "0 normal items to fit on"),
@@ -169,6 +171,19 @@ def test_what_fit_refuses(work: Path, options: dict[str, Any], says: str) -> Non
     assert not (work / "refused").exists()
 
 
+def test_what_fit_assumes_of_labels_is_told(work: Path) -> None:
+    told: list[str] = []
+    few = FitOptions(anomaly="1", normal="0,2", labelled=1000, references=False)
+    fit_anomalies(work / "sae", digits(work), work / "assumed", few, note=told.append)
+    assert any("items are neither normal nor anomalies" in text for text in told)
+    assert any("not 1,000 of each: there are no more" in text for text in told)
+    about = Detector.load(work / "assumed").about
+    assert 20 < about.n_labelled < 200
+    named = FitOptions(anomaly="1,one", references=False)
+    fit_anomalies(work / "sae", digits(work), work / "assumed-2", named, note=told.append)
+    assert told[-2].startswith("no item has the label 'one'")
+
+
 def test_what_report_and_score_refuse(work: Path, detector: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="items are all anomalies"):
         report_anomalies(detector, digits(work, only_labels="1"), note=QUIET)
@@ -176,6 +191,8 @@ def test_what_report_and_score_refuse(work: Path, detector: Path, tmp_path: Path
         report_anomalies(detector, digits(work, without_labels="1"), note=QUIET)
     with pytest.raises(UserError, match="no column 'day' of times"):
         report_anomalies(detector, digits(work), ReportOptions(time_column="day"), note=QUIET)
+    with pytest.raises(UserError, match="bootstrap is 1000000000"):
+        ReportOptions(bootstrap=10**9)
     with pytest.raises(UserError, match="both a store and a name"):
         report_anomalies(detector, digits(work), store=tmp_path, note=QUIET)
     with pytest.raises(UserError, match=r"ends in \.parquet or \.csv"):

@@ -128,6 +128,17 @@ def test_levels_that_were_not_trained_are_told_and_done(models: Path, tmp_path: 
     assert "trained without corruption" in notes[1]
 
 
+@pytest.mark.parametrize(("stored", "told"), [(255.0, 1), (1.0, 0)])
+def test_pictures_in_other_units_than_the_models_are_told(
+    models: Path, tmp_path: Path, stored: float, told: int
+) -> None:
+    notes: list[str] = []
+    np.save(tmp_path / "digits.npy", DIGITS[:3, :, :, 0] * stored)
+    denoise(models / "fixed", PixelOptions(images=str(tmp_path / "digits.npy")), tmp_path / "out", note=notes.append)
+    said = [text for text in notes if "values from 0 to 255, the model's are 0 to 1" in text]
+    assert len(said) == told
+
+
 def test_what_cannot_be_done_is_refused_and_leaves_nothing(models: Path, digits_store: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "digits.npy", DIGITS[:3, :, :, 0])
     np.save(tmp_path / "two.npy", DIGITS[:2, :, :, 0])

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 from jaxtyping import Float64, Int64
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from saescope.anomalies.distances import Distance
@@ -34,12 +35,15 @@ from saescope.anomalies.options import Score
 from saescope.anomalies.residuals import Rebuilt
 from saescope.store import atomic
 from saescope.store.errors import DataError
-from saescope.store.format.fields import field_faults, parse_object
+from saescope.store.format.fields import Count, field_faults, parse_object
 from saescope.store.format.hashing import file_sha256
 from saescope.store.format.manifest import json_ready
 
 FORMAT, FORMAT_VERSION = "saescope-detector", 1
 JSON_NAME, ARRAYS_NAME = "detector.json", "detector.safetensors"
+
+
+Labels = Annotated[list[str], msgspec.Meta(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -62,20 +66,20 @@ class About:
     main: str
     """The signal that is the score."""
     score: Score
-    positions: str
-    """mean or max: how an item's positions become one score."""
+    positions: Literal["mean", "max"]
+    """How an item's positions become one score."""
     threshold_rule: str
     thresholds: dict[str, float]
     """Signal -> threshold: items above it are flagged."""
-    normal: list[str] | None
+    normal: Labels | None
     """Labels that count as normal; null: all that are no anomalies."""
-    anomaly: list[str] | None
+    anomaly: Labels | None
     """Labels that count as anomalies; null: all that are not normal."""
     source: dict[str, Any]
     """Description of the data that it was fitted on."""
-    n_fitted: int
+    n_fitted: Count
     """Normal items behind means and covariances."""
-    n_calibrated: int
+    n_calibrated: Count
     """Normal items behind the thresholds."""
     calibrated_on: str
     """Which these are, in words."""
@@ -193,10 +197,18 @@ class Detector:
         if faults:
             raise DataError(f"{path}: {'; '.join(faults)}", "fit the detector again")
         about = msgspec.convert({k: v for k, v in content.items() if k not in ("format", "format_version")}, About)
-        arrays: dict[str, Any] = load_file(arrays_path)
+        try:
+            arrays: dict[str, Any] = load_file(arrays_path)
+        except SafetensorError as error:
+            raise DataError(f"{arrays_path}: cannot be read ({error})", "fit the detector again") from None
+        wanted = {"distance.mean", "distance.root", "fitted", f"calibration.{about.main}"}
+        if not wanted <= set(arrays):
+            raise DataError(f"{arrays_path}: lacks {', '.join(sorted(wanted - set(arrays)))}", "fit the detector again")
 
         def part(name: str, cls: type) -> Any:
             own = {k.removeprefix(f"{name}."): v for k, v in arrays.items() if k.startswith(f"{name}.")}
+            if own and set(own) != {field.name for field in fields(cls)}:
+                raise DataError(f"{arrays_path}: has not what a {name} is made of", "fit the detector again")
             return cls(**{k: v.item() if v.ndim == 0 else v for k, v in own.items()}) if own else None
 
         return Detector(

@@ -159,7 +159,7 @@ def fit_detector(
             n_fitted=int(given.fitted.sum()),
             n_calibrated=int(given.calibrated.sum()),
             calibrated_on=given.calibrated_on,
-            n_labelled=options.labelled,
+            n_labelled=int(min(given.labelled_normal.sum(), given.labelled_anomalous.sum())) if options.labelled else 0,
             n_components=0 if components is None else len(components.axes),
             seed=options.seed,
         ),

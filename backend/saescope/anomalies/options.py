@@ -60,7 +60,7 @@ class FitOptions:
     """Fit classifiers of codes and of inputs on N labelled items of each side."""
     references: bool = True
     """Fit PCA and an isolation forest on the same items."""
-    seed: Whole = 0
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
     """Of the forest and the mixture."""
 
     def __post_init__(self) -> None:
@@ -79,13 +79,13 @@ class ReportOptions:
     """Labels of anomalies."""
     leave_out_seen: bool = False
     """Judge the items alone that the detector was not fitted on."""
-    bootstrap: Annotated[int, Meta(ge=100)] = field(default=1000, metadata=flag(metavar="N"))
+    bootstrap: Annotated[int, Meta(ge=100, le=100_000)] = field(default=1000, metadata=flag(metavar="N"))
     """Resamples behind the intervals."""
     window: Some = 200
     """Items of a window that is watched for drift."""
     time_column: str | None = field(default=None, metadata=flag(default="the order of the items"))
     """Column of the data that says when an item was."""
-    seed: Whole = 0
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
     """Of the resamples."""
 
     def __post_init__(self) -> None:

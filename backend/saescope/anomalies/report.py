@@ -123,7 +123,11 @@ def _times(source: Source, column: str | None) -> pa.Array | None:
         return None
     known = source.metadata()
     if column not in known:
-        raise OptionError(f"the data has no column {column!r} of times", f"metadata: {', '.join(known) or 'none'}")
+        raise OptionError(
+            f"the data has no column {column!r} of times beside the model's inputs",
+            f"there are: {', '.join(known) or 'none'}; numbers are kept beside the inputs by --metadata-columns in "
+            "training",
+        )
     found = known[column]
     found = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
     return pa.concat_arrays(found.chunks) if isinstance(found, pa.ChunkedArray) else found

@@ -27,6 +27,8 @@ class Sides:
     anomalous: Bool[np.ndarray, " n_items"]
     words: str
     """What was named, for messages."""
+    absent: Sequence[str] = ()
+    """Labels that are named as anomalies, and no item has."""
 
 
 def sides(source: Source, normal: Sequence[str] | None, anomaly: Sequence[str] | None, *, fitting: bool) -> Sides:
@@ -52,7 +54,13 @@ def sides(source: Source, normal: Sequence[str] | None, anomaly: Sequence[str] |
     words = "; ".join(
         f"{name} {listed(list(given), 6)}" for name, given in (("normal:", normal), ("anomalies:", anomaly)) if given
     )
-    return Sides(labels, is_normal & is_labelled, is_anomaly & is_labelled, f"{words}; labels: {listed(known)}")
+    return Sides(
+        labels,
+        is_normal & is_labelled,
+        is_anomaly & is_labelled,
+        f"{words}; labels: {listed(known)}",
+        [word for word in anomaly or () if word not in known],
+    )
 
 
 def _among(labels: pa.Array, words: Sequence[str]) -> Bool[np.ndarray, " n_items"]:

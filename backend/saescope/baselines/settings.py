@@ -77,7 +77,7 @@ class MethodSettings:
 class DrawnSettings(MethodSettings):
     """Of methods that hold their training rows at once."""
 
-    seed: Annotated[int, Meta(ge=0)] = 0
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
     """Of the draw of training rows and of the method."""
     fit_rows: Count = 20_000
     """Training rows to fit on at most, a seeded draw from all of them; wide ones are fewer."""

@@ -198,4 +198,6 @@ def report(
         refit = drift["refit_from"]
         said = "no drift" if refit is None else f"drift: refit from item {drift['item_id']} on"
         line(f"{said} (windows of {count(drift['window'])} items; {drift['rule']})")
+    else:
+        line(f"no drift is watched: there are fewer items than a window of {count(reporting.get('window', 200))}")
     say_notes(None if found.published is None else f"published as {name} in {store}")

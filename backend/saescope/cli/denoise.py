@@ -24,7 +24,12 @@ from saescope.cli.report import json_object, json_option, line, number
 )
 @click.option("--add-noise", type=float, metavar="X", help="Corrupt clean PICTURES to this level first, for a test.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Of the noise that is added."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of the noise that is added.",
 )
 @click.option(
     "--image-mode",
@@ -35,7 +40,8 @@ from saescope.cli.report import json_object, json_option, line, number
     "--value-range",
     type=(float, float),
     metavar="LOW HIGH",
-    help="Stored values that stand for 0 and 1.  [default: 0 255 for integers, floats as they are]",
+    help="Stored values that stand for 0 and 1.  [default: 0 255 for integers, 0 65535 for those of 16 "
+    "bits, floats as they are]",
 )
 @click.option("--split", type=click.Choice(["train", "test", "validation", "all"]), help="Which part of PICTURES.")
 @checkpoint_options

@@ -31,6 +31,9 @@ _USERS_OS_ERRORS = {
 """Troubles of a disk that no command can prevent, and what to try."""
 
 
+_MEMORY_HINT = "give smaller numbers (features, layers, batch, resamples) or less data, or use a larger machine"
+
+
 def prepare_streams() -> None:
     """Make every output writable: what the terminal's encoding has not is escaped, and closed streams swallow all.
 
@@ -101,8 +104,11 @@ def run(arguments: Sequence[str]) -> int:
             where = f": {error.filename}" if error.filename else ""
             _say(f"{command()}: {error.strerror}{where}", hint)
             return MISTAKE
-        except Exception:
-            return _our_failure(command())
+        except Exception as error:
+            if not _lacks_memory(error):
+                return _our_failure(command())
+            _say(f"{command()}: not enough memory: {_one_line(str(error)) or 'none is left'}", _MEMORY_HINT)
+            return MISTAKE
     except KeyboardInterrupt:  # while telling of another ending
         return INTERRUPTED
     finally:
@@ -112,8 +118,21 @@ def run(arguments: Sequence[str]) -> int:
 def _click_mistake(command: str, error: click.ClickException) -> int:
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else command
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and context and isinstance(context.command, click.Group):
+        names = context.command.list_commands(context)
+        _say(f"{path}: no command is given", f"commands: {', '.join(names)}; see `{path} --help`")
+        return MISTAKE
     _say(f"{path}: {_one_line(error.format_message())}", f"see `{path} --help`")
     return MISTAKE
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether an allocation failed: Python's and NumPy's error, CUDA's, or PyTorch's on the CPU, which has no class."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error))
+    )
 
 
 def _our_failure(command: str) -> int:

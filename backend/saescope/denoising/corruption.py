@@ -15,16 +15,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 from saescope.autoencoders.settings.corruption import CorruptionSettings
-from saescope.store.errors import OptionError
+from saescope.store.errors import CheckpointError, OptionError
 
+Side = Annotated[int, msgspec.Meta(ge=1)]
 CUT = 3.0
 """Where a blur's Gaussian ends, in standard deviations."""
 
@@ -42,6 +44,14 @@ class Corruption:
                 f"corruption {self.settings.corruption} is of images, but these activations are none",
                 "use gaussian or masking",
             )
+        if self.settings.corruption == "patches" and self.shape is not None:
+            height, width, _ = self.shape
+            if self.settings.noise_patch >= max(height, width):
+                raise OptionError(
+                    f"noise_patch is {self.settings.noise_patch}, but a square of {height} x {width} pixels hides the "
+                    "whole image",
+                    "give a smaller one with --noise-patch",
+                )
 
     @classmethod
     def of(cls, settings: CorruptionSettings, shape: tuple[int, int, int] | None) -> Corruption | None:
@@ -131,5 +141,12 @@ def shape_of(about: Any) -> tuple[int, int, int] | None:
     whole, patch = about.get("input_shape"), about.get("patch")
     if whole is None or about.get("model") is not None:
         return None
-    height, width, channels = (int(n) for n in whole)
-    return (patch, patch, channels) if patch else (height, width, channels)
+    try:
+        height, width, channels = msgspec.convert(whole, tuple[Side, Side, Side])
+        side = msgspec.convert(patch, Side | None)
+    except msgspec.ValidationError:
+        raise CheckpointError(
+            f"the record of the images' shape is damaged: input_shape is {whole!r}, patch {patch!r}",
+            "expected height, width and channels, and the patch's side or null",
+        ) from None
+    return (side, side, channels) if side else (height, width, channels)

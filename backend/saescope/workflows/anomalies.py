@@ -25,6 +25,7 @@ from saescope.anomalies.options import FitOptions, ReportOptions, labels_of
 from saescope.anomalies.publishing import drift_record, report_tables
 from saescope.anomalies.report import Judged, judge_items, score_items
 from saescope.anomalies.sides import Sides, sides
+from saescope.anomalies.soundness import check_sound
 from saescope.autoencoders.device import choose_device
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints import load_checkpoint
@@ -32,6 +33,7 @@ from saescope.checkpoints.formats import native
 from saescope.precompute.one_pass.run import check_source
 from saescope.progress import SILENT, Progress
 from saescope.sources import DataOptions, Source, has_splits, held_out, held_out_items, open_source
+from saescope.sources.files import listed
 from saescope.sources.labels import chosen_items
 from saescope.store import atomic
 from saescope.store.errors import CheckpointError, DataError, OptionError
@@ -84,10 +86,17 @@ def fit_anomalies(
     kept = None if divided else kept_from_training(opened, found.labels, training)
     trained_hash, held_out = trained_on(training)
     _tell_sides(found, opened, trained_hash, note)
+    given_roles = roles(opened, found.normal, found.anomalous, kept, options)
+    n_labelled = [int(side.sum()) for side in (given_roles.labelled_normal, given_roles.labelled_anomalous)]
+    if min(n_labelled) < options.labelled:
+        note(
+            f"classifiers are fitted on {n_labelled[0]:,} labelled normal items and {n_labelled[1]:,} labelled "
+            f"anomalies, not {options.labelled:,} of each: there are no more"
+        )
     detector = fit_detector(
         loaded.sae.to(chosen),
         opened,
-        roles(opened, found.normal, found.anomalous, kept, options),
+        given_roles,
         options,
         {
             "created_at": datetime.now(UTC).isoformat(timespec="microseconds"),
@@ -257,6 +266,7 @@ def _opened(
             f"{path} is not the autoencoder that {detector} was fitted with: its tensors differ",
             "name that one with --checkpoint, or fit the detector again",
         )
+    check_sound(loaded, sae, str(detector))
     chosen = choose_device(device)
     return loaded, sae.to(chosen), chosen
 
@@ -275,6 +285,14 @@ def _weights_sha256(checkpoint: Path | str) -> str | None:
 
 def _tell_sides(found: Sides, source: Source, trained_hash: str | None, note: Note) -> None:
     n_normal, n_anomalous = int(found.normal.sum()), int(found.anomalous.sum())
+    n_neither = len(found.labels) - n_normal - n_anomalous
+    if found.absent:
+        note(
+            f"no item has the label {listed([repr(word) for word in found.absent])}; if anomalies have another label, "
+            "they are fitted on"
+        )
+    if n_neither:
+        note(f"{n_neither:,} items are neither normal nor anomalies (unlabelled, or not named) and are left out")
     if found.words.startswith("no label") and found.labels.null_count < len(found.labels):
         note(f"all {n_normal:,} items count as normal: no label is named with --normal or --anomaly")
     elif n_anomalous:

@@ -31,6 +31,8 @@ from saescope.workflows.notes import Note, warn
 
 GAP = 2
 """White pixels between pictures side by side."""
+SIGMAS = 6.0
+"""Standard deviations beyond the range of values that noise is thought to reach."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def denoise(
                 "give as many clean pictures, in the same order",
             )
     done: list[DenoisedPicture] = []
+    seen = _Extent()
     atomic.make_folder(target.parent)
     with atomic.new_folder(target) as folder:
         for name in ("denoised", "side-by-side"):
@@ -104,6 +107,7 @@ def denoise(
         beside = iter(pairs) if pairs is not None else None
         for index, (name, picture) in enumerate(noisy):
             reference = next(beside) if beside is not None else None
+            seen.add(picture)
             data_range = noisy.data_range if pairs is None else pairs.data_range
             made = _one(model, name, picture, reference, noise_level, add_noise, seed + index, data_range)
             row, shown = made
@@ -113,10 +117,33 @@ def denoise(
             progress.update("denoising", index + 1, noisy.n_items)
         result = _summary(done)
         (folder / "summary.json").write_text(json.dumps(_json_ready(result), indent=1) + "\n", encoding="utf-8")
-    outside = _outside(model, done)
-    if outside is not None:
-        note(outside)
+    for remark in (_outside(model, done), seen.beyond(model)):
+        if remark is not None:
+            note(remark)
     return result
+
+
+class _Extent:
+    """Least and greatest value of the pictures."""
+
+    def __init__(self) -> None:
+        self.low, self.high = np.inf, -np.inf
+
+    def add(self, picture: Picture) -> None:
+        self.low, self.high = min(self.low, float(picture.min())), max(self.high, float(picture.max()))
+
+    def beyond(self, model: Denoiser) -> str | None:
+        """Says where values lie so far outside the model's that no noise of a trained level explains it."""
+        low, high = model.value_range
+        slack = high - low
+        if model.settings.corruption == "gaussian" and model.low_high:
+            slack += SIGMAS * model.low_high[1]
+        if self.low >= low - slack and self.high <= high + slack:
+            return None
+        return (
+            f"the pictures hold values from {self.low:g} to {self.high:g}, the model's are {low:g} to {high:g}: if "
+            "they are stored in other units, say which stand for 0 and 1 with --value-range"
+        )
 
 
 class _Named(NamedTuple):

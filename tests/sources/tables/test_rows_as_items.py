@@ -194,6 +194,8 @@ def test_columns_of_another_training(clinic: Path, tmp_path: Path) -> None:
         ("a,b\n1,\n2,\n", {"label_column": "c"}, "no column 'c'"),
         ("a,b\n1,inf\n" + "2,3\n3,4\n" * 5, {}, "column 'b' is inf in row 0"),
         ("a,b\n1,\n" + "2,3\n3,4\n" * 5, {"missing_values": "refuse"}, "column 'b' has missing values"),
+        ("a,b\n1,1e300\n" + "2,3\n3,4\n" * 5, {}, "column 'b' holds values that float32 cannot"),
+        ("a,part\n1,x\n2,y\n", {"split_column": "parts"}, "no column 'parts'; did you mean 'part'"),
         ("a,part\n1,x\n2,y\n", {"split_column": "part"}, "does not say which split"),
         ("a,b\n1,2\n2,3\n", {"split": "test"}, "has no train and test split"),
         ("a,b\n1,2\n2,3\n", {"only_labels": "x"}, "have none"),
@@ -207,6 +209,28 @@ def test_what_is_wrong_is_said(tmp_path: Path, content: str, options: dict[str, 
     (tmp_path / "a.csv").write_text(content)
     with pytest.raises(UserError, match=says):
         opened(tmp_path / "a.csv", **options)
+
+
+def test_columns_that_are_not_what_their_name_or_most_of_their_values_say_are_told(tmp_path: Path) -> None:
+    body = "".join(f"{i},{i * 0.5 if i != 7 else 'broken'},{'train' if i % 2 else 'rest'}\n" for i in range(100))
+    (tmp_path / "a.csv").write_text("x,z,split\n" + body)
+    told = Told()
+    assert opened(tmp_path / "a.csv", told=told).d_in == 3
+    assert "column 'split' does not say train and test" in told.lines[0]
+    assert "but for 'broken' these are numbers" in told.lines[1]
+    (tmp_path / "b.csv").write_bytes(b"x,z\n1,\xe9\n")
+    with pytest.raises(UserError) as caught:
+        opened(tmp_path / "b.csv")
+    assert caught.value.hint == "write it in UTF-8"
+
+
+def test_a_column_that_was_an_input_in_training_stays_one(clinic: Path, tmp_path: Path) -> None:
+    record = tmp_path / "columns.json"
+    record.write_text(json.dumps({"columns": opened(clinic, "train").describe()["columns"]}))
+    told = Told()
+    found = opened(clinic, told=told, columns_from=str(record), metadata_columns="age")
+    assert found.d_in == 5
+    assert any("column 'age' is an input all the same" in line for line in told.lines)
 
 
 def test_names_that_are_not_there(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from saescope.options import OPEN, Open, check_fields, flag
 from saescope.store.errors import OptionError
 
 Count = Annotated[int, Meta(ge=1)]
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""What PyTorch takes."""
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -24,15 +26,15 @@ class RunSettings(CorruptionSettings, Generic[Open]):
     """Settings of one run beside those of its architecture. What is left open follows the architecture and the size of
     the data."""
 
-    n_features: Count = field(metadata=flag(metavar="M"))
+    n_features: Annotated[int, Meta(ge=1, le=2**31 - 1)] = field(metadata=flag(metavar="M"))
     """Width of the code."""
     target_l0: Positive | None = field(default=None, metadata=flag(metavar="L0"))
     """Any architecture, instead of its own setting: firing features per position to arrive at."""
-    seed: Annotated[int, Meta(ge=0)] = 0
+    seed: Seed = 0
     """Of the initial weights, the order of the data and every draw."""
     steps: Count | Open = field(default=OPEN, metadata=BY_SIZE)
     """Optimiser steps."""
-    batch_size: Count | Open = field(default=OPEN, metadata=BY_SIZE)
+    batch_size: Annotated[int, Meta(ge=1, le=2**24)] | Open = field(default=OPEN, metadata=BY_SIZE)
     """Positions per step."""
     lr: Positive | Open = OPEN
     """Peak learning rate of Adam."""

@@ -38,6 +38,17 @@ def check_pair(first: ImageSource, second: ImageSource, names: tuple[str, str]) 
             f"{names[0]} has pictures of {sizes[0]} (height, width, channels), its pair {names[1]} of {sizes[1]}",
             "give two captures of the same size",
         )
+    if first.data_sha256 == second.data_sha256:
+        raise DataError(
+            f"{names[0]} and its pair {names[1]} hold the same values: their noise would be learned too",
+            "give two captures, each with noise of its own",
+        )
+    for source, name in zip((first, second), names, strict=True):
+        if not _details(source, _middle(source)).any():
+            raise DataError(
+                f"the pictures of {name} that were looked at show nothing: each is of one grey throughout",
+                "give two captures of fields with something in them",
+            )
     later, down, right = _shift(first, second)
     if abs(later) >= LARGEST_SHIFT:
         raise DataError(
@@ -47,8 +58,8 @@ def check_pair(first: ImageSource, second: ImageSource, names: tuple[str, str]) 
         )
     if max(abs(down), abs(right)) >= LARGEST_SHIFT:
         raise DataError(
-            f"the pictures of {names[1]} are shifted against those of {names[0]} by {-down:g} pixels down and "
-            f"{-right:g} to the right",
+            f"the pictures of {names[1]} are shifted against those of {names[0]} by {0.0 - down:g} pixels down and "
+            f"{0.0 - right:g} to the right",
             "align the captures first, or leave --pair out",
         )
 
@@ -57,14 +68,18 @@ def _shift(first: ImageSource, second: ImageSource) -> tuple[float, float, float
     """By how many pictures, pixels down and pixels to the right the second would have to move to fit the first."""
     from skimage.registration import phase_cross_correlation  # a large package, for pairs alone
 
-    start = max(0, (first.n_items - PICTURES) // 2)
-    a, b = (_details(source, start) for source in (first, second))
+    a, b = (_details(source, _middle(source)) for source in (first, second))
     shift, _, _ = phase_cross_correlation(a, b, upsample_factor=SUBPIXELS, normalization=None)
     moved = np.fft.ifftn(ndimage.fourier_shift(np.fft.fftn(b), shift)).real
     gains = (a * (moved - b)).sum(axis=(1, 2))
     if len(gains) >= FEWEST and gains.mean() < LEAST_T * gains.std(ddof=1) / np.sqrt(len(gains)):
         return 0.0, 0.0, 0.0
     return float(shift[0]), float(shift[1]), float(shift[2])
+
+
+def _middle(source: ImageSource) -> int:
+    """The first picture that is looked at."""
+    return max(0, (source.n_items - PICTURES) // 2)
 
 
 def _details(source: ImageSource, start: int) -> Float[np.ndarray, "item height width"]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from jaxtyping import Float32, Float64
 
 from saescope.sources.files import listed
 from saescope.sources.tables.options import ColumnScale, TableOptions
-from saescope.sources.tables.values import bare, is_text
+from saescope.sources.tables.values import bare, is_number, is_text
 from saescope.store.errors import DataError
 from saescope.store.format.table_columns import TableColumn
 
@@ -73,6 +74,9 @@ def _fit_category(
         fitted.left_out[name] = f"it is constant in the rows trained on ({words[0]!r})"
     elif len(words) > MOST_CATEGORIES:
         fitted.left_out[name] = f"it has {len(words):,} different texts, more than {MOST_CATEGORIES} categories"
+        texts = [word for word in words if not is_number(word)]
+        if name not in options.listed("category_columns") and len(texts) < len(words) / 2:
+            fitted.left_out[name] += f"; but for {listed([repr(word) for word in texts], 3)} these are numbers"
     else:
         fitted.columns.append(
             TableColumn(
@@ -88,9 +92,10 @@ def _fit_number(fitted: Fitted, name: str, column: pa.ChunkedArray, options: Tab
     if not len(present):
         fitted.left_out[name] = "it has no values in the rows trained on"
         return
-    infinite = ~np.isfinite(present)
-    if infinite.any():
+    if np.isinf(present).any():
         _refuse_infinite(options.path, name, values)
+    if np.abs(present).max() > np.finfo(np.float32).max:
+        _refuse_large(options.path, name)
     low, high = float(present.min()), float(present.max())
     if low == high and not indicator:
         fitted.left_out[name] = f"it is constant in the rows trained on ({low:g})"
@@ -157,9 +162,7 @@ class Encoder:
                 _refuse_infinite(self.path, column.name, numbers)
             own = ((np.where(absent, column.fill, numbers) - column.centre) / column.scale)[:, None]
             if not (np.abs(own) < np.finfo(np.float32).max).all():
-                raise DataError(
-                    f"{self.path}: column {column.name!r} holds values that float32 cannot", "rescale or remove them"
-                )
+                _refuse_large(self.path, column.name)
         n_missing = int(absent.sum())
         if n_missing and self.refuses_missing:
             raise DataError(
@@ -204,7 +207,11 @@ def _numbers(column: pa.ChunkedArray) -> Float64[np.ndarray, " row"]:
     return np.asarray(values, dtype=np.float64)
 
 
-def _refuse_infinite(path: str, name: str, values: Float64[np.ndarray, " row"]) -> None:
+def _refuse_large(path: str, name: str) -> NoReturn:
+    raise DataError(f"{path}: column {name!r} holds values that float32 cannot", "rescale or remove them")
+
+
+def _refuse_infinite(path: str, name: str, values: Float64[np.ndarray, " row"]) -> NoReturn:
     place = int(np.flatnonzero(np.isinf(values))[0])
     raise DataError(
         f"{path}: column {name!r} is {values[place]} in row {place:,} of those read; expected finite numbers",

@@ -33,6 +33,8 @@ class TableParts:
     """'train', 'test', 'validation' and 'rest', or 'all'."""
     format: str
     split_column: str | None = None
+    undivided: str | None = None
+    """A column that is called so, but does not say train and test."""
 
     @property
     def splits(self) -> Sequence[Split]:
@@ -66,12 +68,13 @@ def open_parts(options: TableOptions) -> TableParts:
     divided = None if column is None else _divided(table[column])
     if divided is None:
         if options.split_column is not None:
+            check_column(options.split_column, table.column_names, options.path)
             found = listed([repr(v) for v in pc.unique(table[options.split_column]).to_pylist()[:6]])
             raise DataError(
                 f"{options.path}: column {options.split_column!r} does not say which split rows belong to: {found}",
                 "expected train and test (or validation)",
             )
-        return TableParts(table, {"all": np.arange(len(table))}, formats)
+        return TableParts(table, {"all": np.arange(len(table))}, formats, undivided=column)
     return TableParts(table, divided, formats, column)
 
 
@@ -91,10 +94,15 @@ def check_named(parts: TableParts, options: TableOptions) -> None:
     names = parts.table.column_names
     given = [getattr(options, name) for name in NAMED]
     for wanted in [name for name in given if name is not None] + [n for each in LISTED for n in options.listed(each)]:
-        if wanted not in names:
-            near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
-            meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-            raise DataError(f"{options.path}: no column {wanted!r}{meant}", f"it has {listed(names)}")
+        check_column(wanted, names, options.path)
+
+
+def check_column(wanted: str, names: Sequence[str], path: str) -> None:
+    """`DataError` where no column is called `wanted`."""
+    if wanted not in names:
+        near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
+        meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise DataError(f"{path}: no column {wanted!r}{meant}", f"it has {listed(names)}")
 
 
 def _split_column(names: Sequence[str], options: TableOptions) -> str | None:

@@ -21,6 +21,7 @@ from saescope.sources.files import Files, all_files, files_of, listed, one_file
 from saescope.sources.streams import bare_name, bomb, head_of, limit, lines_of, open_bytes
 from saescope.sources.tables.agreement import agreed
 from saescope.sources.tables.files import SUFFIXES, TableFile, is_table, unambiguous
+from saescope.sources.tables.values import is_number
 from saescope.store.errors import DataError
 
 TEXT = (".csv", ".tsv", ".tab")
@@ -131,7 +132,7 @@ def _header(path: Path) -> _Header:
 def _csv_batches(path: Path, header: _Header) -> Iterator[pa.RecordBatch]:
     """All columns as texts: which are numbers is told by all of their values, not by the first ones."""
     unambiguous(pa.schema([(name, pa.string()) for name in header.names]), path)
-    if all(_is_number(name) for name in header.names):
+    if all(is_number(name) for name in header.names):
         raise DataError(
             f"{path}: the first line holds numbers ({listed(header.names, 4)}); expected the columns' names",
             "add a line with names",
@@ -155,18 +156,11 @@ def _csv_batches(path: Path, header: _Header) -> Iterator[pa.RecordBatch]:
                     raise bomb(path, "the table")
                 yield batch
     except pa.ArrowInvalid as error:
+        what = str(error).splitlines()[0]
         raise DataError(
-            f"{path}: not CSV that can be read ({str(error).splitlines()[0]})",
-            "expected as many values in each line as names",
+            f"{path}: not CSV that can be read ({what})",
+            "write it in UTF-8" if "UTF8" in what else "expected as many values in each line as names",
         ) from None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -101,12 +101,19 @@ def open_data(options: TableOptions, purpose: Purpose, progress: Progress = SILE
     check_named(parts, options)
     if label_column is not None and options.label_column is None and not options.path.startswith(PREFIX):
         progress.tell(f"{options.path}: column {label_column!r} holds the labels (--label-column names another)")
+    if parts.undivided is not None:
+        progress.tell(
+            f"{options.path}: column {parts.undivided!r} does not say train and test: it divides nothing and is a "
+            "column as any other"
+        )
     named = [label_column, parts.split_column]
     inputs = [n for n in parts.table.column_names if n not in (*named, *options.listed("metadata_columns"))]
     if options.columns_from is not None:
         fitted = Fitted(columns_of(options.columns_from))
         check_columns(fitted.columns, parts.table, options.path)
         known = {column.name for column in fitted.columns}
+        for name in known & {label_column, *options.listed("metadata_columns")}:
+            progress.tell(f"{options.path}: column {name!r} is an input all the same, as it was in training")
         fitted.left_out = {name: "it was no input in training" for name in inputs if name not in known}
         fitted_on = f"as recorded in {Path(options.columns_from).name}"
     else:

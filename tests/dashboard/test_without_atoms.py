@@ -16,7 +16,7 @@ from tests.dashboard.pages import components, run_page, tables, texts
     ("page", "said"),
     [
         ("library", "deep"),
-        ("sparsity", "features have no atoms"),
+        ("sparsity", "effects at the mean code"),
         ("features", "48 of 48 features"),
         ("feature", "Effect: decode(z + e_i) - decode(z)"),
         ("atoms", "no atoms but effects: decode(z + e_i) - decode(z); z is the mean code"),

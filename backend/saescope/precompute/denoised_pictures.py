@@ -7,13 +7,13 @@ are chosen for each level on pictures that may be trained on, and nothing is mea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.autoencoders.settings.corruption import FRACTIONS, CorruptionSettings
@@ -91,6 +91,17 @@ def denoises(config: Mapping[str, Any], about: Any) -> bool:
     )
 
 
+class Measured(NamedTuple):
+    """What one method makes of corrupted items, against the clean ones."""
+
+    level: float
+    method: str
+    parameters: str
+    pictures: Pictures
+    psnr: Float[np.ndarray, " item"]
+    ssim: Float[np.ndarray, " item"]
+
+
 @dataclass(frozen=True, eq=False)
 class DenoisedPictures:
     """The rows of both tables, for one entry."""
@@ -132,57 +143,56 @@ class DenoisedPictures:
 
     def item_table(self, progress: Progress = SILENT) -> pa.Table:
         """The store's `denoising`."""
-        rows, _ = self._measured(self.items, progress, "denoising kept items")
+        items = self.items
+        rows = [
+            {
+                "item_id": int(item),
+                "level": each.level,
+                "method": each.method,
+                "values": picture.reshape(-1).astype(np.float32),
+                "psnr": _finite(ratio),
+                "ssim": _finite(similarity),
+            }
+            for each in self._measured(items, progress, "denoising kept items")
+            for item, picture, ratio, similarity in zip(items, each.pictures, each.psnr, each.ssim, strict=True)
+        ]
         ordered = sorted(rows, key=lambda row: (row["item_id"], row["level"], row["method"]))
         return pa.Table.from_pylist(ordered, schema=schema_of("denoising"))
 
     def metric_table(self, progress: Progress = SILENT) -> pa.Table:
         """The store's `denoising_metrics`."""
         items = self._sampled(_number(MOST_MEASURED, MEASURED_VALUES, int(np.prod(self.model.shape))))
-        _, means = self._measured(items, progress, "measuring denoisers")
+        means = [
+            {
+                "level": each.level,
+                "method": each.method,
+                "parameters": each.parameters,
+                "psnr": _finite(each.psnr.mean()),
+                "ssim": _finite(each.ssim.mean()),
+                "n_items": len(items),
+            }
+            for each in self._measured(items, progress, "measuring denoisers")
+        ]
         ordered = sorted(means, key=lambda row: (row["level"], row["method"]))
         return pa.Table.from_pylist(ordered, schema=schema_of("denoising_metrics"))
 
     def _sampled(self, n: int) -> Int64[np.ndarray, " sampled"]:
         return self.judged[sample_items(len(self.judged), n)]
 
-    def _measured(
-        self, items: Int64[np.ndarray, " item"], progress: Progress, stage: str
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """A row for each item, level and method, and one for each level and method."""
+    def _measured(self, items: Int64[np.ndarray, " item"], progress: Progress, stage: str) -> Iterator[Measured]:
+        """What each method makes of the items at each level."""
         low, high = self.model.value_range
         chosen = np.zeros(self.source.n_items, bool)
         chosen[items] = True
         clean = self.source.table(chosen).rows(np.arange(len(items))).numpy().reshape(-1, *self.model.shape)
-        rows, means = [], []
         for at, level in enumerate(self.levels):
             progress.update(stage, at, len(self.levels))
             noisy = self.model.corrupted(clean, level, NOISE_SEED)
             for method, parameters, found in self._methods(noisy, level):
-                ratios, alike = psnr(clean, found, high - low), ssim(clean, found, high - low)
-                rows += [
-                    {
-                        "item_id": int(item),
-                        "level": level,
-                        "method": method,
-                        "values": picture.reshape(-1).astype(np.float32),
-                        "psnr": _finite(ratio),
-                        "ssim": _finite(similarity),
-                    }
-                    for item, picture, ratio, similarity in zip(items, found, ratios, alike, strict=True)
-                ]
-                means.append(
-                    {
-                        "level": level,
-                        "method": method,
-                        "parameters": parameters,
-                        "psnr": _finite(ratios.mean()),
-                        "ssim": _finite(alike.mean()),
-                        "n_items": len(items),
-                    }
+                yield Measured(
+                    level, method, parameters, found, psnr(clean, found, high - low), ssim(clean, found, high - low)
                 )
         progress.update(stage, len(self.levels), len(self.levels))
-        return rows, means
 
     def _methods(self, noisy: Pictures, level: float) -> list[tuple[str, str, Pictures]]:
         low, high = self.model.value_range

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
 
 from saescope.autoencoders.registry import settings_of
-from saescope.autoencoders.settings.run import RunSettings
+from saescope.autoencoders.settings.run import DataSize, RunSettings
 from saescope.baselines.pca import pca_baseline
 from saescope.baselines.registry import Method, chosen
 from saescope.baselines.rows import baseline_rows
@@ -151,7 +151,8 @@ def sweep(
     data = open_to_train(plan.source, progress)
     divided = has_splits(plan.source) and plan.source.split is None
     judge = open_source(plan.source, "evaluate", progress) if divided else data.source
-    runs = [_Run(i, v, c, _settings(plan, c, data, judge)) for i, v, c in configs]
+    size = data_size(data.table, data.description, [config for _, _, config in configs])
+    runs = [_Run(i, v, c, _settings(plan, c, size, data, judge)) for i, v, c in configs]
     with FeatureStore(store_root) as opened:
         published = {run.sae_id: _published(opened, run) for run in runs}
     missing = [run for run in runs if published[run.sae_id] is None]
@@ -247,9 +248,9 @@ def _configs(plan: SweepPlan) -> list[tuple[str, float, TrainingConfig]]:
     return made
 
 
-def _settings(plan: SweepPlan, config: TrainingConfig, data: DividedSource, judge: Source) -> str:
+def _settings(plan: SweepPlan, config: TrainingConfig, size: DataSize, data: DividedSource, judge: Source) -> str:
     """Hash of all that decides an entry: the settings with their defaults, the data and the build's options."""
-    resolved = config.resolve(data_size(data.table, data.description, [config]))
+    resolved = config.resolve(size)
     parts = {
         "program": program_version(),
         "training": resolved.deciding(),

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import streamlit as st
 
-from saescope.dashboard import charts, panels, theme
-from saescope.dashboard.components import pictures, tradeoff
+from saescope.dashboard import charts, panels
+from saescope.dashboard.components import tradeoff
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
 from saescope.dashboard.components.sae_table import BRIEF, sae_table
 from saescope.dashboard.components.tradeoff import MAX_PICKED
 from saescope.dashboard.formats import plain
 from saescope.dashboard.metrics import METRICS, Metric, formula, value
-from saescope.dashboard.presentation import sources
-from saescope.dashboard.presentation.choice import presenter
+from saescope.dashboard.presentation import atoms, effects, sources
 from saescope.dashboard.state import controls, links, reads
 from saescope.store.numbers import count, density, significant
 
@@ -125,7 +124,7 @@ def _chart(curves: list[tradeoff.Curve], references: list[tradeoff.Reference], x
     picked = links.listed("picked")
     chart = tradeoff.figure(curves, references, x, y, picked)
     alt = f"{y.title} against {x.title}, log scales: " + ", ".join(
-        f"{curve.title} ({len(curve.points)} SAEs)" for curve in curves
+        f"{curve.title} ({len(curve.points)} entries)" for curve in curves
     )
     opens = links.text("click", "opens", ["opens", "picks"]) == "opens"
     st.plotly_chart(
@@ -151,32 +150,32 @@ def _atom_ids(entries: list[Entry], order: str) -> list[list[int]]:
 
 
 def _atoms(entries: list[Entry]) -> None:
-    """The atoms of each picked SAE side by side, sparsest first."""
-    linear = [e for e in entries if e.has_atoms]
-    drawable = [e for e in linear if presenter(e).atom_shape is not None]
+    """The atoms of each picked SAE side by side, sparsest first; effects where the decoder is not linear."""
+    looks = {entry.sae_id: atoms.look(entry) for entry in entries}
+    drawable = [(entry, look) for entry in entries if (look := looks[entry.sae_id]) is not None and look.shape]
     if not drawable:
         panels.empty(
             "The atoms of these SAEs are no pictures."
-            if linear
+            if any(looks.values())
             else "The decoders of these SAEs are not linear: their features have no atoms."
         )
         return
     head, pick = st.columns([3, 1.2], vertical_alignment="bottom")
-    head.markdown(
-        "#### Atoms as sparsity changes",
-        help="Decoder directions in input space: blue is negative, red positive, each scaled to its own maximum.",
-    )
+    words = "Decoder directions in input space: blue is negative, red positive, each scaled to its own maximum."
+    explained = [effects.explanation(entry, "mean") for entry, look in drawable if look.word == "effect"]
+    if explained:
+        words += f" Where the decoder is not linear, effects at the mean code: {explained[0]}."
+    head.markdown("#### Atoms as sparsity changes", help=plain(words))
     with pick:
         order = controls.choice("Which atoms", "order", _ORDERS, show_label=False)
-    for entry, column, ids in zip(drawable, st.columns(len(drawable)), _atom_ids(drawable, order), strict=True):
-        shape = presenter(entry).atom_shape
-        assert shape is not None
+    orders = _atom_ids([entry for entry, _ in drawable], order)
+    for (entry, look), column, ids in zip(drawable, st.columns(len(drawable)), orders, strict=True):
         with column:
             links.page_link(entry.sae_id, "features", sae=entry.sae_id)
             metrics = entry.metrics
-            st.caption(f"L0 {significant(value(metrics, 'l0'))} · FVU {significant(value(metrics, 'fvu'))}")
+            numbers = f"L0 {significant(value(metrics, 'l0'))} · FVU {significant(value(metrics, 'fvu'))}"
+            st.caption(numbers if look.word == "atom" else f"{numbers} · effects at the mean code")
             densities = reads.densities(entry)
-            sprite = pictures.atom_sprite(reads.atoms(entry, tuple(ids)), shape, scheme=theme.scheme())
             picture_tiles(
                 [
                     Tile(
@@ -186,10 +185,10 @@ def _atoms(entries: list[Entry]) -> None:
                     )
                     for i in ids
                 ],
-                sprite,
+                atoms.sprite(entry, ids),
                 key=f"atoms-{entry.sae_id}",
-                label=f"Atoms of {entry.sae_id}",
-                scale=shape.scale_for(44),
+                label=f"{look.word.capitalize()}s of {entry.sae_id}",
+                scale=look.scale(44),
                 href=links.href("feature", sae=entry.sae_id) + "&feature=",
             )
 
@@ -274,7 +273,7 @@ def render(store: FeatureStore) -> None:
         ordered = sorted((entries[s] for s in shown), key=lambda e: value(e.metrics, x.name) or 0.0)
         sae_table(ordered, "picked-rows", columns=BRIEF)
         st.caption(
-            f"{count(sum(len(c.points) for c in curves))} SAEs in {count(len(curves))} curves. The grey band is "
-            "the Pareto front: no other SAE is both sparser and closer."
+            f"{count(sum(len(c.points) for c in curves))} entries in {count(len(curves))} curves. The grey band "
+            "is the Pareto front: no other entry is both sparser and closer."
         )
     _atoms(ordered)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from saescope.cli.run import run
 from saescope.dashboard.views.anomalies import handles, rates
 from saescope.store import FeatureStore
+from saescope.store.check.verification import verify
 from tests.dashboard.conftest import OpenPage, texts
 from tests.dashboard.pages import components, tables
 
@@ -90,3 +95,29 @@ def test_thresholds_that_are_none_are_the_detectors(store: Path, open_page: Open
 def test_no_report_and_another_name(digits_store: Path, store: Path, open_page: OpenPage) -> None:
     assert "holds no anomaly report yet" in texts(open_page(digits_store, "anomalies"))
     assert "no anomaly report" in texts(open_page(store, "anomalies", report="gone"))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("judgements", lambda table: table.slice(0, len(table) - 1), "table judgements lacks"),
+        ("curves", lambda table: table.drop(["threshold"]), "table curves lacks threshold"),
+        ("scores", None, "is damaged"),
+    ],
+)
+def test_a_damaged_report_is_told(
+    store: Path,
+    open_page: OpenPage,
+    tmp_path: Path,
+    name: str,
+    change: Callable[[pa.Table], pa.Table] | None,
+    words: str,
+) -> None:
+    shutil.copytree(store, tmp_path / "store")
+    file = tmp_path / "store" / "anomalies" / "digits" / f"{name}.parquet"
+    if change is None:
+        file.write_bytes(file.read_bytes()[:99])
+    else:
+        pq.write_table(change(pq.read_table(file)), file)
+    assert words in texts(open_page(tmp_path / "store", "anomalies", report="digits"))
+    assert verify(tmp_path / "store")

@@ -12,8 +12,8 @@ from saescope.options import OPEN, Open, check_fields, flag
 from saescope.store.errors import OptionError
 
 Count = Annotated[int, Meta(ge=1)]
-Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-"""What PyTorch takes."""
+Seed = Annotated[int, Meta(ge=0, le=2**62)]
+"""PyTorch takes numbers of 64 bits."""
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]

@@ -7,7 +7,7 @@ Address: `report` (its name), `threshold` (a score; the detector's own where it 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from saescope.store.read.anomalies import AnomalyReport
 
 KINDS = {"most anomalous": "Most anomalous", "missed": "Missed anomalies", "false alarm": "False alarms"}
+_JUDGED = ("auc", "average_precision", "detection_rate", "false_alarm_rate")
 _RATES = {
     "auc": ("AUC", "chance that an anomaly scores higher than a normal item, ties counted half"),
     "average_precision": ("average precision", "sum over thresholds of (recall gained) x precision"),
@@ -183,15 +184,21 @@ def drift_figure(report: AnomalyReport) -> charts.Figure:
     )  # fmt: skip
 
 
+def _judgements(report: AnomalyReport) -> dict[tuple[str, str], dict[str, Any]]:
+    """Signal and metric -> its row. `StoreError` where one is not there."""
+    found = {(row["signal"], row["metric"]): row for row in reads.report_table(report, "judgements").to_pylist()}
+    signals = {*report.manifest.signals, report.manifest.signal}
+    lacking = sorted(f"{signal} {metric}" for signal in signals for metric in _JUDGED if (signal, metric) not in found)
+    if lacking:
+        raise report.damaged(f"table judgements lacks {', '.join(lacking)}")
+    return found
+
+
 def _numbers(report: AnomalyReport, detected: float, alarmed: float) -> None:
-    rows = {
-        row["metric"]: row
-        for row in reads.report_table(report, "judgements").to_pylist()
-        if row["signal"] == report.manifest.signal
-    }
+    rows = _judgements(report)
     line = st.container(horizontal=True, gap="large")
     for name, (title, formula) in _RATES.items():
-        row = rows[name]
+        row = rows[(report.manifest.signal, name)]
         line.metric(
             title,
             f"{row['value']:.3f}",
@@ -206,14 +213,12 @@ def _numbers(report: AnomalyReport, detected: float, alarmed: float) -> None:
 
 def _signals(report: AnomalyReport) -> None:
     st.markdown("#### Beside other detectors", help="fitted on the same normal items, judged by the same ones")
-    rows = reads.report_table(report, "judgements").to_pylist()
-    found = {(row["signal"], row["metric"]): row for row in rows}
-    names = ("auc", "average_precision", "detection_rate", "false_alarm_rate")
+    found = _judgements(report)
     ordered = sorted(report.manifest.signals, key=lambda each: -found[(each, "auc")]["value"])
     lines = []
     for signal in ordered:
         cells = [Cell(SIGNALS.get(signal, signal))]
-        for name in names:
+        for name in _JUDGED:
             row = found[(signal, name)]
             cells.append(Cell(f"{row['value']:.3f}", help=f"95 %: {row['low']:.3f} to {row['high']:.3f}"))
         lines.append(Row((*cells, Cell(significant(row["threshold"]))), marked=signal == report.manifest.signal))

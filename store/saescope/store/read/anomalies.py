@@ -27,10 +27,19 @@ class AnomalyReport:
         return self.manifest.name
 
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """A whole table. `StoreError` for one that the report does not have."""
+        """A whole table. `StoreError` for one that the report does not have, or whose columns are not those written."""
         if name not in ANOMALY_TABLES or f"{name}.parquet" not in self.manifest.files:
             raise StoreError(f"report {self.name!r} has no table {name!r}", f"it has {', '.join(self.manifest.files)}")
-        return read_parquet(self.paths.table(name), columns)
+        found = read_parquet(self.paths.table(name), columns)
+        written = {column.name for column in ANOMALY_TABLES[name].columns}
+        lacking = sorted((written if columns is None else written & set(columns)) - set(found.column_names))
+        if lacking:
+            raise self.damaged(f"table {name} lacks {', '.join(lacking)}")
+        return found
+
+    def damaged(self, what: str) -> StoreError:
+        """An error that says what of the report is not as it was written."""
+        return StoreError(f"report {self.name!r} is damaged: {what}", "saescope verify tells all faults of the store")
 
     def has_table(self, name: str) -> bool:
         return f"{name}.parquet" in self.manifest.files

@@ -54,7 +54,7 @@ def test_a_sweep_divides_its_source_by_itself_and_is_reused(tmp_path: Path) -> N
 
 def test_the_lines_of_the_documentation_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parents[2] / "docs" / "python-api.md").read_text(encoding="utf-8")
-    [program] = [code for code in re.findall(r"```python\n(.*?)```", page, re.S) if "saescope.workflows" in code]
+    [program] = [code for code in re.findall(r"```python\n(.*?)```", page, re.S) if "import SweepPlan" in code]
     monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", WorkflowNote)

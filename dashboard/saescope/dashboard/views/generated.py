@@ -7,7 +7,7 @@ Draws from the prior, the picture as one unit moves and the others stay, and the
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import streamlit as st
@@ -22,12 +22,12 @@ from saescope.dashboard.components.picture_matrix import (
     picture_matrix,
 )
 from saescope.dashboard.components.picture_tiles import Tile, picture_tiles
-from saescope.dashboard.components.pictures import value_sprite
+from saescope.dashboard.components.pictures import PictureShape, value_sprite
 from saescope.dashboard.formats import plain
 from saescope.dashboard.presentation import sources
+from saescope.dashboard.presentation.choice import presenter
 from saescope.dashboard.presentation.rebuilding import rebuild
 from saescope.dashboard.state import controls, links
-from saescope.store.format.source import PatchDescription, PixelDescription
 from saescope.store.numbers import count, significant
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _interpolations(entry: Entry) -> None:
     )
     shown = {r.item_id: r.original for r in rebuild(entry, sorted({i for _, *pair in ends for i in pair}))}
     originals = [shown.get(i) for _, *pair in ends for i in pair]
-    whole = all(picture is not None for picture in originals) and not isinstance(entry.source, PatchDescription)
+    whole = all(picture is not None for picture in originals) and presenter(entry).picture_shape == _shape(entry)
     sheets = {"interpolation": _sheet(entry, table, SIDE)}
     if whole:
         low, high = _range(entry)
@@ -148,18 +148,17 @@ def _series(kind: str, table: pa.Table, series: int, word: str) -> list[MatrixCe
 def _sheet(entry: Entry, table: pa.Table, side: int) -> Sheet:
     """All pictures of a table as one sprite."""
     shape = _shape(entry)
-    values = np.array(table["values"].to_pylist(), np.float32).reshape(-1, *shape)
-    return Sheet(value_sprite(values, *_range(entry)), max(1, round(side / max(shape[:2]))))
+    values = np.array(table["values"].to_pylist(), np.float32)
+    values = values.reshape(-1, shape.height, shape.width, shape.channels)
+    return Sheet(value_sprite(values, *_range(entry)), max(1, round(side / max(shape.height, shape.width))))
 
 
-def _shape(entry: Entry) -> tuple[int, int, int]:
-    source = entry.source
-    assert isinstance(source, PixelDescription)
-    height, width, channels = source.input_shape
-    return (source.patch, source.patch, channels) if isinstance(source, PatchDescription) else (height, width, channels)
+def _shape(entry: Entry) -> PictureShape:
+    shape = presenter(entry).atom_shape
+    assert shape is not None, "tables of generated pictures are written for pictures alone"
+    return shape
 
 
 def _range(entry: Entry) -> tuple[float, float]:
-    source: Any = entry.source
-    low, high = source.value_range
+    low, high = presenter(entry).value_range
     return (low, high) if math.isfinite(low) and high > low else (0.0, 1.0)

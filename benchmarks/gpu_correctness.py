@@ -51,6 +51,8 @@ TRAINED: dict[str, dict[str, Any]] = {
     "kl": {"rho": 0.05},
     "deep": {"k": 6},
 }
+FITTED = ("ica", "kmeans", "lars", "neurons", "nmf", "omp", "pca", "random")
+"""Architectures that libraries fit, on the CPU."""
 PASSED = ("relu", "jumprelu", "topk", "abstopk", "kl", "deep")
 """Architectures whose pass is compared: codes with a bound and without, signed, sigmoid, no linear decoder."""
 
@@ -65,6 +67,8 @@ def checks(device: torch.device, folder: Path, small: bool) -> dict[str, Callabl
         if device.type == "cuda":
             made[f"training {name} autocast"] = functools.partial(autocast, work, name)
     for name in architectures():
+        if name in FITTED or name == "convolutional":
+            continue  # the toy's activations are no images
         made[f"codes {name}"] = functools.partial(codes, work, name)
     made["largest of many"] = functools.partial(selected, work)
     for name in ("topk", "relu", "jumprelu", "gated"):

@@ -22,6 +22,7 @@ CASES: dict[str, dict[str, Any]] = {
     "two and three": {"encoder_widths": (11,), "decoder_widths": (12, 13)},
     "topk": {"encoder_widths": (11, 10), "decoder_widths": (12,), "k": 3},
     "linear decoder": {"encoder_widths": (11,), "k": 3},
+    "sigmoid code": {"encoder_widths": (11,), "decoder_widths": (12,), "sigmoid_code": True},
     "transcoder": {"encoder_widths": (11,), "decoder_widths": (8,), "d_out": 5},
 }
 
@@ -53,7 +54,8 @@ def test_codes_and_reconstructions_follow_the_formulas(fields: dict[str, Any]) -
     model = filled(**fields)
     x = torch.randn(33, 7, generator=torch.Generator().manual_seed(1))
     t = {name: value.detach().double().numpy() for name, value in model.tensors().items()}
-    codes = np.maximum(through(t, "enc", x.double().numpy()), 0)
+    z = through(t, "enc", x.double().numpy())
+    codes = 1 / (1 + np.exp(-z)) if fields.get("sigmoid_code") else np.maximum(z, 0)
     if model.config.k:
         codes[codes < np.sort(codes, axis=1)[:, -3][:, None]] = 0
     with torch.no_grad():
@@ -110,6 +112,8 @@ def test_only_a_linear_decoder_has_atoms() -> None:
         ({"encoder_widths": (0,)}, "encoder_widths are"),
         ({"decoder_widths": (4, -1)}, "decoder_widths are"),
         ({"k": 30}, "k is 30"),
+        ({"k": 3, "sigmoid_code": True}, "a sigmoid code keeps all features"),
+        ({"firing_threshold": 1.0, "sigmoid_code": True}, "a sigmoid code stays below 1"),
         ({"apply_b_dec_to_input": True}, "subtracts nothing"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from saescope.autoencoders.contractive.module import ContractiveAutoencoder, ContractiveConfig
-from saescope.autoencoders.contractive.objective import decoder_of
+from saescope.autoencoders.objectives.layered import decoder_of
 from saescope.autoencoders.objectives.protocol import Objective, StepInputs
 from saescope.autoencoders.settings.run import DataSize
 from saescope.autoencoders.undercomplete.module import UndercompleteAutoencoder, UndercompleteConfig

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from saescope.autoencoders.deep.module import DeepAutoencoder
+from saescope.autoencoders.deep.objective import PULL
 from saescope.autoencoders.objectives.protocol import Objective, StepInputs
 from saescope.autoencoders.settings.run import DataSize
 from saescope.checkpoints import load_sae, weights_sha256
@@ -19,7 +20,7 @@ from tests.training.arrays import DESCRIPTION, digits
 from tests.training.test_train import Interrupted, StopAt
 from tests.training.test_transcoders import pairs
 
-SPARSITY: dict[str, dict[str, Any]] = {"k": {"k": 6}, "l1": {"l1": 3.0}}
+SPARSITY: dict[str, dict[str, Any]] = {"k": {"k": 6}, "l1": {"l1": 3.0}, "rho": {"rho": 0.05}}
 
 
 def small(setting: str, **fields: Any) -> TrainingConfig:
@@ -70,6 +71,39 @@ def test_losses_without_dead_features() -> None:
     assert torch.equal(result.firing, (out.codes > 0).sum(0))
 
 
+def test_the_loss_of_a_rate() -> None:
+    goal, model = prepared(rho=0.1, kl_weight=0.7)
+    given = inputs(0.1)
+    x = given.x.double().numpy()
+    t = {name: value.detach().double().numpy() for name, value in model.tensors().items()}
+    h = np.maximum(x @ t["W_enc_0"] + t["b_enc_0"], 0)
+    f = 1 / (1 + np.exp(-(h @ t["W_enc_1"] + t["b_enc_1"])))
+    x_hat = np.maximum(f @ t["W_dec_0"] + t["b_dec_0"], 0) @ t["W_dec_1"] + t["b_dec_1"]
+    r = f.mean(0)
+    divergence = (0.1 * np.log(0.1 / r) + 0.9 * np.log(0.9 / (1 - r))).sum()
+    expected = (((x - x_hat) ** 2).sum(1).mean() / 2 + 0.7 * divergence) / 9
+    result = goal.loss(model, given)
+    assert result.total.item() == pytest.approx(expected, rel=1e-4)
+    assert result.firing.tolist() == (f > 0.5).sum(0).tolist()
+
+
+def test_features_of_a_rate_fire(tmp_path: Path) -> None:
+    sae = load_sae(run(small("rho", steps=500), tmp_path / "run"))
+    assert (sae.config.firing_threshold, sae.config.to_dict()["sigmoid_code"]) == (0.5, True)
+    with torch.no_grad():
+        codes = sae.encode(digits().rows(np.arange(digits().n_rows)))
+    assert float(((codes > 0.5).sum(0) == 0).float().mean()) < 0.1
+    assert 0.02 < float(codes.mean()) < 0.1
+
+
+@pytest.mark.parametrize("setting", ["k", "l1"])
+def test_few_features_end_dead(setting: str, tmp_path: Path) -> None:
+    sae = load_sae(run(small(setting, n_features=192, steps=1200), tmp_path / "run"))
+    with torch.no_grad():
+        fired = (sae.encode(digits().rows(np.arange(digits().n_rows))) > 0).any(0)
+    assert float((~fired).float().mean()) < 0.1
+
+
 @pytest.mark.parametrize("aux_k", [2, 50])
 def test_the_auxiliary_term(aux_k: int) -> None:
     dead = [1, 5, 7, 20]
@@ -79,15 +113,17 @@ def test_the_auxiliary_term(aux_k: int) -> None:
     given = inputs(3, silent)
     with torch.no_grad():
         codes, z = model.encode(given.x), model.pre_activations(given.x)
+        deviations = z - z.mean(0)
         waking = codes.clone()
         for row in range(40):
-            positive = sorted((f for f in dead if z[row, f] > 0), key=lambda f: -float(z[row, f]))
+            positive = sorted((f for f in dead if deviations[row, f] > 0), key=lambda f: -float(deviations[row, f]))
             for f in positive[:aux_k]:
-                waking[row, f] += z[row, f]
+                waking[row, f] += deviations[row, f]
         error = given.x - model.decode(codes)
         missed = (error - (model.decode(waking) - model.decode(codes))).square().sum()
         scale = min(len(dead) / aux_k, 1)
-        auxiliary = float(scale * missed / (error - error.mean(0)).square().sum())
+        below = np.maximum(-z[:, dead].double().numpy(), 0).mean() / np.sqrt((z.double().numpy() ** 2).mean())
+        auxiliary = scale * (float(missed / (error - error.mean(0)).square().sum()) + PULL * below)
         plain = float(error.square().sum(1).mean()) / 7.5
     result = goal.loss(model, given)
     assert result.terms["auxiliary"].item() == pytest.approx(auxiliary, rel=1e-4)
@@ -156,8 +192,10 @@ def test_no_hidden_layers(tmp_path: Path) -> None:
         ({"k": 3, "apply_b_dec_to_input": True}, "--pre-bias is a setting of"),
         ({"k": 3, "decoder_norm": "unit"}, "--decoder-norm is a setting of .*; deep has no use for it"),
         ({"k": 3, "revival": "resample"}, "expected auxk or none"),
-        ({"k": 3, "l1": 2.0}, "takes one sparsity setting, --k or --l1; --k and --l1 given"),
-        ({}, "takes one sparsity setting, --k or --l1; none given"),
+        ({"k": 3, "l1": 2.0}, "takes one sparsity setting, --k or --l1 or --rho; --k and --l1 given"),
+        ({}, "takes one sparsity setting, --k or --l1 or --rho; none given"),
+        ({"rho": 0.05, "revival": "auxk"}, "with --rho every feature always does a little"),
+        ({"rho": 1.5}, "rho is 1.5"),
         ({"target_l0": 2.5}, "whole number"),
         ({"k": 3, "encoder_widths": (0, 4)}, "encoder_widths is"),
     ],

@@ -25,14 +25,19 @@ from torch import Tensor
 
 from saescope.autoencoders.contractive import ContractiveSettings
 from saescope.autoencoders.contractive.module import ContractiveAutoencoder, ContractiveConfig
-from saescope.autoencoders.layered import Layer, Regularisation
-from saescope.autoencoders.objectives.layered import DenseObjective
+from saescope.autoencoders.layered import Regularisation
+from saescope.autoencoders.objectives.layered import (
+    DenseObjective,
+    begin_norms,
+    decoder_of,
+    keep_norms,
+    remember_norms,
+    spread_of,
+)
 from saescope.autoencoders.objectives.protocol import StepInputs, StepLoss, step_generator
 
 SPREAD = 0.2
 """About the standard deviation of a sigmoid's values where those of z have 1."""
-LOGITS = 2.0
-"""Standard deviation that a sigmoid's inputs are taken to have, dimension by dimension."""
 
 
 class ContractiveObjective(DenseObjective[ContractiveAutoencoder, ContractiveSettings[Never]]):
@@ -40,22 +45,14 @@ class ContractiveObjective(DenseObjective[ContractiveAutoencoder, ContractiveSet
 
     def new_model(self, d_in: int) -> ContractiveAutoencoder:
         model = ContractiveAutoencoder(ContractiveConfig(**self.fields(d_in)))
-        # part of the state of training: a run that goes on keeps the same norms
-        model.register_buffer("kept_norms", torch.zeros(len(model.decoder_layers)))
+        remember_norms(model)
         return model
 
     def initialise(self, model: ContractiveAutoencoder, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
         super().initialise(model, sample, seed)
-        first, *later = decoder_of(model)
-        variance = float((sample - sample.mean(0)).square().sum(1).mean())
-        if model.config.transcoder:
-            variance = float(model.d_out)  # of targets in the space of training, about
-        if model.config.has_sigmoid_output:
-            variance = LOGITS**2 * model.d_out
+        first = decoder_of(model)[0]
         with torch.no_grad():
-            norm = (variance / model.n_features) ** 0.5 / SPREAD
-            model.get_buffer("kept_norms").copy_(torch.tensor([norm, *(float(each.rows.norm()) for each in later)]))
-            self._keep_norms(model)
+            begin_norms(model, (spread_of(model, sample) / model.n_features) ** 0.5 / SPREAD)
             first.bias.sub_(first.rows.sum(1) / 2)  # of codes of one half
 
     def loss(self, model: ContractiveAutoencoder, inputs: StepInputs) -> StepLoss:
@@ -80,17 +77,4 @@ class ContractiveObjective(DenseObjective[ContractiveAutoencoder, ContractiveSet
 
     def after_step(self, model: ContractiveAutoencoder, loss: StepLoss) -> None:
         """Keeps the decoder's norms."""
-        with torch.no_grad():
-            self._keep_norms(model)
-
-    def _keep_norms(self, model: ContractiveAutoencoder) -> None:
-        first, *later = decoder_of(model)
-        norms = model.get_buffer("kept_norms")
-        first.rows.mul_(norms[0] / torch.linalg.vector_norm(first.rows, dim=0).clamp(min=1e-12))
-        for layer, norm in zip(later, norms[1:], strict=True):
-            layer.rows.mul_(norm / torch.linalg.vector_norm(layer.rows).clamp(min=1e-12))
-
-
-def decoder_of(model: ContractiveAutoencoder) -> list[Layer]:
-    """The decoder's layers."""
-    return model.layers[len(model.encoder_layers) :]
+        keep_norms(model)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from saescope.autoencoders.layered import LayeredAutoencoder, Regularisation
+from saescope.autoencoders.layered import Layer, LayeredAutoencoder, Regularisation
 from saescope.autoencoders.objectives.protocol import Objective, StepInputs, step_generator
 from saescope.autoencoders.settings.layered import DenseSettings, HiddenLayers
 from saescope.store.errors import OptionError
@@ -20,6 +20,9 @@ DenseOwn = TypeVar("DenseOwn", bound=DenseSettings[Never])
 
 EXTREME_MEAN = 1e-3
 """How far from 0 and 1 the mean lies that a sigmoid's first bias gives."""
+
+LOGITS = 2.0
+"""Standard deviation that a sigmoid's inputs are taken to have, dimension by dimension."""
 
 
 class LayeredObjective(Objective[LayeredModel, LayeredOwn]):
@@ -104,3 +107,40 @@ class DenseObjective(LayeredObjective[LayeredModel, DenseOwn]):
             return squared, squared.detach()
         entropy = functional.binary_cross_entropy_with_logits(outputs, target, reduction="sum") / len(target)
         return entropy, (target - torch.sigmoid(outputs.detach())).square().sum() / len(target)
+
+
+def decoder_of(model: LayeredAutoencoder) -> list[Layer]:
+    """The decoder's layers."""
+    return list(model.layers[-len(model.decoder_layers) :])
+
+
+def remember_norms(model: LayeredAutoencoder) -> None:
+    """Makes room for the norms of a new model's decoder in the state of training: a run that goes on keeps the same."""
+    model.register_buffer("kept_norms", torch.zeros(len(model.decoder_layers)))
+
+
+def begin_norms(model: LayeredAutoencoder, norm: float) -> None:
+    """Gives each unit's row of the decoder's first layer the norm `norm`, to be kept; later layers keep the Frobenius
+    norm that they have."""
+    norms = [norm, *(float(layer.rows.norm()) for layer in decoder_of(model)[1:])]
+    model.get_buffer("kept_norms").copy_(torch.tensor(norms))
+    keep_norms(model)
+
+
+def keep_norms(model: LayeredAutoencoder) -> None:
+    """The norms of `begin_norms`: a code that shrinks is not made up for."""
+    first, *later = decoder_of(model)
+    norms = model.get_buffer("kept_norms")
+    with torch.no_grad():
+        first.rows.mul_(norms[0] / torch.linalg.vector_norm(first.rows, dim=0).clamp(min=1e-12))
+        for layer, norm in zip(later, norms[1:], strict=True):
+            layer.rows.mul_(norm / torch.linalg.vector_norm(layer.rows).clamp(min=1e-12))
+
+
+def spread_of(model: LayeredAutoencoder, sample: Float[Tensor, "batch d_in"]) -> float:
+    """Mean squared norm of what is rebuilt about its mean, before a sigmoid, as far as a sample of inputs tells."""
+    if model.config.has_sigmoid_output:
+        return LOGITS**2 * model.d_out
+    if model.config.transcoder:
+        return float(model.d_out)  # about, in the space of training
+    return float((sample - sample.mean(0)).square().sum(1).mean())

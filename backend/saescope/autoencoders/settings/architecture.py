@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, Never, Self, cast
+from typing import Annotated, Any, ClassVar, Generic, Literal, Never, Self, cast
+
+from msgspec import Meta
 
 from saescope.autoencoders.settings.defaults import with_shared_defaults
 from saescope.autoencoders.settings.run import Count, DataSize, Fraction, NotNegative, RunSettings
@@ -123,3 +125,13 @@ class L1Penalty(Penalty[Open]):
     l1: NotNegative | None = field(default=None, metadata=flag(metavar="L"))
     """Weight of the sum of |f| beside sum (x - x_hat)^2, per position, in the space of training (gated: of its gates'
     positive parts)."""
+
+
+@dataclass(frozen=True)
+class RatePenalty(ArchitectureSettings[Open]):
+    """A penalty on mean activations of sigmoid codes."""
+
+    rho: Annotated[float, Meta(gt=0, lt=1)] | None = field(default=None, metadata=flag(metavar="R"))
+    """Target of each feature's mean activation, strictly between 0 and 1, e.g. 0.05."""
+    kl_weight: NotNegative | Open = OPEN
+    """Weight of sum_j KL(rho || mean activation of j) beside sum (x - x_hat)^2 / 2 per position."""

@@ -101,13 +101,15 @@ def test_a_sweep_draws_the_baselines_that_are_asked_for(tmp_path: Path) -> None:
 
 def test_settings_of_a_sweep_without_other_baselines_are_what_they_were(tmp_path: Path) -> None:
     """Entries of sweeps before are known again."""
+    from saescope.training.data import data_size
     from saescope.workflows.sweep import _configs, _settings
 
     plan = SweepPlan("digits", DIGITS, {"architecture": "topk", "n_features": 16}, [2])
     other = SweepPlan("digits", DIGITS, {"architecture": "topk", "n_features": 16}, [2], baselines=["nmf"])
     data = open_to_train(DIGITS)
     [(_, _, config)] = _configs(plan)
-    keys = [_settings(each, config, data, data.source) for each in (plan, other)]
+    size = data_size(data.table, data.description, [config])
+    keys = [_settings(each, config, size, data, data.source) for each in (plan, other)]
     assert keys[0] != keys[1]
 
 

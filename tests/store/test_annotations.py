@@ -134,6 +134,37 @@ journal.close()
     journal.close()
 
 
+def test_many_processes_begin_one_file_at_the_same_moment(tmp_path: Path) -> None:
+    script = f"""
+import sys
+from pathlib import Path
+from saescope.store.annotations import Annotations
+print("ready", flush=True)
+for name in sys.stdin.readline().split():
+    journal = Annotations(Path({str(tmp_path)!r}) / f"{{name}}.sqlite")
+    journal.star({KEY!r}, 1, author=sys.argv[1])
+    journal.close()
+"""
+    pipe = subprocess.PIPE
+    names = [f"round{i}" for i in range(25)]
+    running = [
+        subprocess.Popen([sys.executable, "-c", script, f"w{n}"], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        for n in range(6)
+    ]
+    for process in running:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write(" ".join(names) + "\n")
+        process.stdin.flush()
+    errors = [process.communicate(timeout=120)[1] for process in running]
+    assert errors == [""] * len(running)
+    for name in names:
+        journal = Annotations(tmp_path / f"{name}.sqlite")
+        assert journal.revision() == len(running)
+        journal.close()
+
+
 def test_labels_follow_the_weights(digits_store: Path, tmp_path: Path) -> None:
     shutil.copytree(digits_store, tmp_path / "store")
     with FeatureStore(tmp_path / "store") as store:

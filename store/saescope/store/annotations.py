@@ -10,6 +10,7 @@ from __future__ import annotations
 import getpass
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,6 +24,7 @@ from saescope.store.records import Record
 
 ANNOTATIONS_VERSION = 1
 MAX_TEXT = 10_000
+PATIENCE = 30.0  # seconds to wait while other processes write
 _KINDS = ("label", "star", "comment", "comment_removed", "list", "list_removed")
 
 _SCHEMA = f"""
@@ -221,9 +223,10 @@ class Annotations:
                 raise StoreError(
                     f"{self._path} has a newer format than this saescope knows", "install a newer saescope"
                 )
-            connection.execute("PRAGMA journal_mode = WAL")
+            _in_wal_mode(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
-            connection.executescript(_SCHEMA)
+            if connection.execute("PRAGMA user_version").fetchone()[0] < ANNOTATIONS_VERSION:
+                connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
             return connection, True
         except sqlite3.OperationalError:
             connection.close()
@@ -243,7 +246,20 @@ class Annotations:
 
     def _sqlite(self, mode: str) -> sqlite3.Connection:
         uri = self._path.absolute().as_uri() + f"?mode={mode}"
-        return sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+        return sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+
+
+def _in_wal_mode(connection: sqlite3.Connection) -> None:
+    """Switch to WAL, which SQLite does not wait for while another process is doing the same: so this tries again."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _trouble(path: Path, error: sqlite3.Error) -> UserError:

@@ -1,7 +1,7 @@
 """Denoising MNIST: trained models beside classical denoisers, one model of many noise levels, and noisy targets.
 
     python benchmarks/denoising.py --images MNIST_FOLDER [--seconds 300 | --steps N] [--seeds 3] [--threads 2]
-                                   [--parts classical,model,levels,pairs] [--small]
+                                   [--parts classical,model,levels,pairs] [--picture LEVELS.png] [--small]
 
 Figures are means over the test images of PSNR (dB) and SSIM, of outputs clipped to [0, 1]; every method sees the same
 noisy images. Training takes about --seconds each: the steps that fit are counted beforehand, unless --steps says them.
@@ -10,6 +10,7 @@ noisy images. Training takes about --seconds each: the steps that fit are counte
   followed by a tone curve, parameters and curves chosen on 200 training images.
 * model: a convolutional autoencoder at that level, for each seed.
 * levels: one model of the levels 0 to 0.8 that is told the level, one that is not, and one for each of five levels.
+  The picture has ten test images a level, noisy and below it as the model that is told makes them, then the clean ones.
 * pairs: noise of standard deviation 0.4 that is not clipped (a clipped capture is no unbiased target); one model of two
   noisy captures of each training image, one of the first capture with the clean image as its target, and one of clean
   images with noise drawn anew at each step.
@@ -27,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from drawing import write_sheet
 
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints import load_sae
@@ -39,9 +41,10 @@ from saescope.workflows.divided_source import open_to_train
 
 LEVEL = 0.4
 LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8)
-RECIPE: dict[str, Any] = {"n_features": 128, "loss": "bce"}
+RECIPE: dict[str, Any] = {"n_features": 256, "loss": "psnr", "output": "sigmoid", "lr": 0.01}
 CLIPPED: dict[str, Any] = {"corruption": "gaussian", "noise_range": (0.0, 1.0)}
 PARTS = ("classical", "model", "levels", "pairs")
+SHOWN = 10
 COUNTED_STEPS = (40, 160)
 """Steps of two short runs, whose difference is the time of a step."""
 
@@ -167,7 +170,7 @@ def model(bench: Benchmark, seeds: int) -> None:
         print(f"| convolutional, seed {seed} | {ratio:.2f} | {alike:.3f} |", flush=True)
 
 
-def levels(bench: Benchmark) -> None:
+def levels(bench: Benchmark, picture: Path | None) -> None:
     """Prints one model of all levels beside one that is not told and those of one level each."""
     span = (LEVELS[0], LEVELS[-1])
     models = {
@@ -175,16 +178,21 @@ def levels(bench: Benchmark) -> None:
         "not told": bench.trained(Images(bench.train), "not told", **RECIPE, **CLIPPED, noise=span),
     }
     print("| level | told | not told | trained for the level |\n|---|---|---|---|")
+    rows = []
     for level in LEVELS:
         own = bench.trained(Images(bench.train), f"level {level:g}", **RECIPE, **CLIPPED, noise=(level,))
         noisy = bench.noisy(bench.test, level)
-        found = [bench.figures(rebuilt(m, noisy, level))[0] for m in (*models.values(), own)]
-        print(f"| {level:g} | " + " | ".join(f"{ratio:.2f}" for ratio in found) + " |", flush=True)
+        denoised = [rebuilt(m, noisy, level) for m in (*models.values(), own)]
+        print(f"| {level:g} | " + " | ".join(f"{bench.figures(d)[0]:.2f}" for d in denoised) + " |", flush=True)
+        rows += [noisy[:SHOWN], denoised[0][:SHOWN]]
+    if picture is not None:
+        rows.append(bench.test[:SHOWN])
+        write_sheet([list(row.reshape(-1, *bench.shape)[..., 0]) for row in rows], picture, scale=2)
 
 
 def pairs(bench: Benchmark) -> None:
     """Prints a model of two noisy captures beside models of clean targets."""
-    recipe = {**RECIPE, "loss": "mse"}  # noisy targets are beyond [0, 1]
+    recipe = {**RECIPE, "loss": "mse", "output": "linear"}  # noisy targets are beyond [0, 1]
     first, second = (bench.noisy(bench.train, LEVEL, clip=False, seed=seed) for seed in (3, 4))
     fresh = {"corruption": "gaussian", "noise": (LEVEL,)}
     tables: dict[str, tuple[ActivationTable, dict[str, Any]]] = {
@@ -207,6 +215,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="of the model at one level")
     parser.add_argument("--parts", default=",".join(PARTS), help="which of " + ", ".join(PARTS))
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--picture", type=Path, help="a PNG of the part levels")
     parser.add_argument("--small", action="store_true", help="few images and steps: whether it runs")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -220,7 +229,7 @@ def main() -> None:
         parts: dict[str, Callable[[], None]] = {
             "classical": lambda: classical(bench),
             "model": lambda: model(bench, 1 if arguments.small else arguments.seeds),
-            "levels": lambda: levels(bench),
+            "levels": lambda: levels(bench, arguments.picture),
             "pairs": lambda: pairs(bench),
         }
         for name in chosen:

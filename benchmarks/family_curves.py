@@ -17,16 +17,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import logging
-import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import plotly.io
-from playwright.sync_api import sync_playwright
+from drawing import write_chart
 
 from saescope.autoencoders.registry import settings_of, trainable
 from saescope.baselines import METHODS, baseline_rows
@@ -43,7 +40,6 @@ from saescope.training import TrainingConfig, train
 from saescope.workflows.divided_source import DividedSource, open_to_train
 
 WIDTH, HEIGHT = 1100, 720
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
 
 @dataclass(frozen=True)
@@ -107,8 +103,6 @@ def classical(data: DividedSource, judge: Source, names: Sequence[str], n_featur
 
 def draw(reached: Sequence[Reached], path: Path) -> None:
     """All of them as the page Sparsity draws them."""
-    browser_path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    assert browser_path is not None, "no Chromium is installed; set CHROMIUM to one"
     curves, references = [], []
     for name in dict.fromkeys(r.name for r in reached):
         own = sorted((r for r in reached if r.name == name and r.fvu > 0), key=lambda r: r.l0)
@@ -119,15 +113,8 @@ def draw(reached: Sequence[Reached], path: Path) -> None:
             curves.append(Curve(name, name, points))
     logging.disable(logging.WARNING)  # Streamlit's, that no page is being drawn
     chart = figure(curves, references, METRICS["l0"], METRICS["fvu"], height=HEIGHT)
-    chart["layout"] |= {"width": WIDTH, "paper_bgcolor": "#ffffff", "plot_bgcolor": "#ffffff"}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
-        page = browser.new_page(viewport={"width": WIDTH + 16, "height": HEIGHT + 16}, device_scale_factor=1.5)
-        page.set_content(plotly.io.to_html(chart, config={"displayModeBar": False}, validate=False))
-        page.locator(".main-svg").first.wait_for()
-        page.locator(".plot-container").screenshot(path=path)
-        browser.close()
+    chart["layout"] |= {"width": WIDTH, "height": HEIGHT, "paper_bgcolor": "#ffffff", "plot_bgcolor": "#ffffff"}
+    write_chart(chart, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Reached]:

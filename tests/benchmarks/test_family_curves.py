@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import family_curves
 import pytest
-
-from benchmarks import family_curves
 
 
 def test_members_and_classical_methods_are_measured_on_the_same_rows(capsys: pytest.CaptureFixture[str]) -> None:

@@ -152,7 +152,8 @@ for name in sys.stdin.readline().split():
         for n in range(6)
     ]
     for process in running:
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
     for process in running:
         assert process.stdin is not None
         process.stdin.write(" ".join(names) + "\n")

@@ -74,12 +74,17 @@ def test_nothing_else_is_decided_by_it() -> None:
 
 
 def test_it_is_refused_where_it_gains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="this run is on the CPU"):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False, "amx_bf16": False})
+    with pytest.raises(UserError, match="this CPU computes in software only"):
         train(digits(), config("topk", autocast=True), tmp_path / "x", description=DESCRIPTION, device="cpu")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
-    with pytest.raises(UserError, match="in software only"):
+    with pytest.raises(UserError, match="this GPU computes in software only"):
         check_autocast(torch.device("cuda"))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    check_autocast(torch.device("cpu"))
+    with pytest.raises(UserError, match="this MPS computes in software only"):
+        check_autocast(torch.device("mps"))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

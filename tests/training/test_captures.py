@@ -14,6 +14,7 @@ from saescope.checkpoints import load_sae, weights_sha256
 from saescope.checkpoints.formats import native
 from saescope.sources.images.options import PixelOptions
 from saescope.store import FeatureStore
+from saescope.store.errors import UserError
 from saescope.training import TrainingConfig, train, trainer
 from saescope.training.data import CACHE_VALUES, TrainingData, data_size, hold_out
 from saescope.training.input_transform import fit
@@ -83,6 +84,12 @@ def test_a_cut_run_ends_with_the_same_bits(architecture: str, tmp_path: Path, mo
     with pytest.raises(Interrupted):
         run(tmp_path / "cut", progress=StopAt(37))
     assert weights_sha256(run(tmp_path / "cut")) == weights_sha256(whole)
+
+
+def test_a_loss_that_noise_in_the_target_would_move_is_refused(tmp_path: Path) -> None:
+    config = config_of("undercomplete", loss="psnr")
+    with pytest.raises(UserError, match="that of a noisy target is mostly its noise"):
+        train(Captures(), config, tmp_path / "run", description=DESCRIPTION, device="cpu")
 
 
 def test_rows_that_are_held_out_leave_the_captures_to_train_on() -> None:

@@ -115,7 +115,7 @@ def test_every_layer_in_numpy(shape: tuple[int, int, int], fields: dict[str, Any
         np.testing.assert_allclose(rebuilt, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("loss", ["mse", "bce"])
+@pytest.mark.parametrize("loss", ["mse", "bce", "psnr"])
 def test_losses(loss: Any) -> None:
     resolved = config(loss=loss, channels=(4,), output=None if loss == "bce" else "linear").resolve(
         DataSize(100, 64, (8, 8, 1), (0.0, 1.0))
@@ -135,6 +135,8 @@ def test_losses(loss: Any) -> None:
     expected = squared / 64
     if loss == "bce":
         expected = -(clean * np.log(rebuilt) + (1 - clean) * np.log(1 - rebuilt)).mean()
+    elif loss == "psnr":
+        expected = np.log(((clean - rebuilt) ** 2).mean(1) + 1e-6).mean()
     assert found.squared_error.item() == pytest.approx(squared, rel=1e-5)
     assert found.total.item() == pytest.approx(expected, rel=1e-5)
     assert found.firing.tolist() == [20] * 12

@@ -72,7 +72,7 @@ def test_atoms_of_data_begin_from_where_b_dec_begins() -> None:
 
 def test_a_transcoder_cannot_begin_from_inputs() -> None:
     with pytest.raises(UserError, match="--first-atoms"):
-        TrainingConfig("topk", 16, k=4, first_atoms="data").resolve(DataSize(100, 8)).own.check_targets(True)
+        TrainingConfig("topk", 16, k=4, first_atoms="data").resolve(DataSize(100, 8)).own.check_targets(True, False)
 
 
 def test_runs_kept_before_atoms_could_be_of_data_keep_their_keys() -> None:

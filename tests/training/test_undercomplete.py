@@ -59,6 +59,11 @@ def test_losses() -> None:
     entropy = -(x * np.log(p) + (1 - x) * np.log(1 - p)).sum(1).mean()
     assert result.total.item() == pytest.approx(entropy / 9, rel=1e-5)
     assert result.squared_error.item() == pytest.approx(((x - p) ** 2).sum(1).mean(), rel=1e-5)
+    goal, model, given = prepared(loss="psnr")
+    result = goal.loss(model, given)
+    errors = ((x - model(given.x).reconstruction.detach().double().numpy()) ** 2).mean(1)
+    assert result.total.item() == pytest.approx(np.log(errors + 1e-6).mean(), rel=1e-5)
+    assert result.squared_error.item() == pytest.approx(9 * errors.mean(), rel=1e-5)
 
 
 def test_first_outputs_are_near_the_mean() -> None:
@@ -167,7 +172,7 @@ def test_a_transcoder_has_no_bce_but_is_trained_otherwise(tmp_path: Path) -> Non
     [
         ({"k": 3}, "--k is given, but nothing makes the code of undercomplete sparse"),
         ({"target_l0": 3.0}, "--target-l0 is given, but nothing makes the code"),
-        ({"loss": "mae"}, "loss is 'mae', expected mse or bce"),
+        ({"loss": "mae"}, "loss is 'mae', expected mse, bce or psnr"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"activation": "gelu"}, "activation is 'gelu', expected relu or leaky_relu"),
         ({"encoder_widths": (0,)}, "encoder_widths is"),

@@ -194,6 +194,7 @@ def test_a_learned_variance_is_the_error(tmp_path: Path) -> None:
     ("fields", "message"),
     [
         ({"loss": "bce", "output_variance": 1.0}, "--output-variance is a Gaussian's"),
+        ({"loss": "psnr"}, "no likelihood"),
         ({"binarise": True}, "--binarise draws values from .0, 1."),
         ({"loss": "bce", "binarise": True, "corruption": "gaussian", "noise": (0.1,)}, "both say what the inputs are"),
         ({"input_transform": "zca"}, "another variance in every direction"),

@@ -16,7 +16,7 @@ from saescope.autoencoders.objectives.processes import ALONE, Processes
 from saescope.autoencoders.settings.run import TransformKind
 from saescope.progress import SILENT, Progress
 from saescope.sources.protocol import ActivationTable
-from saescope.sources.targets import PairedTable, Targets
+from saescope.sources.targets import CapturedTable, PairedTable, Targets
 from saescope.store.errors import DataError, DeviceError, OptionError, StorageError
 from saescope.training.config import ResolvedConfig, TrainingConfig
 from saescope.training.data import Shuffle, TrainingData, data_size, hold_out, representative
@@ -79,7 +79,7 @@ def train_sweep(
     if any(c.run.autocast for c in configs):
         check_autocast(where)
     for config in configs:
-        config.own.check_targets(isinstance(table, PairedTable))
+        config.own.check_targets(isinstance(table, PairedTable), isinstance(table, CapturedTable))
     size = data_size(table, description, configs)
     resolved = [c.resolve(size) for c in configs]
     folders = [RunFolder(Path(out), c, description) for c, out in zip(resolved, outs, strict=True)]
@@ -118,12 +118,21 @@ def _check_held_out(description: Mapping[str, Any]) -> None:
 
 def check_autocast(device: torch.device) -> None:
     """`DeviceError` where `device` gains nothing by bfloat16."""
-    if device.type != "cuda":
+    if device.type == "cuda":
+        supported = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        supported = device.type == "cpu" and cpu_has_bfloat16()
+    if not supported:
+        which = "GPU" if device.type == "cuda" else device.type.upper()
         raise DeviceError(
-            f"--autocast is for CUDA, but this run is on the {device.type.upper()}", "leave --autocast out"
+            f"--autocast needs bfloat16, which this {which} computes in software only", "leave --autocast out"
         )
-    if not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise DeviceError("--autocast needs bfloat16, which this GPU computes in software only", "leave --autocast out")
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies matrices in bfloat16 faster than in float32, as far as torch can tell."""
+    told = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(told.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def _space(config: ResolvedConfig) -> tuple[TransformKind, float, bool]:

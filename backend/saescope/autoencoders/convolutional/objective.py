@@ -2,6 +2,7 @@
 
     mse    loss = ||x - x_hat||^2 / d_out                                               (means over the batch)
     bce    loss = - sum_i [x_i log x_hat_i + (1 - x_i) log(1 - x_hat_i)] / d_out,  x_hat = sigmoid(outputs)
+    psnr   loss = log(||x - x_hat||^2 / d_out)
 
 Weights begin as He et al. 2015 advise, W ~ N(0, g / fan-in), with g = 2 where an activation function follows and 1
 where none does; biases at 0, the output's at the mean of the data over pixels.
@@ -18,7 +19,7 @@ from torch.nn import functional
 
 from saescope.autoencoders.convolutional import ConvolutionalSettings
 from saescope.autoencoders.convolutional.module import ConvolutionalAutoencoder, ConvolutionalConfig
-from saescope.autoencoders.objectives.layered import EXTREME_MEAN
+from saescope.autoencoders.objectives.layered import EXTREME_MEAN, log_error
 from saescope.autoencoders.objectives.protocol import Objective, StepInputs, StepLoss
 from saescope.store.errors import OptionError
 
@@ -78,6 +79,9 @@ class ConvolutionalObjective(Objective[ConvolutionalAutoencoder, ConvolutionalSe
         codes = model.encode(inputs.x, training=True)
         outputs, target = model.outputs(codes, training=True), inputs.target
         rebuilt = torch.sigmoid(outputs) if model.config.sigmoid_output else outputs
+        if self.own.loss == "psnr":
+            total, squared = log_error(rebuilt, target)
+            return StepLoss(total, squared, (codes.detach() != 0).sum(0))
         squared = (target - rebuilt).square().sum() / len(target)
         total = squared / model.d_out
         if self.own.loss == "bce":

@@ -21,6 +21,9 @@ DenseOwn = TypeVar("DenseOwn", bound=DenseSettings[Never])
 EXTREME_MEAN = 1e-3
 """How far from 0 and 1 the mean lies that a sigmoid's first bias gives."""
 
+SMALLEST_ERROR = 1e-6
+"""Added to the mean squared error of which `log_error` takes the logarithm."""
+
 LOGITS = 2.0
 """Standard deviation that a sigmoid's inputs are taken to have, dimension by dimension."""
 
@@ -101,12 +104,28 @@ class DenseObjective(LayeredObjective[LayeredModel, DenseOwn]):
 
             mse    sum_i (x_i - x_hat_i)^2
             bce    - sum_i [x_i log x_hat_i + (1 - x_i) log(1 - x_hat_i)],  x_hat = sigmoid(outputs)
+            psnr   d_out log(mse / d_out), see `log_error`
         """
+        if self.own.loss == "psnr":
+            logarithm, squared = log_error(outputs, target)
+            return logarithm * target.shape[1], squared
         if self.own.loss == "mse":
             squared = (target - outputs).square().sum() / len(target)
             return squared, squared.detach()
         entropy = functional.binary_cross_entropy_with_logits(outputs, target, reduction="sum") / len(target)
         return entropy, (target - torch.sigmoid(outputs.detach())).square().sum() / len(target)
+
+
+def log_error(
+    rebuilt: Float[Tensor, "batch d_out"], target: Float[Tensor, "batch d_out"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """log(||x - x_hat||^2 / d_out + 1e-6) and ||x - x_hat||^2, this without gradient, both means over the batch.
+
+    The first is -PSNR log(10) / 10 up to a constant (Chen et al. 2021, "HINet");
+    what is added keeps an exact reconstruction finite, 60 dB below a range of 1.
+    """
+    squared = (target - rebuilt).square().sum(1)
+    return torch.log(squared / target.shape[1] + SMALLEST_ERROR).mean(), squared.detach().mean()
 
 
 def decoder_of(model: LayeredAutoencoder) -> list[Layer]:

@@ -51,8 +51,9 @@ class ArchitectureSettings(Generic[Open]):
         if self.keeps_k and target is not None and (target != int(target) or target < 1):
             raise OptionError(f"target_l0 is {target}, but {architecture} keeps a whole number of features")
 
-    def check_targets(self, transcodes: bool) -> None:
-        """`OptionError` where settings do not go with the data's having targets or none."""
+    def check_targets(self, transcodes: bool, noisy: bool) -> None:
+        """`OptionError` where settings do not go with what is rebuilt: other activations than the inputs
+        (`transcodes`), a second noisy capture of them (`noisy`), or the inputs."""
         return None
 
     def remarks(self, run: RunSettings[Any], d_in: int) -> tuple[str, ...]:

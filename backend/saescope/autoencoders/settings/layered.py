@@ -39,8 +39,10 @@ class HiddenLayers(ArchitectureSettings[Open]):
 class ReconstructionLoss(ArchitectureSettings[Open]):
     """What a reconstruction is judged by in training."""
 
-    loss: Literal["mse", "bce"] = "mse"
-    """`mse`: sum (x - x_hat)^2; `bce`: binary cross-entropy with a sigmoid output, for raw data in [0, 1]."""
+    loss: Literal["mse", "bce", "psnr"] = "mse"
+    """`mse`: sum (x - x_hat)^2; `bce`: binary cross-entropy with a sigmoid output, for raw data in [0, 1]; `psnr`: the
+    logarithm of each example's mse, so that examples with a small error count as much as others (Chen et al. 2021,
+    "HINet")."""
 
     @property
     def needs_values(self) -> bool:
@@ -55,8 +57,13 @@ class ReconstructionLoss(ArchitectureSettings[Open]):
                 "use --input-transform none, or --loss mse",
             )
 
-    def check_targets(self, transcodes: bool) -> None:
-        super().check_targets(transcodes)
+    def check_targets(self, transcodes: bool, noisy: bool) -> None:
+        super().check_targets(transcodes, noisy)
+        if noisy and self.loss == "psnr":
+            raise OptionError(
+                "--loss psnr weighs each example by its error, and that of a noisy target is mostly its noise",
+                "use --loss mse, whose minimum noise in the target does not move",
+            )
         if transcodes and self.loss == "bce":
             raise OptionError(
                 "--loss bce is for data in [0, 1], and a transcoder's targets are a model's activations",

@@ -48,7 +48,8 @@ class LinearSettings(ArchitectureSettings[Open]):
         if self.skip and self.tied:
             raise OptionError("a skip term is for transcoders, whose weights cannot be tied", "leave --tied out")
 
-    def check_targets(self, transcodes: bool) -> None:
+    def check_targets(self, transcodes: bool, noisy: bool) -> None:
+        super().check_targets(transcodes, noisy)
         if not transcodes and self.skip:
             raise OptionError(
                 "a skip term would copy the input of an SAE that reconstructs it",

@@ -60,8 +60,8 @@ class RunSettings(CorruptionSettings, Generic[Open]):
     zca_epsilon: Positive = 0.01
     """`zca`: added to each eigenvalue of the covariance, as a fraction of their mean."""
     autocast: bool = False
-    """CUDA: matrix products of the loss in bfloat16. Weights, their gradients and moments stay float32; codes are
-    rounded to 8 bits, and so may be equal where they were not."""
+    """Matrix products of the loss in bfloat16, on GPUs and processors that have it. Weights, their gradients and
+    moments stay float32; codes are rounded to 8 bits, and so may be equal where they were not."""
     dead_after: Count | Open = OPEN
     """Positions without firing after which a feature counts as dead in training."""
 

@@ -34,6 +34,10 @@ class VariationalSettings(DenseSettings[Open]):
 
     def check(self, architecture: str, run: RunSettings[Any]) -> None:
         super().check(architecture, run)
+        if self.loss == "psnr":
+            raise OptionError(
+                "--loss psnr is no likelihood, and a variational autoencoder is trained by one", "use --loss mse or bce"
+            )
         if self.loss == "bce" and self.output_variance is not None:
             raise OptionError("--output-variance is a Gaussian's, but with --loss bce the output is Bernoulli")
         if self.binarise and self.loss != "bce":

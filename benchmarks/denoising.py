@@ -8,7 +8,7 @@ noisy images. Training takes about --seconds each: the steps that fit are counte
 
 * classical: noise of standard deviation 0.4, clipped to [0, 1]; denoisers of scikit-image and SciPy, as they are and
   followed by a tone curve, parameters and curves chosen on 200 training images.
-* model: a convolutional autoencoder at that level, for each seed.
+* model: a convolutional autoencoder at that level, for each seed, alone and as the mean over shifts (cycle spinning).
 * levels: one model of the levels 0 to 0.8 that is told the level, one that is not, and one for each of five levels.
   The picture has ten test images a level, noisy and below it as the model that is told makes them, then the clean ones.
 * pairs: noise of standard deviation 0.4 that is not clipped (a clipped capture is no unbiased target); one model of two
@@ -33,6 +33,7 @@ from drawing import write_sheet
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.checkpoints import load_sae
 from saescope.denoising.classical import choose
+from saescope.denoising.cycle_spinning import cycle_spun
 from saescope.denoising.quality import psnr, ssim
 from saescope.sources import SourceOptions, open_source
 from saescope.sources.protocol import ActivationTable
@@ -146,6 +147,15 @@ def rebuilt(model: Autoencoder, noisy: np.ndarray, level: float) -> np.ndarray:
     return torch.cat(parts).numpy()
 
 
+def spun(model: Autoencoder, noisy: np.ndarray, level: float, shape: tuple[int, int, int]) -> np.ndarray:
+    """The mean over shifts of what a model makes of noisy images."""
+
+    def each(pictures: np.ndarray) -> np.ndarray:
+        return rebuilt(model, pictures.reshape(noisy.shape), level).reshape(pictures.shape)
+
+    return cycle_spun(noisy.reshape(-1, *shape), each).reshape(noisy.shape)
+
+
 def classical(bench: Benchmark) -> None:
     """Prints every classical denoiser."""
     random = np.random.default_rng(1)
@@ -168,6 +178,8 @@ def model(bench: Benchmark, seeds: int) -> None:
         found = bench.trained(Images(bench.train), f"seed {seed}", seed, **RECIPE, **CLIPPED, noise=(LEVEL,))
         ratio, alike = bench.figures(rebuilt(found, noisy, LEVEL))
         print(f"| convolutional, seed {seed} | {ratio:.2f} | {alike:.3f} |", flush=True)
+        ratio, alike = bench.figures(spun(found, noisy, LEVEL, bench.shape))
+        print(f"| convolutional, seed {seed}, cycle spinning | {ratio:.2f} | {alike:.3f} |", flush=True)
 
 
 def levels(bench: Benchmark, picture: Path | None) -> None:

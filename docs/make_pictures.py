@@ -62,6 +62,7 @@ def pages(store: FeatureStore) -> dict[str, str]:
     """Picture -> address, on SAEs and a feature that show something."""
     entries = store.entries()
     digits = closest_l0([e for e in entries if e.manifest.source["kind"] == "pixels"], 4)
+    denoiser = next(e for e in entries if e.noise_levels())
     patches = closest_l0([e for e in entries if e.manifest.source["kind"] == "patches"], 8)
     texts = closest_l0([e for e in entries if e.manifest.source["kind"] == "tokens"], 32)
     return {
@@ -73,6 +74,9 @@ def pages(store: FeatureStore) -> dict[str, str]:
         "health": f"health?sae={digits.sae_id}",
         "reconstructions": f"reconstructions?sae={digits.sae_id}",
         "text-feature": f"feature?sae={texts.sae_id}&feature={telling_feature(texts)}",
+        "denoising": f"reconstructions?sae={denoiser.sae_id}",
+        "family": f"family?sae={digits.sae_id}",
+        "anomalies": f"anomalies?report={store.anomaly_names()[0]}",
         "probe": f"probe?sae={texts.sae_id}&prompt={quote(PROMPT)}",
     }
 

@@ -88,3 +88,17 @@ def test_nmf_on_negative_data_is_refused(saescope: Saescope, tmp_path: Path) -> 
     done = saescope("baseline", "nmf", *given, "--out", tmp_path / "out")
     assert done.code == 2
     assert "nmf needs data without negative values" in done.err
+
+
+def test_a_second_capture_is_refused(saescope: Saescope, tmp_path: Path) -> None:
+    import numpy as np
+
+    clean = np.random.default_rng(0).random((60, 16, 16)).cumsum(2) / 16
+    for seed, name in enumerate(("first", "second")):
+        noise = np.random.default_rng(seed).normal(scale=0.1, size=clean.shape)
+        np.save(tmp_path / f"{name}.npy", (clean + noise).astype(np.float32))
+    pair = ("--images", tmp_path / "first.npy", "--pair", tmp_path / "second.npy")
+    done = saescope("baseline", "pca", *pair, "--n-components", 3, "--out", tmp_path / "out")
+    assert done.code == 2
+    assert "pca is fitted on one capture alone" in done.err
+    assert not (tmp_path / "out").exists()

@@ -37,6 +37,9 @@ RUNS: dict[str, dict[str, Any]] = {
     "matryoshka": {"architecture": "matryoshka", "k": 4},
     "groupmax": {"architecture": "groupmax", "k": 6},
     "deep": {"architecture": "deep", "k": 6},
+    "deep rate": {"architecture": "deep", "rho": 0.05},
+    "undercomplete": {"architecture": "undercomplete", "n_features": 8},
+    "contractive": {"architecture": "contractive", "encoder_widths": ()},
 }
 """Each with features that fall silent, so that they are revived."""
 SHARED = {
@@ -67,7 +70,7 @@ def together(arguments: list[str], n: int = 2) -> subprocess.CompletedProcess[st
 
 def config_of(name: str) -> dict[str, Any]:
     config = {**SHARED, **RUNS[name]}
-    if name == "deep":
+    if config["architecture"] in ("deep", "undercomplete", "contractive"):
         del config["resample_every"]
     return config
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -19,6 +20,7 @@ from saescope.anomalies.detector import Detector
 from saescope.anomalies.options import FitOptions, ReportOptions
 from saescope.checkpoints import load_sae
 from saescope.cli.run import run
+from saescope.cli.verify import command as verify_command
 from saescope.sources import SourceOptions, held_out, open_source
 from saescope.store import FeatureStore
 from saescope.store.check.verification import verify
@@ -251,6 +253,8 @@ def test_a_published_report(work: Path, detector: Path, tmp_path: Path, monkeypa
         with pytest.raises(UserError, match="no anomaly report 'twos'"):
             opened.anomaly("twos")
     assert verify(store) == []
+    printed = CliRunner().invoke(verify_command, ["--store", str(store)]).output
+    assert printed == "no fault in 0 entries and 1 report on anomalies\n"
     made = report.manifest.created_at
     report_anomalies(detector, digits(work), options, store=store, name="ones")  # the same again: nothing is made
     with FeatureStore(store) as opened:

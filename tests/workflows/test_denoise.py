@@ -12,7 +12,11 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.datasets import load_digits
 
+from saescope.checkpoints import load_sae
+from saescope.checkpoints.formats import native
 from saescope.cli.run import run
+from saescope.denoising.cycle_spinning import cycle_spun
+from saescope.denoising.denoiser import Denoiser
 from saescope.sources.images.options import PixelOptions
 from saescope.store.errors import CheckpointError, DataError, OptionError
 from saescope.training import TrainingConfig
@@ -72,6 +76,17 @@ def test_noise_is_added_taken_away_and_measured(models: Path, tmp_path: Path) ->
     assert again == found
     other = denoise(models / "told", options, tmp_path / "other", add_noise=0.4, seed=6)
     assert other.psnr_noisy != found.psnr_noisy
+
+
+def test_cycle_spinning_is_the_mean_of_what_becomes_of_shifts(models: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "digits.npy", DIGITS[:3, :, :, 0])
+    options = PixelOptions(images=str(tmp_path / "digits.npy"))
+    denoise(models / "told", options, tmp_path / "out", noise_level=0.2, cycle_spinning=True)
+    model = Denoiser.of(load_sae(models / "told"), native.read_config(models / "told"), "told")
+    expected = cycle_spun(DIGITS[:3], lambda given: model.rebuilt(given, 0.2))
+    for at in range(3):
+        shown = pixels(tmp_path / "out" / "denoised" / f"{at:05d}.png")
+        np.testing.assert_allclose(shown, expected[at, :, :, 0], atol=0.5 / 255 + 1e-5)
 
 
 def test_pictures_of_any_size_beside_clean_ones(models: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from saescope.sources import SourceOptions, held_out_items, open_source
 from saescope.store import FeatureStore
+from saescope.store.errors import UserError
 from saescope.training import TrainingConfig
 from saescope.workflows import SweepPlan, WorkflowNote, build, evaluate, sweep, train
 
@@ -50,6 +51,14 @@ def test_a_sweep_divides_its_source_by_itself_and_is_reused(tmp_path: Path) -> N
     assert all(entry.reused for entry in again)
     manifest = FeatureStore(tmp_path / "store")["digits-topk-k4"].manifest
     assert (manifest.n_positions, manifest.n_metric_positions) == (1797, 180)
+
+
+def test_settings_that_a_member_without_sparsity_has_not_are_not_offered() -> None:
+    for architecture, offered in (("topk", True), ("undercomplete", False)):
+        plan = SweepPlan("digits", DIGITS, {"architecture": architecture, "n_features": 32}, [2], vary="nothing")
+        with pytest.raises(UserError, match=f"nothing is no setting of {architecture} that takes numbers") as refused:
+            _ = plan.parameter
+        assert ("target_l0" in str(refused.value)) == offered
 
 
 def test_the_lines_of_the_documentation_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

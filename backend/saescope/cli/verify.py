@@ -30,7 +30,9 @@ def command(context: click.Context, sae_id: str | None, store: Path, as_json: bo
             line(str(fault))
         line(f"{len(faults)} fault{'s' if len(faults) > 1 else ''}")
     else:
-        checked = 1 if sae_id else len(open_store(store).entries())
-        line(f"no fault in {checked} entr{'y' if checked == 1 else 'ies'}")
+        opened = open_store(store)
+        checked, reports = (1, 0) if sae_id else (len(opened.entries()), len(opened.anomaly_names()))
+        beside = f" and {reports} report{'' if reports == 1 else 's'} on anomalies" if reports else ""
+        line(f"no fault in {checked} entr{'y' if checked == 1 else 'ies'}{beside}")
     if faults:
         context.exit(1)

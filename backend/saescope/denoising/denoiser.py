@@ -15,6 +15,7 @@ import torch
 from saescope.autoencoders.protocol import Autoencoder
 from saescope.autoencoders.settings.corruption import CorruptionSettings
 from saescope.denoising.corruption import Corruption, shape_of
+from saescope.denoising.cycle_spinning import cycle_spun
 from saescope.denoising.quality import Pictures
 from saescope.denoising.tiles import Picture, through_tiles
 from saescope.store.errors import CheckpointError, OptionError
@@ -74,9 +75,16 @@ class Denoiser:
         found = self.sae(x).reconstruction.clamp(*self.value_range)
         return found.reshape(pictures.shape).cpu().numpy()
 
-    def denoised(self, picture: Picture, level: float | None = None) -> Picture:
-        """A picture of any size."""
-        return through_tiles(picture, self.shape[:2], lambda tiles: self.rebuilt(tiles, level))
+    def denoised(self, picture: Picture, level: float | None = None, cycle_spinning: bool = False) -> Picture:
+        """A picture of any size; with `cycle_spinning` the mean over shifts of each tile, five times the work."""
+
+        def rebuild(tiles: Pictures) -> Pictures:
+            return self.rebuilt(tiles, level)
+
+        def spun(tiles: Pictures) -> Pictures:
+            return cycle_spun(tiles, rebuild)
+
+        return through_tiles(picture, self.shape[:2], spun if cycle_spinning else rebuild)
 
     def corrupted(self, pictures: Pictures, level: float, seed: int) -> Pictures:
         """Pictures of any size, corrupted as in training."""

@@ -15,7 +15,7 @@ from saescope.baselines.settings import MethodSettings
 from saescope.checkpoints.formats import native
 from saescope.progress import SILENT, Progress
 from saescope.sources import DataOptions
-from saescope.sources.targets import target_width
+from saescope.sources.targets import CapturedTable, target_width
 from saescope.store import atomic
 from saescope.store.errors import OptionError, StorageError
 from saescope.training.data import representative
@@ -51,6 +51,8 @@ def baseline(
         raise OptionError(
             f"{name} rebuilds its input, and this source has targets beside it", "leave --hook-out or --targets out"
         )
+    if isinstance(data.table, CapturedTable):
+        raise OptionError(f"{name} is fitted on one capture alone, and has no use for a second", "leave --pair out")
     table = representative(data.table)
     complete = completed(kind, table, settings)
     about = json.loads(json.dumps(data.description))

@@ -69,6 +69,7 @@ def denoise(
     noise_level: float | None = None,
     add_noise: float | None = None,
     seed: int = 0,
+    cycle_spinning: bool = False,
     format: str | None = None,
     assume: Mapping[str, Any] | None = None,
     device: str = "auto",
@@ -80,7 +81,8 @@ def denoise(
 
     Pictures larger than the model's are taken in overlapping tiles, each picture at its own noise level: `noise_level`,
     or estimated where that is possible. `clean` are the same pictures without noise; with `add_noise`, a level, the
-    pictures themselves are, and are corrupted first as in training, by `seed`. Raises `UserError`.
+    pictures themselves are, and are corrupted first as in training, by `seed`. `cycle_spinning` averages over shifts
+    (see `saescope.denoising.cycle_spinning`). Raises `UserError`.
     """
     target = Path(out)
     _check_free(target)
@@ -109,7 +111,9 @@ def denoise(
             reference = next(beside) if beside is not None else None
             seen.add(picture)
             data_range = noisy.data_range if pairs is None else pairs.data_range
-            made = _one(model, name, picture, reference, noise_level, add_noise, seed + index, data_range)
+            made = _one(
+                model, name, picture, reference, noise_level, add_noise, seed + index, data_range, cycle_spinning
+            )
             row, shown = made
             (folder / "denoised" / f"{name}.png").write_bytes(_png(shown[1], model.value_range))
             (folder / "side-by-side" / f"{name}.png").write_bytes(_side_by_side(shown, model.value_range))
@@ -197,6 +201,7 @@ def _one(
     add_noise: float | None,
     seed: int,
     data_range: float,
+    cycle_spinning: bool,
 ) -> tuple[DenoisedPicture, list[Picture]]:
     """The row of a picture, and what is shown of it. `data_range` is that of clean pictures, for PSNR and SSIM."""
     height, width, channels = picture.shape
@@ -223,7 +228,7 @@ def _one(
             "cannot be estimated",
             "give it: --noise-level X",
         )
-    found = model.denoised(picture, level)
+    found = model.denoised(picture, level, cycle_spinning)
     low, high = model.value_range
     before, after, alike = (None, None, None)
     shown = [picture, found, (picture - found) / 2 + (low + high) / 2]

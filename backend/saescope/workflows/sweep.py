@@ -75,6 +75,8 @@ class SweepPlan:
             return "target_l0" if self.by_target else own
         if not numeric(settings, self.vary):
             names = [name for name in (*value_types(RunSettings), *value_types(settings)) if numeric(settings, name)]
+            if not settings.sparsity:
+                names.remove("target_l0")
             raise OptionError(
                 f"{self.vary} is no setting of {self.training['architecture']} that takes numbers",
                 f"these are: {', '.join(dict.fromkeys(names))}",

@@ -38,11 +38,18 @@ from saescope.denoising.quality import psnr, ssim
 from saescope.sources import SourceOptions, open_source
 from saescope.sources.protocol import ActivationTable
 from saescope.training import TrainingConfig, train
+from saescope.training.trainer import cpu_has_bfloat16
 from saescope.workflows.divided_source import open_to_train
 
 LEVEL = 0.4
 LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8)
-RECIPE: dict[str, Any] = {"n_features": 256, "loss": "psnr", "output": "sigmoid", "lr": 0.01}
+RECIPE: dict[str, Any] = {
+    "n_features": 256,
+    "loss": "psnr",
+    "output": "sigmoid",
+    "lr": 0.01,
+    "autocast": torch.cuda.is_available() or cpu_has_bfloat16(),
+}
 CLIPPED: dict[str, Any] = {"corruption": "gaussian", "noise_range": (0.0, 1.0)}
 PARTS = ("classical", "model", "levels", "pairs")
 SHOWN = 10

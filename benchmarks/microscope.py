@@ -1,8 +1,8 @@
 """A microscope denoiser that has never seen a clean picture: Poisson noise on scikit-image's picture of cells
 (immunohistochemistry, in grey).
 
-    python benchmarks/microscope.py [--out microscope] [--photons 20] [--side 32] [--steps 2000] [--seed 0]
-                                    [--picture MICROSCOPE.png]
+    python benchmarks/microscope.py [--out microscope] [--photons 20] [--side 10] [--features 32] [--steps 1000]
+                                    [--seed 0] [--picture MICROSCOPE.png]
 
 Two captures of the same field are drawn: the photons at each pixel follow a Poisson distribution whose mean is the
 picture's brightness times --photons (at white). The left two thirds of each are cut into overlapping squares and
@@ -24,10 +24,9 @@ import numpy as np
 import numpy.typing as npt
 from denoising import CaptureAndClean
 from drawing import write_sheet
-from PIL import Image
 from skimage import color, data
 
-from saescope.checkpoints import load_sae
+from saescope.checkpoints import load_sae, read_config
 from saescope.denoising.classical import choose
 from saescope.denoising.denoiser import Denoiser, corruption_of
 from saescope.denoising.quality import Pictures, psnr, ssim
@@ -44,9 +43,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("microscope"), help="new folder")
     parser.add_argument("--photons", type=float, default=20)
-    parser.add_argument("--side", type=int, default=32, help="of the squares, in pixels")
-    parser.add_argument("--features", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--side", type=int, default=10, help="of the squares, in pixels")
+    parser.add_argument("--features", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--picture", type=Path, help="a PNG to write")
     given = parser.parse_args()
@@ -76,7 +75,7 @@ def main() -> None:
         quality = report(f"{classical.name} ({classical.chosen})", found, whole)
         if quality > best:
             best, shown[1] = quality, found
-    shown += [on_two_captures(given), on_clean_targets(given, squares).denoised(noisy[0])[None]]
+    shown += [model.denoised(noisy[0])[None] for model in (on_two_captures(given), on_clean_targets(given, squares))]
     report("trained on two noisy captures", shown[-2], whole)
     report("trained on a noisy and the clean picture", shown[-1], whole)
     if given.picture:
@@ -84,15 +83,13 @@ def main() -> None:
         write_sheet([part[:3], part[3:]], given.picture, scale=2)
 
 
-def on_two_captures(given: argparse.Namespace) -> Pictures:
-    """The right third as a model denoises it that has seen no clean picture."""
+def on_two_captures(given: argparse.Namespace) -> Denoiser:
+    """A model that has seen no clean picture."""
     out, folder = given.out, given.out / "model"
     pair = ["--images", out / "first.npy", "--pair", out / "second.npy"]
     size = ["--n-features", given.features, "--steps", given.steps, "--seed", given.seed]
     saescope("train", *pair, "--arch", "convolutional", *size, "--out", folder)
-    saescope("denoise", folder, out / "right-noisy.npy", "--out", out / "denoised")
-    (written,) = (out / "denoised" / "denoised").iterdir()
-    return np.asarray(Image.open(written), np.float32)[None, ..., None] / 255
+    return Denoiser.of(load_sae(folder), read_config(folder), "the model")
 
 
 def on_clean_targets(given: argparse.Namespace, squares: dict[str, Picture]) -> Denoiser:

@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.picture:
         axis = {"type": "log", "gridcolor": "#e1e0d9", "zeroline": False}
         layout = {
-            "width": WIDTH, "height": HEIGHT, "template": None, "paper_bgcolor": "#fff", "plot_bgcolor": "#fff",
+            "width": WIDTH, "height": HEIGHT, "paper_bgcolor": "#fff", "plot_bgcolor": "#fff",
             "font": {"family": "sans-serif", "size": 14}, "margin": {"l": 70, "r": 20, "t": 20, "b": 60},
             "xaxis": {**axis, "title": {"text": "L0, or components"}}, "yaxis": {**axis, "title": {"text": "FVU"}},
         }  # fmt: skip

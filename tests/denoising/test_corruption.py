@@ -76,6 +76,8 @@ def test_patches_hides_squares_of_all_channels_or_none_of_them() -> None:
 def test_levels_are_drawn_alike_over_their_range() -> None:
     each = corruption("gaussian", (0.2, 0.8)).levels(4000, seeded()).numpy()
     assert stats.kstest(each, "uniform", (0.2, 0.6)).pvalue > 1e-3
+    low = corruption("gaussian", (0.2, 0.8), noise_power=3.0).levels(4000, seeded()).numpy()
+    np.testing.assert_allclose(low, 0.2 + 0.6 * ((each - 0.2) / 0.6) ** 3, atol=1e-6)
     batch = corruption("gaussian", (0.2, 0.8), noise_per="batch").levels(4000, seeded())
     assert len(batch.unique()) == 1
     assert 0.2 <= float(batch[0]) <= 0.8
@@ -106,6 +108,9 @@ def test_draws_follow_the_generator_alone() -> None:
         ({"corruption": "salt_and_pepper", "noise": (0.4,)}, "needs the least and greatest"),
         ({"corruption": "gaussian", "noise": (0.4,), "noise_conditioning": True}, "needs no telling"),
         ({"corruption": "gaussian", "noise": (0.4, 0.4), "noise_conditioning": True}, "needs no telling"),
+        ({"corruption": "gaussian", "noise": (0.4,), "noise_power": 2.0}, "which is not drawn"),
+        ({"noise_power": 2.0}, "no corruption"),
+        ({"corruption": "gaussian", "noise": (0.0, 0.4), "noise_power": 0.0}, "noise_power"),
         ({"corruption": "speckle", "noise": (0.4,)}, "corruption"),
         ({"corruption": "patches", "noise": (0.4,), "noise_patch": 0}, "noise_patch"),
     ],

@@ -143,6 +143,18 @@ def test_levels_that_were_not_trained_are_told_and_done(models: Path, tmp_path: 
     assert "trained without corruption" in notes[1]
 
 
+def test_of_a_model_of_two_captures_nothing_is_said(tmp_path: Path) -> None:
+    noise, notes = np.random.default_rng(0), list[str]()
+    for name in ("first", "second"):
+        noisy = DIGITS[:200, :, :, 0] + noise.normal(0, 0.2, (200, 8, 8))
+        np.save(tmp_path / f"{name}.npy", noisy.astype(np.float32))
+    pair = PixelOptions(images=str(tmp_path / "first.npy"), pair=str(tmp_path / "second.npy"))
+    train(pair, TrainingConfig("topk", n_features=64, k=8, steps=20, batch_size=64), tmp_path / "model")
+    options = PixelOptions(images=str(tmp_path / "first.npy"))
+    denoise(tmp_path / "model", options, tmp_path / "out", note=notes.append)
+    assert notes == []
+
+
 @pytest.mark.parametrize(("stored", "told"), [(255.0, 1), (1.0, 0)])
 def test_pictures_in_other_units_than_the_models_are_told(
     models: Path, tmp_path: Path, stored: float, told: int

@@ -76,7 +76,7 @@ class Corruption:
         if self.lowest == self.highest:
             return torch.full((n,), self.lowest, device=device)
         drawn = torch.rand(n if self.settings.noise_per == "example" else 1, generator=generator, device=device)
-        return (self.lowest + (self.highest - self.lowest) * drawn).expand(n)
+        return (self.lowest + (self.highest - self.lowest) * drawn**self.settings.noise_power).expand(n)
 
     def apply(
         self, x: Float[Tensor, "batch d_in"], levels: Float[Tensor, " batch"], generator: torch.Generator

@@ -35,6 +35,8 @@ class Denoiser:
     """How its inputs were corrupted in training."""
     value_range: tuple[float, float]
     """Least and greatest value of a picture; what is denoised is clipped to it."""
+    from_pairs: bool = False
+    """Whether it learned from two noisy captures of the same fields."""
 
     @classmethod
     def of(cls, sae: Autoencoder, config: Mapping[str, Any], called: str) -> Denoiser:
@@ -49,7 +51,7 @@ class Denoiser:
             )
         settings = corruption_of(training.get("config") or {})
         low, high = settings.noise_range or about.get("value_range") or (0.0, 1.0)
-        return cls(sae, shape, settings, (float(low), float(high)))
+        return cls(sae, shape, settings, (float(low), float(high)), bool(about.get("pair")))
 
     @property
     def low_high(self) -> tuple[float, float] | None:
@@ -92,7 +94,7 @@ class Denoiser:
             raise OptionError(
                 "noise is to be added, but the model was trained without corruption", "give corrupted pictures"
             )
-        settings = replace(self.settings, noise=(level,), noise_conditioning=False)
+        settings = replace(self.settings, noise=(level,), noise_power=1.0, noise_conditioning=False)
         settings.check_corruption()
         corruption = Corruption(settings, (pictures.shape[1], pictures.shape[2], pictures.shape[3]))
         x = torch.from_numpy(np.ascontiguousarray(pictures, np.float32)).reshape(len(pictures), -1)

@@ -131,7 +131,7 @@ def check_autocast(device: torch.device) -> None:
 
 def cpu_has_bfloat16() -> bool:
     """Whether the processor multiplies matrices in bfloat16 faster than in float32, as far as torch can tell."""
-    told = getattr(torch.cpu, "get_capabilities", dict)()
+    told: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(told.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 

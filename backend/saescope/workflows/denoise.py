@@ -275,7 +275,7 @@ def _check_levels(noise_level: float | None, add_noise: float | None, clean: Pat
 
 
 def _remarks(model: Denoiser) -> list[str]:
-    if model.low_high is not None:
+    if model.low_high is not None or model.from_pairs:
         return []
     return ["the model was trained without corruption: it rebuilds pictures, and was not asked to take noise away"]
 

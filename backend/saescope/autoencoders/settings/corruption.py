@@ -28,9 +28,12 @@ class CorruptionSettings:
     Gaussian, `patches` sets squares of the image to 0, or `none`."""
     noise: Levels | None = field(default=None, metadata=flag(metavar="LEVEL[,HIGHEST]"))
     """How much: standard deviation of the noise in the data's units (`gaussian`) or of the filter in pixels (`blur`),
-    else the fraction of values. Two numbers: each level between them is drawn alike."""
+    else the fraction of values. Two numbers: levels between them are drawn (see `--noise-power`)."""
     noise_per: Literal["example", "batch"] = "example"
     """Whether each `example` draws a level of its own, or each `batch`."""
+    noise_power: Annotated[float, Meta(gt=0)] = 1.0
+    """Of two levels, LOW + (HIGH - LOW) u^P is drawn, u uniform: each between them alike (1), or low ones more often
+    (above 1), where a little noise makes the most difference."""
     noise_range: tuple[float, float] | None = None
     """Least and greatest value of a corrupted input: others are clipped to it."""
     noise_patch: Annotated[int, Meta(ge=1)] = 4
@@ -41,7 +44,8 @@ class CorruptionSettings:
     def check_corruption(self) -> None:
         """`OptionError` where the fields do not go together."""
         if self.corruption == "none":
-            given = self.noise is not None or self.noise_range is not None or self.noise_conditioning
+            ranged = self.noise_range is not None or self.noise_power != 1
+            given = self.noise is not None or ranged or self.noise_conditioning
             if given:
                 raise OptionError(
                     "a noise level, range or conditioning is given, but no corruption",
@@ -60,6 +64,10 @@ class CorruptionSettings:
             raise OptionError(f"noise_range is {list(self.noise_range)}; the least value comes first", "e.g. 0 1")
         if self.corruption == "salt_and_pepper" and self.noise_range is None:
             raise OptionError("salt_and_pepper needs the least and greatest value", "e.g. --noise-range 0 1")
+        if self.noise_power != 1 and self.noise[0] == self.noise[-1]:
+            raise OptionError(
+                "one noise level is given, which is not drawn", "give a range, e.g. --noise 0,0.8, or no --noise-power"
+            )
         if self.noise_conditioning and self.noise[0] == self.noise[-1]:
             raise OptionError(
                 "one noise level is given, which needs no telling",

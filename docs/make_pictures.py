@@ -1,9 +1,10 @@
 """Photographs every page of the dashboard for the README.
 
     saescope demo --llm --no-serve --store saescope-demo
-    python docs/make_pictures.py [--store saescope-demo] [--port 8598]
+    python docs/make_pictures.py [--store saescope-demo] [--port 8598] [--only anomalies family]
 
-Needs Playwright and a Chromium ($CHROMIUM, or the one on the path). Writes docs/pictures/*.png.
+Without a language model in the store, its two pictures are left as they are. Needs Playwright and a Chromium
+($CHROMIUM, or the one on the path). Writes docs/pictures/*.png.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, default=Path("saescope-demo"))
     parser.add_argument("--port", type=int, default=8598)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="pictures to take; all if left out")
     options = parser.parse_args()
     browser_path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if browser_path is None:
@@ -51,6 +53,8 @@ def main() -> int:
             browser = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
             for name, address in addresses.items():
+                if options.only and name not in options.only:
+                    continue
                 photograph(page, f"http://127.0.0.1:{options.port}/{address}", PICTURES / f"{name}.png")
             browser.close()
     finally:
@@ -64,8 +68,8 @@ def pages(store: FeatureStore) -> dict[str, str]:
     digits = closest_l0([e for e in entries if e.manifest.source["kind"] == "pixels"], 4)
     denoiser = next(e for e in entries if e.noise_levels())
     patches = closest_l0([e for e in entries if e.manifest.source["kind"] == "patches"], 8)
-    texts = closest_l0([e for e in entries if e.manifest.source["kind"] == "tokens"], 32)
-    return {
+    texts = [e for e in entries if e.manifest.source["kind"] == "tokens"]
+    found = {
         "library": "library",
         "sparsity": f"sparsity?sae={digits.sae_id}",
         "features": f"features?sae={digits.sae_id}",
@@ -73,12 +77,15 @@ def pages(store: FeatureStore) -> dict[str, str]:
         "atoms": f"atoms?sae={patches.sae_id}",
         "health": f"health?sae={digits.sae_id}",
         "reconstructions": f"reconstructions?sae={digits.sae_id}",
-        "text-feature": f"feature?sae={texts.sae_id}&feature={telling_feature(texts)}",
         "denoising": f"reconstructions?sae={denoiser.sae_id}",
         "family": f"family?sae={digits.sae_id}",
         "anomalies": f"anomalies?report={store.anomaly_names()[0]}",
-        "probe": f"probe?sae={texts.sae_id}&prompt={quote(PROMPT)}",
     }
+    if texts:
+        read = closest_l0(texts, 32)
+        found["text-feature"] = f"feature?sae={read.sae_id}&feature={telling_feature(read)}"
+        found["probe"] = f"probe?sae={read.sae_id}&prompt={quote(PROMPT)}"
+    return found
 
 
 def closest_l0(entries: list[Entry], wanted: float) -> Entry:

@@ -185,7 +185,7 @@ def _pictures(members: Sequence[Entry]) -> None:
 
 
 def _size(members: Sequence[Entry]) -> Size:
-    return "compact" if len(members) > 6 else "wide" if len(members) < 4 else "normal"
+    return "compact" if len(members) > 6 else "wide" if len(members) < 3 else "normal"
 
 
 def _heading(entry: Entry) -> Heading:

@@ -11,7 +11,7 @@ from saescope.autoencoders.settings.run import DataSize, NotNegative, RunSetting
 from saescope.options import OPEN, Open, filled
 from saescope.store.errors import OptionError
 
-SHARE = 0.04
+SHARE = 0.004
 """Default contraction, over d_in^2 / n_features: in the space of training all of the data weighs about d_in, and a unit
 that follows its spread with slope s adds about s^2 / d_in to the squared norm."""
 

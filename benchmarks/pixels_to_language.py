@@ -3,12 +3,12 @@
     python benchmarks/pixels_to_language.py [--images MNIST_FOLDER] [--store pixels-to-language] [--tokens 100000]
                                             [--k 4 8 16 32 64] [--steps 1500] [--picture CURVES.png]
 
-One `saescope sweep` each, of TopK with four times as many features as dimensions, and of a classical dictionary's
-reference, PCA. The commands differ in where activations come from and in nothing else: whole images, patches of 8 x 8
-pixels in colour, and the residual stream after the middle layer of SmolLM2-135M over Python's own documentation.
-Printed for each: the dimensions, the features, their L0 and FVU beside PCA's with as many components, the features that
-are dead, and the share of live features that fire at more than half of the positions at which they do for a reason that
-has a name: an image's digit, a patch's photograph, a token or its document's kind.
+One `saescope sweep` each, of TopK with four times as many features as dimensions, with PCA beside it. The commands
+differ in where activations come from and in nothing else: whole images, patches of 8 x 8 pixels in colour, and the
+residual stream after the middle layer of SmolLM2-135M over Python's own documentation. Printed for each: the
+dimensions, the features, their L0 and FVU beside PCA's with as many components, the features that are dead, and the
+share of live features that fire at more than half of the positions at which they do for a reason that has a name: an
+image's digit, a patch's photograph, a token or its document's kind.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from drawing import write_chart
 
+from saescope.sources import SourceOptions, open_source
 from saescope.store import Entry, FeatureStore
 
 COLOURS = {"pixels": "#1baf7a", "patches": "#eda100", "language": "#2a78d6"}
@@ -31,7 +32,7 @@ WIDTH, HEIGHT = 900, 520
 
 def sources(images: str, tokens: int) -> dict[str, tuple[list[str], int]]:
     """The options that say where activations come from, and their dimensions, by name."""
-    d_in = {"embedded:digits": 64}.get(images, 784)
+    d_in = open_source(SourceOptions(images=images), "train").d_in
     text = ["--texts", "embedded:python", "--max-tokens", str(tokens)]
     return {
         "pixels": (["--images", images], d_in),

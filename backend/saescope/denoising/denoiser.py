@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import msgspec
@@ -79,13 +79,8 @@ class Denoiser:
 
     def denoised(self, picture: Picture, level: float | None = None, cycle_spinning: bool = False) -> Picture:
         """A picture of any size; with `cycle_spinning` the mean over shifts of each tile, five times the work."""
-
-        def rebuild(tiles: Pictures) -> Pictures:
-            return self.rebuilt(tiles, level)
-
-        def spun(tiles: Pictures) -> Pictures:
-            return cycle_spun(tiles, rebuild)
-
+        rebuild = partial(self.rebuilt, level=level)
+        spun = partial(cycle_spun, rebuild=rebuild)
         return through_tiles(picture, self.shape[:2], spun if cycle_spinning else rebuild)
 
     def corrupted(self, pictures: Pictures, level: float, seed: int) -> Pictures:

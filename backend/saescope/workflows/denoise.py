@@ -100,6 +100,7 @@ def denoise(
                 f"{pictures.path} has {noisy.n_items:,} pictures, {clean} has {pairs.n_items:,}",
                 "give as many clean pictures, in the same order",
             )
+    how = _How(noise_level, add_noise, cycle_spinning)
     done: list[DenoisedPicture] = []
     seen = _Extent()
     atomic.make_folder(target.parent)
@@ -111,10 +112,7 @@ def denoise(
             reference = next(beside) if beside is not None else None
             seen.add(picture)
             data_range = noisy.data_range if pairs is None else pairs.data_range
-            made = _one(
-                model, name, picture, reference, noise_level, add_noise, seed + index, data_range, cycle_spinning
-            )
-            row, shown = made
+            row, shown = _one(model, name, picture, reference, how, seed + index, data_range)
             (folder / "denoised" / f"{name}.png").write_bytes(_png(shown[1], model.value_range))
             (folder / "side-by-side" / f"{name}.png").write_bytes(_side_by_side(shown, model.value_range))
             done.append(row)
@@ -148,6 +146,14 @@ class _Extent:
             f"the pictures hold values from {self.low:g} to {self.high:g}, the model's are {low:g} to {high:g}: if "
             "they are stored in other units, say which stand for 0 and 1 with --value-range"
         )
+
+
+class _How(NamedTuple):
+    """What holds for all pictures."""
+
+    noise_level: float | None
+    add_noise: float | None
+    cycle_spinning: bool
 
 
 class _Named(NamedTuple):
@@ -197,11 +203,9 @@ def _one(
     name: str,
     picture: Picture,
     reference: _Named | None,
-    noise_level: float | None,
-    add_noise: float | None,
+    how: _How,
     seed: int,
     data_range: float,
-    cycle_spinning: bool,
 ) -> tuple[DenoisedPicture, list[Picture]]:
     """The row of a picture, and what is shown of it. `data_range` is that of clean pictures, for PSNR and SSIM."""
     height, width, channels = picture.shape
@@ -217,9 +221,9 @@ def _one(
             f"{clean.shape[0]} x {clean.shape[1]} with {clean.shape[2]}",
             "give clean pictures of the same size, in the same order",
         )
-    if add_noise is not None:
-        clean, picture = picture, model.corrupted(picture[None], add_noise, seed)[0]
-    level = noise_level if noise_level is not None else add_noise
+    if how.add_noise is not None:
+        clean, picture = picture, model.corrupted(picture[None], how.add_noise, seed)[0]
+    level = how.noise_level if how.noise_level is not None else how.add_noise
     if level is None:
         level = model.estimated_level(picture)
     if level is None and model.is_told:
@@ -228,7 +232,7 @@ def _one(
             "cannot be estimated",
             "give it: --noise-level X",
         )
-    found = model.denoised(picture, level, cycle_spinning)
+    found = model.denoised(picture, level, how.cycle_spinning)
     low, high = model.value_range
     before, after, alike = (None, None, None)
     shown = [picture, found, (picture - found) / 2 + (low + high) / 2]

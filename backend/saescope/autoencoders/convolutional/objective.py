@@ -81,9 +81,9 @@ class ConvolutionalObjective(Objective[ConvolutionalAutoencoder, ConvolutionalSe
         rebuilt = torch.sigmoid(outputs) if model.config.sigmoid_output else outputs
         if self.own.loss == "psnr":
             total, squared = log_error(rebuilt, target)
-            return StepLoss(total, squared, (codes.detach() != 0).sum(0))
-        squared = (target - rebuilt).square().sum() / len(target)
-        total = squared / model.d_out
+        else:
+            squared = (target - rebuilt).square().sum() / len(target)
+            total = squared / model.d_out
         if self.own.loss == "bce":
             total = functional.binary_cross_entropy_with_logits(outputs, target)
         return StepLoss(total, squared.detach(), (codes.detach() != 0).sum(0))

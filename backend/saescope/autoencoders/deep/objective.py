@@ -40,6 +40,7 @@ from saescope.autoencoders.kl.objective import rate_divergence
 from saescope.autoencoders.objectives.layered import (
     LayeredObjective,
     begin_norms,
+    decoder_of,
     keep_norms,
     remember_norms,
     spread_of,
@@ -72,7 +73,7 @@ class DeepObjective(LayeredObjective[DeepAutoencoder, DeepSettings[Never]]):
 
     def initialise(self, model: DeepAutoencoder, sample: Float[Tensor, "batch d_in"], seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        code, first = model.code_layer, model.layers[len(model.encoder_layers)]
+        code, first = model.code_layer, decoder_of(model)[0]
         with torch.no_grad():
             for layer in model.layers:
                 layer.rows.normal_(std=(2 / layer.rows.shape[1]) ** 0.5, generator=generator)
@@ -119,7 +120,7 @@ class DeepObjective(LayeredObjective[DeepAutoencoder, DeepSettings[Never]]):
             keep_norms(model)
         if self.own.l1 is None:
             return
-        first, *later = model.layers[len(model.encoder_layers) :]
+        first, *later = decoder_of(model)
         with torch.no_grad():
             first.rows.div_(torch.linalg.vector_norm(first.rows, dim=0).clamp(min=1e-12))
             for layer in later:  # of the first weights' norm, on average over draws
